@@ -1,0 +1,72 @@
+"""What can go wrong, in one place.
+
+Two kinds of failure, never mixed:
+
+* **Row failures are values.** A row that cannot be captioned keeps flowing with ``error_stage``,
+  ``error_code`` (one of `ROW_ERROR_CODES`) and ``error_detail``, and ends in quarantine.
+* **Job failures are exceptions**, one small tree below `JobError`; each knows the exit code the
+  entry points end with. An exception out of a stage means "stop the job".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_BAD_CONFIG: Final = 2
+EXIT_TOO_MANY_BAD_ROWS: Final = 3
+
+
+class JobError(Exception):
+    """The job cannot go on; `exit_code` is what the process ends with."""
+
+    exit_code = EXIT_FAILED
+
+
+class ConfigError(JobError):
+    """A setting is unknown, of a wrong type, out of range or contradicts another."""
+
+    exit_code = EXIT_BAD_CONFIG
+
+
+class InputError(JobError):
+    """The input cannot be used at all: nothing matches, or no shard has the named column."""
+
+    exit_code = EXIT_BAD_CONFIG
+
+
+class ModelError(JobError):
+    """The checkpoint is missing, incomplete, unsafe or of a family that is not supported."""
+
+    exit_code = EXIT_BAD_CONFIG
+
+
+class StorageError(JobError):
+    """Reading or writing storage failed for a reason other than the data itself."""
+
+
+class ReconcileError(JobError):
+    """Rows in differ from captions + quarantine, or an `image_id` occurs twice."""
+
+
+ROW_ERROR_CODES: Final[dict[str, str]] = {
+    "image_missing": "the row or sample has no image",
+    "image_empty": "the image has zero bytes",
+    "image_unidentified": "the bytes are no image of an allowed format",
+    "image_truncated": "the image ends before its data is complete",
+    "image_corrupt": "the image's header or data does not decode",
+    "image_too_many_pixels": "width x height is over --max-pixels (checked before decoding)",
+    "image_too_many_bytes": "the encoded image is over --max-image-bytes",
+    "image_too_elongated": "no AnyRes grid keeps a single pixel of so elongated an image",
+    "prompt_missing": "the prompt or question is null or empty",
+    "prompt_too_long": "prompt, visual tokens and new tokens do not fit the model's context",
+    "column_missing": "the shard lacks the image or prompt column",
+    "key_duplicate": "the key occurred before in the same shard",
+    "key_unsafe": "the key is absolute, climbs out with '..' or has control characters",
+    "member_not_a_file": "a tar member is a link, a device or the like",
+    "shard_truncated": "the shard ends early: rows after this point are unknown",
+    "shard_corrupt": "the shard does not open or parse",
+    "generation_failed": "the language model failed on this row alone",
+}
+"""Stable codes of row failures, and what each means. Codes are never renamed."""
