@@ -1,0 +1,1 @@
+"""Ray Data stages, storage, evaluation and training around hired_core."""

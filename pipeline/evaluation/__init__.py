@@ -1,0 +1,1 @@
+"""Scenes with known content, the questions asked about them, and the metrics."""
