@@ -1,0 +1,86 @@
+"""Encoded image bytes -> RGB pixels, with limits checked before anything is decoded.
+
+The bytes are untrusted: only raster formats of an allow-list are opened, the pixel count is read
+from the header first, and every failure is an `ImageError` with a stable code.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+DEFAULT_MAX_PIXELS: Final = 100_000_000
+
+_SIXTEEN_BIT: Final = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+Image.MAX_IMAGE_PIXELS = None  # `decode_image` has its own limit, and it is never only a warning.
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; `code` is one of the pipeline's row error codes."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """The image as 8-bit RGB, upright.
+
+    The format is told by content, not by name. Animations give their first frame. EXIF rotation is
+    applied. 16-bit grey is scaled to 8 bits, transparency is laid over white, CMYK and palettes
+    are converted. On opaque 8-bit images this equals `Image.convert("RGB")`.
+
+    Raises:
+        ImageError: image_empty, image_unidentified, image_too_many_pixels, image_truncated or
+            image_corrupt.
+    """
+    if not data:
+        raise ImageError("image_empty", "zero bytes")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd EXIF or TIFF tags; pixels decide.
+        try:
+            return _decode(data, max_pixels)
+        except ImageError:
+            raise
+        except UnidentifiedImageError as exc:
+            raise ImageError("image_unidentified", f"not one of {', '.join(FORMATS)}") from exc
+        except Exception as exc:  # Pillow's decoders raise half a dozen unrelated types.
+            raise ImageError(_code_of(exc), f"{type(exc).__name__}: {exc}") from exc
+
+
+def _decode(data: bytes, max_pixels: int) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise ImageError("image_corrupt", f"a size of {width} x {height}")
+        if width * height > max_pixels:
+            detail = f"{width} x {height} pixels, the limit is {max_pixels}"
+            raise ImageError("image_too_many_pixels", detail)
+        image.seek(0)
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT:
+        values = np.asarray(image, dtype=np.float64)
+        return Image.fromarray((values / 257.0).round().clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _code_of(exc: Exception) -> str:
+    text = str(exc).lower()
+    truncated = any(word in text for word in ("truncated", "not enough", "unexpected end"))
+    return "image_truncated" if truncated else "image_corrupt"

@@ -1,0 +1,1 @@
+"""Generation backends behind the seam `hired_core.language.Backend`."""

@@ -1,0 +1,67 @@
+"""The backend every other is measured against: transformers' own `generate` on embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hired_core.language import Completion, GenerationSettings, LanguageModel, Request
+
+
+class ReferenceBackend:
+    """`generate(inputs_embeds=...)` over left-padded batches of at most `batch_size` requests.
+
+    Requests are batched with others of similar length. Sampling runs row by row, each with its own
+    seed, so that a text does not depend on its batch.
+    """
+
+    def __init__(
+        self, model: LanguageModel, settings: GenerationSettings, *, batch_size: int = 8
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.batch_size = batch_size if settings.temperature == 0 else 1
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, in order."""
+        by_length = sorted(range(len(requests)), key=lambda i: requests[i].num_prompt_tokens)
+        done: dict[int, Completion] = {}
+        for start in range(0, len(by_length), self.batch_size):
+            chosen = by_length[start : start + self.batch_size]
+            done.update(zip(chosen, self._batch([requests[i] for i in chosen]), strict=True))
+        return [done[i] for i in range(len(requests))]
+
+    def _batch(self, requests: list[Request]) -> list[Completion]:
+        embeds, mask = self._pad_left([self.model.embed(request) for request in requests])
+        if self.settings.temperature > 0:
+            torch.manual_seed(requests[0].seed)
+        ids = self.model.decoder.generate(
+            inputs_embeds=embeds, attention_mask=mask, **self._arguments()
+        )
+        return [self.model.complete(row) for row in ids.tolist()]
+
+    def _pad_left(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """[B, L, D] and int64 mask [B, L]."""
+        longest = max(row.shape[0] for row in rows)
+        embeds = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
+        mask = torch.zeros(len(rows), longest, dtype=torch.long, device=embeds.device)
+        for index, row in enumerate(rows):
+            embeds[index, longest - row.shape[0] :] = row
+            mask[index, longest - row.shape[0] :] = 1
+        return embeds, mask
+
+    def _arguments(self) -> dict[str, Any]:
+        stop = sorted(self.model.stop_ids)
+        arguments: dict[str, Any] = {
+            "max_new_tokens": self.settings.max_new_tokens,
+            "do_sample": self.settings.temperature > 0,
+            "eos_token_id": stop,
+            "pad_token_id": stop[0],
+        }
+        if self.settings.temperature > 0:
+            arguments |= {"temperature": self.settings.temperature, "top_p": self.settings.top_p}
+        return arguments

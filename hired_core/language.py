@@ -1,0 +1,110 @@
+"""The language side: kept features and a prompt in, text out.
+
+`LanguageModel` holds the weights and lays out inputs; a `Backend` generates. Requests come in any
+mix of lengths. Legend: K kept tokens, L sequence length, C ViT width, D LLM width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hired_core.models.spec import ModelSpec
+from hired_core.sequence import NEWLINE
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One question about one image.
+
+    Attributes:
+        features: [K, C] kept features before the projector, in sequence order.
+        sequence: int64 [V]; indices into `features`, or `NEWLINE` (see `hired_core.sequence`).
+        before, after: ids of the prompt around the image.
+        seed: of the sampler; greedy decoding ignores it.
+    """
+
+    features: Tensor
+    sequence: Tensor
+    before: list[int]
+    after: list[int]
+    seed: int = 0
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Positions to prefill: text, visual tokens and newlines."""
+        return len(self.before) + self.sequence.shape[0] + len(self.after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What was generated; `token_ids` end before the stop token."""
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """How to generate. `temperature` 0 is greedy; otherwise sampling, seeded row by row."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+
+class Backend(Protocol):
+    """Generates for requests of any mix of lengths; the result does not depend on the mix."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, in order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """Projector, newline embedding, decoder and tokenizer of one model, on one device.
+
+    Attributes:
+        stop_ids: ids that end a text.
+    """
+
+    spec: ModelSpec
+    projector: nn.Module
+    newline: Tensor
+    decoder: Any
+    tokenizer: Any
+    stop_ids: frozenset[int]
+
+    @property
+    def device(self) -> torch.device:
+        return self.newline.device
+
+    @torch.inference_mode()
+    def embed(self, request: Request) -> Tensor:
+        """[L, D]: text, projected visual tokens and newlines, as the decoder reads them."""
+        features = request.features.to(self.device, self.newline.dtype)
+        table = torch.cat([self.projector(features), self.newline[None]])
+        sequence = request.sequence.to(self.device)
+        index = torch.where(sequence == NEWLINE, table.shape[0] - 1, sequence)
+        words = self.decoder.get_input_embeddings()
+        before, after = (self._ids(ids) for ids in (request.before, request.after))
+        return torch.cat([words(before), table[index], words(after)])
+
+    def _ids(self, ids: list[int]) -> Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self.device)
+
+    def complete(self, generated: list[int]) -> Completion:
+        """Cut at the first stop id and decode."""
+        stop = next((i for i, t in enumerate(generated) if t in self.stop_ids), None)
+        ids = generated if stop is None else generated[:stop]
+        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        reason: FinishReason = "length" if stop is None else "stop"
+        return Completion(text=text, token_ids=ids, finish_reason=reason)

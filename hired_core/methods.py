@@ -1,0 +1,137 @@
+"""Token-selection methods behind one interface: how many per partition, then which.
+
+A method is a pair of plain functions over `Evidence`: an allocator and a selector. They can be
+swapped freely; METHODS lists the pairs that have a name. Shape letters: B images, P partitions
+(padded to the batch's most), H heads, N patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor
+
+from hired_core import upstream
+from hired_core.budget import allocate_budget, allocate_evenly
+from hired_core.layout import LayoutBatch
+from hired_core.scores import feature_importance_score, visual_content_score
+from hired_core.selection import random_scores, select_stride, select_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that a method may look at.
+
+    Attributes:
+        layout: geometry of the B images.
+        initial: float [B, H, N], the full-image's CLS attention at the initial layer.
+        final: float [B, P, H, N], CLS attention at the final layer; zeros for absent partitions.
+        seeds: int64 [B], derived from each image's content.
+    """
+
+    layout: LayoutBatch
+    seeds: Tensor
+    initial: Tensor | None = None
+    final: Tensor | None = None
+
+    @property
+    def capacities(self) -> Tensor:
+        """int64 [B, P]: valid patches."""
+        return self.layout.valid.sum(-1)
+
+
+Allocator = Callable[[Evidence, Tensor, float], Tensor]
+"""(evidence, budget int64 [B], alpha) -> budgets int64 [B, P]."""
+
+Selector = Callable[[Evidence, Tensor], Tensor]
+"""(evidence, budgets int64 [B, P]) -> keep bool [B, P, N]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A named pair of allocator and selector.
+
+    Attributes:
+        uses_attention: False lets the vision stage skip the CLS rows.
+        own_basis: the fraction is always of the image's own P*N (the published code).
+    """
+
+    allocate: Allocator
+    select: Selector
+    uses_attention: bool = True
+    own_basis: bool = False
+
+    def keep(self, evidence: Evidence, budget: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+        """(keep bool [B, P, N], budgets int64 [B, P]) for a budget of int64 [B] tokens."""
+        budgets = self.allocate(evidence, budget, alpha)
+        return self.select(evidence, budgets), budgets
+
+
+def allocate_all(evidence: Evidence, budget: Tensor, alpha: float) -> Tensor:
+    """Every valid token, whatever the budget: the dense model."""
+    return evidence.capacities
+
+
+def allocate_by_content(evidence: Evidence, budget: Tensor, alpha: float) -> Tensor:
+    """HiRED: `alpha` for the full-image, the rest by visual content score (Eq. 1)."""
+    scores = visual_content_score(_given(evidence.initial), evidence.layout)
+    return allocate_budget(scores, evidence.capacities, budget, alpha)
+
+
+def allocate_equally(evidence: Evidence, budget: Tensor, alpha: float) -> Tensor:
+    """The same for every partition, the full-image among them; `alpha` has no part in it."""
+    return allocate_evenly(evidence.capacities, budget)
+
+
+def allocate_upstream(evidence: Evidence, budget: Tensor, alpha: float) -> Tensor:
+    """As the published HiRED code does; see `hired_core.upstream`."""
+    counts, most = evidence.layout.num_partitions, evidence.layout.valid.shape[1]
+    return upstream.allocate_budget(_given(evidence.initial), counts, most, budget, alpha)
+
+
+def select_all(evidence: Evidence, budgets: Tensor) -> Tensor:
+    return evidence.layout.valid
+
+
+def select_by_importance(evidence: Evidence, budgets: Tensor) -> Tensor:
+    """Top tokens by feature importance score (Eq. 2)."""
+    importance = feature_importance_score(_given(evidence.final))
+    return select_tokens(importance, budgets, evidence.layout.valid)
+
+
+def select_before_unpadding(evidence: Evidence, budgets: Tensor) -> Tensor:
+    """Top tokens, padding among the candidates and lost afterwards: the published code."""
+    importance = feature_importance_score(_given(evidence.final))
+    candidates = evidence.layout.present[..., None].expand_as(evidence.layout.valid)
+    return select_tokens(importance, budgets, candidates) & evidence.layout.valid
+
+
+def select_by_stride(evidence: Evidence, budgets: Tensor) -> Tensor:
+    return select_stride(budgets, evidence.layout.valid)
+
+
+def select_at_random(evidence: Evidence, budgets: Tensor) -> Tensor:
+    """Uniformly at random, by a generator seeded with the image's content."""
+    _, partitions, patches = evidence.layout.valid.shape
+    scores = random_scores(evidence.seeds, partitions, patches)
+    return select_tokens(scores, budgets, evidence.layout.valid)
+
+
+def _given(attention: Tensor | None) -> Tensor:
+    assert attention is not None, "the vision stage was told not to compute attention"
+    return attention
+
+
+METHODS: Final[dict[str, Method]] = {
+    "dense": Method(allocate=allocate_all, select=select_all, uses_attention=False),
+    "hired": Method(allocate=allocate_by_content, select=select_by_importance),
+    "hired-upstream": Method(
+        allocate=allocate_upstream, select=select_before_unpadding, own_basis=True
+    ),
+    "uniform": Method(allocate=allocate_equally, select=select_by_importance),
+    "stride": Method(allocate=allocate_equally, select=select_by_stride, uses_attention=False),
+    "random": Method(allocate=allocate_equally, select=select_at_random, uses_attention=False),
+}
+"""`uniform`, `stride` and `random` are the sanity floor any allocation has to beat."""

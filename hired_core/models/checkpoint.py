@@ -1,0 +1,124 @@
+"""A Hugging Face checkpoint on disk, of which any part can be read alone.
+
+Weights come from safetensors only: nothing in a checkpoint is ever unpickled or executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+EMBEDDED: Final = "embedded"
+EMBEDDED_PATH: Final = Path(__file__).parents[1] / "embedded"
+
+_FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model"]
+_INDEX: Final = "model.safetensors.index.json"
+
+
+class CheckpointError(ValueError):
+    """The checkpoint is missing, incomplete or not of the expected form."""
+
+
+def resolve_checkpoint(model: str, revision: str | None = None) -> Path:
+    """Folder of `model`: "embedded", a path, or a Hugging Face id (downloaded to its cache).
+
+    Raises:
+        CheckpointError: if it is none of them.
+    """
+    if model == EMBEDDED:
+        return EMBEDDED_PATH
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise CheckpointError(f"no checkpoint folder at {model!r}")
+    return _download(model, revision)
+
+
+def _download(model: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=_FILES))
+    except Exception as exc:  # offline, not found, gated: the hub's own message says which.
+        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise CheckpointError(f"cannot fetch {model!r} from the hub: {reason}") from exc
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of the checkpoint, {} if there is none."""
+    path = folder / name
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{name} of {folder.name} holds no JSON object")
+    return content
+
+
+def iter_tensors(folder: Path, wanted: Callable[[str], str | None]) -> Iterator[tuple[str, Tensor]]:
+    """(new name, tensor) for every stored tensor that `wanted` renames; the rest is not read."""
+    for file, names in _stored_names(folder).items():
+        renamed = {name: new for name in names if (new := wanted(name)) is not None}
+        if not renamed:
+            continue
+        with safe_open(folder / file, framework="pt") as stored:
+            for name, new in renamed.items():
+                yield new, stored.get_tensor(name)
+
+
+def _stored_names(folder: Path) -> dict[str, list[str]]:
+    weight_map: dict[str, str] = read_json(folder, _INDEX).get("weight_map", {})
+    files: dict[str, list[str]] = {}
+    for name, file in weight_map.items():
+        files.setdefault(Path(file).name, []).append(name)
+    if not weight_map:
+        files = {path.name: _names_in(path) for path in sorted(folder.glob("*.safetensors"))}
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing or not files:
+        what = f"lacks {', '.join(missing)}" if missing else "has no safetensors weights"
+        raise CheckpointError(f"the checkpoint {folder.name} {what}")
+    return files
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return list(stored.keys())
+    except SafetensorError as exc:
+        raise CheckpointError(f"{path.name} is no valid safetensors file: {exc}") from exc
+
+
+@torch.no_grad()
+def fill(module: nn.Module, tensors: Iterator[tuple[str, Tensor]], *, tied: set[str]) -> None:
+    """Copy `tensors` into the parameters of `module`, one at a time, and see that none is missing.
+
+    Args:
+        tied: names that need not be stored, since another parameter lends them its values.
+
+    Raises:
+        CheckpointError: on a shape that differs or a parameter without stored values.
+    """
+    targets = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers()),
+    }
+    missing = set(dict(module.named_parameters(remove_duplicate=False))) - tied
+    for name, tensor in tensors:
+        target = targets.get(name)
+        if target is None:
+            continue
+        if target.shape != tensor.shape:
+            shapes = f"{tuple(tensor.shape)}, the configuration wants {tuple(target.shape)}"
+            raise CheckpointError(f"{name} is stored as {shapes}")
+        target.copy_(tensor)
+        missing.discard(name)
+    if missing:
+        shown = ", ".join(sorted(missing)[:3])
+        raise CheckpointError(f"{len(missing)} weights are not in the checkpoint, e.g. {shown}")

@@ -1,0 +1,59 @@
+"""From a user's question to the token ids around the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class PromptError(ValueError):
+    """The checkpoint has no chat template, or the prompt does not hold exactly one image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTemplate:
+    """A checkpoint's chat template and tokenizer.
+
+    Attributes:
+        tokenizer: transformers tokenizer.
+        template: Jinja chat template, None if the checkpoint has none.
+        image_token: the placeholder that stands for the image, e.g. "<image>".
+    """
+
+    tokenizer: Any
+    template: str | None
+    image_token: str
+
+    def render(self, prompt: str) -> str:
+        """The text given to the model, the image as one placeholder.
+
+        A prompt that holds the placeholder already is taken word for word; any other is put into
+        the chat template as the user's turn, after the image.
+
+        Raises:
+            PromptError: without a chat template, or with more than one placeholder.
+        """
+        text = prompt if self.image_token in prompt else self._chat(prompt)
+        if text.count(self.image_token) != 1:
+            raise PromptError(f"a prompt needs exactly one {self.image_token}, got {text!r}")
+        return text
+
+    def _chat(self, prompt: str) -> str:
+        if self.template is None:
+            hint = f"give the whole prompt, with {self.image_token} in it, by --prompt"
+            raise PromptError(f"the checkpoint has no chat template; {hint}")
+        content = [{"type": "image"}, {"type": "text", "text": prompt}]
+        return str(
+            self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                chat_template=self.template,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        )
+
+    def token_ids(self, prompt: str) -> tuple[list[int], list[int]]:
+        """Ids before and after the image."""
+        ids: list[int] = self.tokenizer(self.render(prompt))["input_ids"]
+        at = ids.index(self.tokenizer.convert_tokens_to_ids(self.image_token))
+        return ids[:at], ids[at + 1 :]
