@@ -27,7 +27,8 @@ def cls_attention(layer: Any, hidden_MTC: Tensor) -> Tensor:
     """
     normed = layer.layer_norm1(hidden_MTC)
     attention = layer.self_attn
-    return _rows(attention, normed[:, :1], _keys(attention, normed))[:, :, 0, 1:]
+    rows_MH1T = _rows(attention, normed[:, :1], _keys(attention, normed))
+    return rows_MH1T[:, :, 0, 1:]
 
 
 def received_attention(layer: Any, hidden_MTC: Tensor) -> Tensor:
@@ -39,10 +40,8 @@ def received_attention(layer: Any, hidden_MTC: Tensor) -> Tensor:
     attention = layer.self_attn
     keys = _keys(attention, normed)
     chunks = normed.split(QUERY_CHUNK, dim=1)
-    received = sum(
-        (_rows(attention, chunk, keys).sum(-2) for chunk in chunks), start=torch.zeros(())
-    )
-    return received / normed.shape[1]
+    received_MHT = torch.stack([_rows(attention, c, keys).sum(-2) for c in chunks]).sum(0)
+    return received_MHT / hidden_MTC.shape[1]
 
 
 def _rows(attention: Any, queries_MQC: Tensor, keys_MHdT: Tensor) -> Tensor:
