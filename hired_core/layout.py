@@ -26,6 +26,7 @@ def select_best_resolution(image_size: Size, pinpoints: Sequence[Size]) -> Size:
     """The (height, width) among `pinpoints` that keeps most of the image and wastes least.
 
     Same rule as LLaVA-Next: most effective pixels first, then least wasted; the first wins ties.
+    An image that keeps no pixel on any resolution, which transformers would go on with, is refused.
 
     Raises:
         LayoutError: if the image shrinks to nothing on every resolution.
@@ -89,6 +90,7 @@ class PartitionLayout:
     Attributes:
         grid: (rows, cols) of sub-images.
         side: patches along one side of a partition; `num_patches` is its square.
+        stitched: (rows, cols) of the stitched sub-image patch grid, as it is emitted.
         valid: bool [P, N]; False where a patch lies in padding. The full-image is always True.
         sub_image_of: int64 [N]; for each full-image patch, the sub-image (0..P-2) its centre falls
             in. The full-image is squeezed without padding, sub-images come from a centred, padded
@@ -99,6 +101,7 @@ class PartitionLayout:
 
     grid: Size
     side: int
+    stitched: Size
     valid: Tensor
     sub_image_of: Tensor
     order: Tensor
@@ -110,11 +113,6 @@ class PartitionLayout:
     @property
     def num_patches(self) -> int:
         return self.valid.shape[1]
-
-    @property
-    def stitched(self) -> Size:
-        """(rows, cols) of the stitched sub-image patch grid."""
-        return self.grid[0] * self.side, self.grid[1] * self.side
 
     @property
     def num_valid(self) -> int:
@@ -166,6 +164,7 @@ def _build(
     return PartitionLayout(
         grid=(rows, cols),
         side=side,
+        stitched=(emitted[0] * side, emitted[1] * side),
         valid=_valid(image_size, emitted, side),
         sub_image_of=_sub_image_of(CanvasFit.of(image_size, canvas), (rows, cols), side),
         order=_order(emitted, side),
