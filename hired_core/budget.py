@@ -13,7 +13,7 @@ from torch import Tensor
 
 BudgetBasis = Literal["model", "image"]
 
-_WEIGHT_ONE = 2**31
+_WEIGHT_ONE = 2**30
 _DECIMAL_SLACK = 1e-9
 
 
@@ -87,12 +87,16 @@ def allocate_evenly(capacities: Tensor, budget: Tensor) -> Tensor:
 
 
 def integer_weights(scores: Tensor) -> Tensor:
-    """int64 [..., P-1] in [0, 2**31], proportional to `scores`; all zero if any is not finite."""
+    """int64 [..., P-1] in [0, 2**31], proportional to `scores`; all zero if any is not finite.
+
+    Scaled by a power of two, so that scores in a simple ratio keep it: 3:2:1 shared by 3 is a tie.
+    """
     usable = torch.isfinite(scores).all(-1, keepdim=True)
     clean = torch.where(usable, scores, 0.0).double().clamp(min=0)
     largest = clean.amax(-1, keepdim=True) if clean.shape[-1] else clean
-    unit = clean / largest.where(largest > 0, largest.new_ones(()))
-    return (unit * _WEIGHT_ONE).round().long()
+    mantissa, _ = torch.frexp(largest)
+    power = (largest / (2 * mantissa)).where(largest > 0, largest.new_ones(()))
+    return (clean / power * _WEIGHT_ONE).round().long()
 
 
 def water_fill(weights: Tensor, room: Tensor, total: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from hired_core.budget import descending_rank
 def select_tokens(importance: Tensor, budgets: Tensor, valid: Tensor) -> Tensor:
     """The `budgets[p]` most important valid tokens of each partition; Algorithm 1, lines 10-15.
 
-    Equal scores keep the lower index; a NaN ranks below every number. A budget above the number of
+    Equal scores keep the lower index; a NaN counts as minus infinity. A budget above the number of
     valid tokens keeps them all.
 
     Args:
