@@ -1,0 +1,126 @@
+"""Batches of packed images for the language model, from the features on disk."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from pipeline.evaluation.scenes import Scene, make_scene
+from pipeline.evaluation.texts import CAPTION_PROMPTS, caption, questions
+from pipeline.training.config import PATCHES_PER_PARTITION, TrainingConfig
+from pipeline.training.features import open_features
+from pipeline.training.packing import Sequence, TextTokens, pack, visual_order
+from pipeline.training.shards import finished_shards, open_shard
+from pipeline.training.tokenizer import EOS, prompt
+
+__all__ = ["TEXT_ROOM", "LanguageBatch", "SceneFeatures", "SceneTable", "TextMaker", "build_batch"]
+
+TEXT_ROOM = 112
+# Visual tokens of the largest canvas with 2, 3 and 4 sub-images: one shape each to compile.
+_IMAGE_ROOM = {2: 208, 3: 280, 4: 336}
+
+
+class LanguageBatch(NamedTuple):
+    """`features [B, P * N, C]` float32, the columns of :class:`Sequence` stacked, `head` ids."""
+
+    features: Tensor
+    visual: Tensor
+    blocks: Tensor
+    positions: Tensor
+    ids: Tensor
+    labels: Tensor
+    head: Tensor
+
+    def mask(self) -> Tensor:
+        """`[B, 1, L, L]` bool: a text sees the image and itself, everything only backwards."""
+        query, key = self.blocks[:, :, None], self.blocks[:, None, :]
+        causal = torch.ones(key.shape[-1], key.shape[-1], dtype=torch.bool).tril()
+        return (((key == 0) | (key == query)) & causal)[:, None]
+
+
+class SceneFeatures(NamedTuple):
+    """A scene's seed and where its features lie."""
+
+    seed: int
+    shard: int
+    start: int
+    end: int
+
+
+class SceneTable:
+    """Scenes with features on disk, grouped by their number of sub-images."""
+
+    def __init__(self, config: TrainingConfig, shards: list[int] | None = None) -> None:
+        indices = finished_shards(config) if shards is None else shards
+        self._features = {index: open_features(config, index) for index in indices}
+        self.groups: dict[int, list[SceneFeatures]] = {2: [], 3: [], 4: []}
+        for index in indices:
+            shard = open_shard(config, index)
+            for row in range(len(shard.starts) - 1):
+                start, end = int(shard.starts[row]), int(shard.starts[row + 1])
+                scene = SceneFeatures(shard.first_seed + row, index, start, end)
+                self.groups[end - start - 1].append(scene)
+
+    def draw(self, rng: np.random.Generator, size: int) -> list[SceneFeatures]:
+        """`size` random scenes of one group; the group by its share of all scenes."""
+        counts = np.array([len(group) for group in self.groups.values()], dtype=np.float64)
+        chosen = list(self.groups.values())[rng.choice(len(counts), p=counts / counts.sum())]
+        return [chosen[i] for i in rng.integers(len(chosen), size=size)]
+
+    def load(self, scene: SceneFeatures) -> Tensor:
+        """`[P * N, C]` float32 features of a scene."""
+        rows = self._features[scene.shard][scene.start : scene.end]
+        return torch.from_numpy(rows.astype(np.float32)).flatten(0, 1)
+
+
+class TextMaker:
+    """Tokenised texts of scenes: the caption and questions in random order."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        head = prompt("").split("<image>")[0]
+        self.head: list[int] = tokenizer(head, add_special_tokens=False)["input_ids"]
+
+    def texts(self, scene: Scene, rng: np.random.Generator) -> list[TextTokens]:
+        """The caption, the sign question if there is one, then the others in random order."""
+        first = CAPTION_PROMPTS[0] if rng.random() < 0.5 else str(rng.choice(CAPTION_PROMPTS))
+        asked = questions(scene, rng)
+        others = [question for question in asked if question.kind != "sign"]
+        order = [others[i] for i in rng.permutation(len(others))]
+        signs = [question for question in asked if question.kind == "sign"]
+        pairs = [(question.text, question.answer) for question in signs + order]
+        return [self.encode(text, answer) for text, answer in [(first, caption(scene)), *pairs]]
+
+    def encode(self, text: str, answer: str) -> TextTokens:
+        """What follows the image in a prompt with its answer, and the end of the answer."""
+        tail = prompt(text).split("<image>")[1]
+        ids, answer_ids = self._tokenizer([tail, f" {answer}{EOS}"], add_special_tokens=False)[
+            "input_ids"
+        ]
+        return TextTokens(ids + answer_ids, len(answer_ids))
+
+
+def build_batch(
+    table: SceneTable, scenes: list[SceneFeatures], maker: TextMaker, rng: np.random.Generator
+) -> LanguageBatch:
+    """The batch of scenes with the same number of sub-images."""
+    num_sub_images = scenes[0].end - scenes[0].start - 1
+    sequences: list[Sequence] = []
+    for item in scenes:
+        scene = make_scene(item.seed)
+        order = visual_order(scene.width, scene.height)
+        texts = maker.texts(scene, rng)
+        sequences.append(
+            pack(order, len(maker.head), _IMAGE_ROOM[num_sub_images], texts, TEXT_ROOM)
+        )
+    visual, blocks, positions, ids, labels = (
+        torch.from_numpy(np.stack(column)) for column in zip(*sequences, strict=True)
+    )
+    features = torch.stack([table.load(item) for item in scenes])
+    assert features.shape[1] == (num_sub_images + 1) * PATCHES_PER_PARTITION
+    head = torch.tensor(maker.head)
+    return LanguageBatch(features, visual, blocks, positions, ids, labels, head)

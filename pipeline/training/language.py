@@ -1,0 +1,194 @@
+"""Training of the projector and the language model on the frozen tower's features.
+
+Dense only: every visual token of every image, in the order and at the positions in which
+LLaVA-Next would see them.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
+
+from pipeline.evaluation.scenes import COLOURS, GLYPHS, SHAPES
+from pipeline.training.batches import LanguageBatch, SceneTable, TextMaker, build_batch
+from pipeline.training.clock import (
+    StageClock,
+    can_compile,
+    cosine_with_warmup,
+    load_checkpoint,
+    save_checkpoint,
+)
+from pipeline.training.config import TrainingConfig
+from pipeline.training.features import feature_statistics
+from pipeline.training.model import empty_model
+from pipeline.training.packing import NEWLINE, NO_LABEL
+from pipeline.training.tokenizer import build_processor
+
+__all__ = [
+    "LanguageLearner",
+    "language_checkpoint",
+    "start_weights",
+    "token_groups",
+    "train_language",
+]
+
+_LOG_EVERY = 20
+
+
+class LanguageLearner(nn.Module):
+    """The parts of a LLaVA-Next model behind its vision tower."""
+
+    def __init__(self, model: LlavaNextForConditionalGeneration) -> None:
+        super().__init__()
+        self.projector = model.model.multi_modal_projector
+        self.newline = model.model.image_newline
+        self.language_model = model.model.language_model
+        self.lm_head = model.lm_head
+
+    def forward(self, batch: LanguageBatch, mask: Tensor) -> Tensor:
+        """Logits of the text area, `[B, T, vocabulary]`."""
+        embed = self.language_model.embed_tokens
+        projected = self.projector(batch.features)
+        newline = self.newline.to(projected.dtype).expand(len(projected), 1, -1)
+        table = torch.cat((projected, newline), dim=1)
+        head = embed(batch.head).to(table.dtype).expand(len(table), -1, -1)
+        num_head, num_text = head.shape[1], batch.ids.shape[1]
+        # NEWLINE, -1, is the last row of the table; filling takes a row that nothing sees.
+        rows = batch.visual[:, num_head:-num_text]
+        rows = torch.where(rows == NEWLINE, table.shape[1] - 1, rows.clamp(min=0))
+        image = torch.gather(table, 1, rows[:, :, None].expand(-1, -1, table.shape[2]))
+        embedded = torch.cat((head, image, embed(batch.ids).to(table.dtype)), dim=1)
+        hidden = self.language_model(
+            inputs_embeds=embedded,
+            attention_mask=mask,
+            position_ids=batch.positions,
+            use_cache=False,
+        ).last_hidden_state
+        logits: Tensor = self.lm_head(hidden[:, -num_text:])
+        return logits
+
+
+def language_checkpoint(config: TrainingConfig) -> Path:
+    """Where the language stage keeps its checkpoint."""
+    return config.folder / "language.pt"
+
+
+def start_weights(learner: LanguageLearner, mean: Tensor, std: Tensor) -> None:
+    """Sets the projector to standardise its input, and embeddings as large as its output."""
+    first, second = learner.projector.linear_1, learner.projector.linear_2
+    with torch.no_grad():
+        first.weight.normal_(std=1 / math.sqrt(len(mean))).div_(std.clamp(min=1e-3))
+        first.bias.copy_(-(first.weight @ mean))
+        second.weight.normal_(std=0.2 / math.sqrt(second.in_features))
+        second.bias.zero_()
+        learner.language_model.embed_tokens.weight.normal_(std=0.1)
+        learner.newline.normal_(std=0.1)
+
+
+def train_language(config: TrainingConfig) -> None:
+    """Trains to the end of the stage's minutes, from its checkpoint if there is one."""
+    torch.manual_seed(0)
+    processor = build_processor()
+    learner = LanguageLearner(empty_model(processor))
+    start_weights(learner, *feature_statistics(config))
+    optimizer = make_optimizer(learner, config.language_lr)
+    path, step, elapsed = language_checkpoint(config), 0, 0.0
+    if (state := load_checkpoint(path)) is not None:
+        learner.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, elapsed = state["step"], state["elapsed_sec"]
+    forward = torch.compile(learner, dynamic=False) if can_compile() else learner
+    table, maker = SceneTable(config), TextMaker(processor.tokenizer)
+    meter = _Meter(processor.tokenizer)
+    clock = StageClock(60 * config.language_minutes, elapsed)
+    rng = np.random.default_rng((11, step))
+    saved_sec = clock.elapsed_sec
+    while (progress := clock.lap()) < 1.0:
+        for group in optimizer.param_groups:
+            group["lr"] = config.language_lr * cosine_with_warmup(step, progress, 200)
+        batch = build_batch(table, table.draw(rng, config.language_batch), maker, rng)
+        meter.add(batch.labels, train_step(forward, learner, optimizer, batch))
+        step += 1
+        if step % _LOG_EVERY == 0:
+            minute = clock.elapsed_sec / 60
+            print(f"language: step {step} minute {minute:.1f} {meter.line()}", flush=True)
+        if clock.elapsed_sec - saved_sec > config.checkpoint_sec:
+            _save(path, learner, optimizer, step, clock)
+            saved_sec = clock.elapsed_sec
+    _save(path, learner, optimizer, step, clock)
+
+
+def make_optimizer(learner: LanguageLearner, lr: float) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only."""
+    matrices = [p for p in learner.parameters() if p.ndim > 1]
+    others = [p for p in learner.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+
+
+def train_step(
+    forward: Any, learner: LanguageLearner, optimizer: torch.optim.AdamW, batch: LanguageBatch
+) -> Tensor:
+    """One step on a batch; returns its logits, detached."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = forward(batch, batch.mask())
+    loss = F.cross_entropy(
+        logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL
+    )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+    optimizer.step()
+    detached: Tensor = logits.detach().float()
+    return detached
+
+
+def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
+    """Token ids of colours and shapes, and of glyphs."""
+    words = [f" {word}" for word in (*COLOURS, *SHAPES)]
+    return {
+        name: [tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in texts]
+        for name, texts in (("words", words), ("glyphs", GLYPHS))
+    }
+
+
+class _Meter:
+    """Running loss and next-token accuracy by kind of token, since the last line."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._groups = {k: torch.tensor(v) for k, v in token_groups(tokenizer).items()}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._loss: list[float] = []
+        self._right = dict.fromkeys(self._groups, 0)
+        self._total = dict.fromkeys(self._groups, 0)
+
+    def add(self, labels: Tensor, logits: Tensor) -> None:
+        flat, scores = labels.flatten(), logits.flatten(0, 1)
+        self._loss.append(float(F.cross_entropy(scores, flat, ignore_index=NO_LABEL)))
+        right = scores.argmax(-1) == flat
+        for name, ids in self._groups.items():
+            chosen = torch.isin(flat, ids)
+            self._right[name] += int(right[chosen].sum())
+            self._total[name] += int(chosen.sum())
+
+    def line(self) -> str:
+        shares = (f"{k} {self._right[k] / max(1, self._total[k]):.3f}" for k in self._groups)
+        text = f"loss {np.mean(self._loss):.3f} {' '.join(shares)}"
+        self._reset()
+        return text
+
+
+def _save(
+    path: Path, learner: LanguageLearner, optimizer: torch.optim.AdamW, step: int, clock: StageClock
+) -> None:
+    state = {"model": learner.state_dict(), "optimizer": optimizer.state_dict()}
+    save_checkpoint(path, {**state, "step": step, "elapsed_sec": clock.elapsed_sec})

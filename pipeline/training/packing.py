@@ -1,0 +1,100 @@
+"""Training sequences: the image once, then several texts which do not see each other.
+
+    <s> USER: _ | full-image | sub-images by rows, newlines | text 1 | text 2 | ...
+
+Every text starts at the position right after the image, as it would alone. Legend: `B` images,
+`L` tokens of a sequence, `T` of them in texts.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.evaluation.scenes import PARTITION_SIZE, best_canvas
+from pipeline.training.config import PATCH_SIZE, PATCHES_PER_PARTITION
+
+__all__ = ["NEWLINE", "NO_LABEL", "NO_TOKEN", "Sequence", "TextTokens", "pack", "visual_order"]
+
+NEWLINE, NO_TOKEN, NO_LABEL = -1, -2, -100
+_Ints = npt.NDArray[np.int64]
+
+
+class TextTokens(NamedTuple):
+    """Token ids of one text; the last `num_answer` are the answer with its end."""
+
+    ids: list[int]
+    num_answer: int
+
+
+class Sequence(NamedTuple):
+    """One packed image. `visual`, `blocks` and `positions` are `[L]`, `ids` and `labels` `[T]`.
+
+    Attributes:
+        visual: row of the feature table at each place, `NEWLINE`, or `NO_TOKEN`.
+        blocks: 0 for head and image, -1 for filling, and the number of the text from 1.
+        positions: rotary position of each place.
+        ids: token ids of the text area.
+        labels: the next token where it belongs to an answer, else `NO_LABEL`.
+    """
+
+    visual: _Ints
+    blocks: _Ints
+    positions: _Ints
+    ids: _Ints
+    labels: _Ints
+
+
+@functools.lru_cache(maxsize=8192)
+def visual_order(width: int, height: int) -> tuple[int, ...]:
+    """Visual tokens of an image in the order of HF's `pack_image_features`.
+
+    Each is a row of the `[P * N]` feature table, or `NEWLINE`. The full-image comes first; the
+    canvas rows and columns that show only padding are left out.
+    """
+    side = PARTITION_SIZE // PATCH_SIZE
+    canvas_h, canvas_w = best_canvas(width, height)
+    rows, cols = canvas_h // PATCH_SIZE, canvas_w // PATCH_SIZE
+    cells = np.arange(PATCHES_PER_PARTITION, (rows * cols) + PATCHES_PER_PARTITION)
+    grid = cells.reshape(rows // side, cols // side, side, side).swapaxes(1, 2).reshape(rows, cols)
+    if width / height > cols / rows:
+        padding = (rows - int(round(height * (cols / width), 7))) // 2
+        grid = grid[padding : rows - padding]
+    else:
+        padding = (cols - int(round(width * (rows / height), 7))) // 2
+        grid = grid[:, padding : cols - padding]
+    lines = np.concatenate((grid, np.full((len(grid), 1), NEWLINE)), axis=1)
+    return (*range(PATCHES_PER_PARTITION), *lines.ravel().tolist())
+
+
+def pack(
+    visual: tuple[int, ...], head: int, image_room: int, texts: list[TextTokens], text_room: int
+) -> Sequence:
+    """The sequence of one image; texts that do not fit into `text_room` tokens are left out.
+
+    `head` is the number of tokens before the image, and `image_room` what the image area of the
+    batch holds.
+    """
+    length = head + image_room + text_room
+    places = np.full(length, NO_TOKEN, dtype=np.int64)
+    places[head : head + len(visual)] = visual
+    blocks = np.full(length, -1, dtype=np.int64)
+    blocks[: head + len(visual)] = 0
+    positions = np.arange(length, dtype=np.int64)
+    ids = np.zeros(text_room, dtype=np.int64)
+    labels = np.full(text_room, NO_LABEL, dtype=np.int64)
+    start = 0
+    for number, text in enumerate(texts, start=1):
+        end = start + len(text.ids)
+        if end > text_room:
+            continue
+        ids[start:end] = text.ids
+        labels[end - 1 - text.num_answer : end - 1] = text.ids[-text.num_answer :]
+        area = slice(head + image_room + start, head + image_room + end)
+        blocks[area] = number
+        positions[area] = head + len(visual) + np.arange(len(text.ids))
+        start = end
+    return Sequence(places, blocks, positions, ids, labels)

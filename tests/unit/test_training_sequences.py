@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
+
+from pipeline.evaluation.drawing import draw_scene
+from pipeline.evaluation.scenes import GLYPHS, make_scene
+from pipeline.training.batches import TEXT_ROOM, SceneFeatures, TextMaker, build_batch
+from pipeline.training.clock import StageClock, cosine_with_warmup
+from pipeline.training.config import PATCHES_PER_PARTITION
+from pipeline.training.language import LanguageLearner
+from pipeline.training.model import empty_model
+from pipeline.training.packing import NO_LABEL, NO_TOKEN, TextTokens, pack, visual_order
+from pipeline.training.partitions import cut_scene
+from pipeline.training.tokenizer import build_processor, prompt
+from pipeline.training.vision import VisionLearner, normalise
+
+
+@pytest.fixture(scope="module")
+def processor() -> LlavaNextProcessor:
+    return build_processor()
+
+
+@pytest.fixture(scope="module")
+def model(processor: LlavaNextProcessor) -> LlavaNextForConditionalGeneration:
+    torch.manual_seed(0)
+    return empty_model(processor).eval()
+
+
+class TowerTable:
+    """Features of a scene straight from the model's tower."""
+
+    def __init__(self, model: LlavaNextForConditionalGeneration) -> None:
+        self.learner = VisionLearner(model.config.vision_config)
+        self.learner.tower.load_state_dict(model.model.vision_tower.state_dict())
+
+    def load(self, scene: SceneFeatures) -> torch.Tensor:
+        pixels = torch.from_numpy(cut_scene(make_scene(scene.seed)).pixels)
+        with torch.no_grad():
+            return self.learner.features(normalise(pixels))[:, 1:].flatten(0, 1)
+
+
+def test_partitions_equal_the_image_processor(processor: LlavaNextProcessor) -> None:
+    for seed in range(20):
+        scene = make_scene(seed)
+        mine = normalise(torch.from_numpy(cut_scene(scene).pixels))
+        theirs = processor.image_processor(draw_scene(scene), return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(mine, theirs[0].float(), atol=1e-5, rtol=0)
+
+
+def test_visual_order_equals_pack_image_features(model: LlavaNextForConditionalGeneration) -> None:
+    newline = torch.full((1,), -1.0)
+    for seed in range(60):
+        scene = make_scene(seed)
+        num_rows = len(cut_scene(scene).pixels) * PATCHES_PER_PARTITION
+        table = torch.arange(num_rows).float().view(-1, PATCHES_PER_PARTITION, 1)
+        size = torch.tensor([[scene.height, scene.width]])
+        packed, _ = model.model.pack_image_features([table], size, "default", newline)
+        assert visual_order(scene.width, scene.height) == tuple(packed[0][:, 0].int().tolist())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 7])
+def test_packed_logits_equal_separate_prompts(
+    processor: LlavaNextProcessor, model: LlavaNextForConditionalGeneration, seed: int
+) -> None:
+    scene, maker = make_scene(seed), TextMaker(processor.tokenizer)
+    item = SceneFeatures(seed, 0, 0, len(cut_scene(scene).pixels))
+    batch = build_batch(TowerTable(model), [item], maker, np.random.default_rng(5))
+    inputs = processor(
+        images=draw_scene(scene), text=prompt("").split("\n")[0], return_tensors="pt"
+    )
+    head = inputs.pop("input_ids")
+    inputs.pop("attention_mask")
+    with torch.no_grad():
+        logits = LanguageLearner(model).eval()(batch, batch.mask())[0]
+        for number in range(1, int(batch.blocks.max()) + 1):
+            here = batch.blocks[0, -TEXT_ROOM:] == number
+            ids = torch.cat((head, batch.ids[:, here]), dim=1)
+            alone = model(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs).logits
+            torch.testing.assert_close(
+                logits[here], alone[0, -int(here.sum()) :], atol=1e-5, rtol=1e-4
+            )
+
+
+def test_pack_by_hand() -> None:
+    texts = [TextTokens([7, 8, 9], 1), TextTokens([5] * 9, 2), TextTokens([4, 3], 1)]
+    packed = pack((0, 1, -1), head=2, image_room=4, texts=texts, text_room=6)
+    assert packed.visual.tolist() == [NO_TOKEN] * 2 + [0, 1, -1] + [NO_TOKEN] * 7
+    # The second text does not fit; the third still counts as number 3.
+    assert packed.blocks.tolist() == [0, 0, 0, 0, 0, -1, 1, 1, 1, 3, 3, -1]
+    assert packed.positions[6:11].tolist() == [5, 6, 7, 5, 6]
+    assert packed.ids.tolist() == [7, 8, 9, 4, 3, 0]
+    assert packed.labels.tolist() == [NO_LABEL, 9, NO_LABEL, 3, NO_LABEL, NO_LABEL]
+
+
+def test_prompt_and_answer_tokens_join(processor: LlavaNextProcessor) -> None:
+    maker, tokenizer = TextMaker(processor.tokenizer), processor.tokenizer
+    text = maker.encode("What does the sign say?", "STOP")
+    whole = prompt("What does the sign say?") + " STOP</s>"
+    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    assert ids == [*maker.head, processor.image_token_id, *text.ids]
+    assert tokenizer.decode(text.ids[-text.num_answer :]) == " STOP</s>"
+
+
+def test_tokenizer_is_lossless_and_splits_glyphs(processor: LlavaNextProcessor) -> None:
+    tokenizer = processor.tokenizer
+    for text in ("a red circle and a sign that says STOP.", "Wëird ☃ text\n\tX1  y", ""):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    singles = tokenizer.convert_tokens_to_ids(list(GLYPHS))
+    assert tokenizer(f" {GLYPHS}", add_special_tokens=False)["input_ids"][1:] == singles
+
+
+def test_schedule() -> None:
+    assert cosine_with_warmup(0, 0.0, 10) == pytest.approx(0.1)
+    assert cosine_with_warmup(100, 0.0, 10) == 1.0
+    assert cosine_with_warmup(100, 1.0, 10) == pytest.approx(0.0)
+    clock = StageClock(limit_sec=100.0, elapsed_sec=99.9999999, max_lap_sec=0.0)
+    assert clock.lap() < 1.0
+    assert StageClock(limit_sec=100.0, elapsed_sec=250.0).lap() == 1.0
