@@ -1,0 +1,157 @@
+"""What one input (a file, a glob or a directory) matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.errors import InputError
+from pipeline.sources.shard import IMAGE_SUFFIXES, ShardFormat
+from pipeline.sources.storage import (
+    filesystem,
+    local_path,
+    redact_url,
+    storage_errors,
+    url_parts,
+)
+
+__all__ = ["STATE_FILE", "Found", "discover", "format_of"]
+
+STATE_FILE: Final = "state.json"
+"""Marks a directory written by Hugging Face `save_to_disk`."""
+
+_SUFFIXES: Final[dict[str, ShardFormat]] = {
+    ".parquet": "parquet",
+    ".tar": "webdataset",
+    ".tar.gz": "webdataset",
+    ".tgz": "webdataset",
+    ".arrow": "arrow",
+    **{f".{suffix}": "images" for suffix in sorted(IMAGE_SUFFIXES)},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Files below one directory."""
+
+    base_url: str
+    """The directory that all files are below: of a glob, the part without wildcards."""
+
+    sizes: Mapping[str, int | None]
+    """Bytes of each file by its URL."""
+
+
+def discover(url: str, storage_options: Mapping[str, Any]) -> Found:
+    """The files of known formats that `url` stands for, and the state.json files beside them.
+
+    Directories, also those a glob matches, are walked; names that begin with '.' or '_' are
+    skipped there. Symbolic links to directories are followed only where `url` names them.
+
+    Raises:
+        InputError: if nothing matches, or a named file is of no known format.
+        StorageError: if listing fails.
+    """
+    if "::" in url:
+        raise InputError(f"{redact_url(url)}: chained URLs are not supported")
+    url = local_path(url) or url
+    fs, path = filesystem(url, storage_options)
+    with storage_errors("list", url):
+        fs.invalidate_cache()
+        try:
+            found = _glob(fs, url) if _is_glob(fs, url, path) else _named(fs, url, path)
+        except FileNotFoundError as exc:
+            raise InputError(f"nothing matches {redact_url(url)}") from exc
+    if not any(format_of(url_parts(file)[-1]) for file in found.sizes):
+        known = ", ".join(_SUFFIXES)
+        raise InputError(f"nothing matches {redact_url(url)} and ends in one of {known}")
+    return found
+
+
+def format_of(name: str) -> ShardFormat | None:
+    """The format a file name's ending tells, in any case; None for other files."""
+    lower = name.lower()
+    return next((fmt for suffix, fmt in _SUFFIXES.items() if lower.endswith(suffix)), None)
+
+
+def _is_glob(fs: Any, url: str, path: str) -> bool:
+    if "*" in url:
+        return True
+    # '?' and '[' may also be part of a name, or begin a query.
+    return any(char in path for char in "?[") and not _is_web(url) and not fs.exists(path)
+
+
+def _is_web(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
+def _named(fs: Any, url: str, path: str) -> Found:
+    info = fs.info(path)
+    if info["type"] == "directory":
+        return _found(url, _walk(fs, path))
+    if format_of(url_parts(url)[-1]) is None:
+        known = ", ".join(_SUFFIXES)
+        raise InputError(f"{redact_url(url)} is of no known format; known endings: {known}")
+    _check_is_file(url, info)
+    plain = url.partition("?")[0] if _is_web(url) else url
+    return Found(base_url=plain.rpartition("/")[0], sizes={url: _size(info)})
+
+
+def _glob(fs: Any, url: str) -> Found:
+    base_url = _literal_directory(url)
+    base_path = fs._strip_protocol(base_url)
+    shown = _is_hidden(url[len(base_url) :].strip("/"))
+    files: dict[str, dict[str, Any]] = {}
+    walked = "\0"
+    for path, info in sorted(fs.glob(url, detail=True).items()):
+        name = _relative(path, base_path)
+        if _is_hidden(name) and not shown:
+            continue
+        if info["type"] != "directory":
+            files[name] = info
+        elif not path.startswith(walked):
+            walked = f"{path.rstrip('/')}/"
+            files |= {f"{name}/{below}": found for below, found in _walk(fs, path).items()}
+    return _found(base_url, files)
+
+
+def _walk(fs: Any, path: str) -> dict[str, dict[str, Any]]:
+    infos = fs.find(path, detail=True)
+    named = {_relative(found, path): info for found, info in infos.items()}
+    return {name: info for name, info in named.items() if not _is_hidden(name)}
+
+
+def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> Found:
+    """The files of known formats among those below `base_url`."""
+    base = base_url if base_url.endswith("/") else f"{base_url}/"
+    sizes: dict[str, int | None] = {}
+    for name, info in infos.items():
+        if format_of(name) is not None or name.rpartition("/")[2] == STATE_FILE:
+            _check_is_file(base + name, info)
+            sizes[base + name] = _size(info)
+    return Found(base_url=base_url, sizes=sizes)
+
+
+def _check_is_file(url: str, info: Mapping[str, Any]) -> None:
+    if info["type"] != "file":
+        raise InputError(f"{redact_url(url)} is a broken link, or not a regular file")
+
+
+def _size(info: Mapping[str, Any]) -> int | None:
+    size = info.get("size")
+    return None if size is None else int(size)
+
+
+def _literal_directory(url: str) -> str:
+    first = min(i for char in "*?[" if (i := url.find(char)) >= 0)
+    directory = url[:first].rpartition("/")[0]
+    return f"{directory}/" if directory.endswith(("/", ":")) else directory or "/"
+
+
+def _relative(path: str, base: str) -> str:
+    assert path.startswith(base), f"{path} was listed below {base}"
+    return path[len(base) :].strip("/")
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "_")) for part in name.split("/"))

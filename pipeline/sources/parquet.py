@@ -1,0 +1,88 @@
+"""Parquet shards, read in small record batches and only the needed columns."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sources.columns import BYTES_FIELD, ColumnPlan, batch_samples, plan_columns
+from pipeline.sources.samples import Failure, Sample, broken_shard
+from pipeline.sources.shard import ReadOptions, Shard
+from pipeline.sources.storage import open_input
+
+__all__ = ["count_parquet_rows", "parquet_schema", "read_parquet"]
+
+# Column chunks are streamed in pieces of this size: one may hold all images of the shard.
+_BUFFER_BYTES = 1024 * 1024
+_DATA_ERRORS = (pa.ArrowException, OSError, ValueError)  # StorageError is none of these.
+
+
+def read_parquet(shard: Shard, options: ReadOptions) -> Generator[Sample, None, None]:
+    """The rows in order; after a break in the file, one sample that tells of it.
+
+    Raises:
+        StorageError: if the file cannot be opened or read.
+    """
+    num_rows = 0
+    try:
+        with _open(shard, options) as file:
+            plan = plan_columns(file.schema_arrow, options)
+            for batch in _batches(file, plan, options):
+                yield from batch_samples(batch, plan, options, first_row=num_rows)
+                num_rows += batch.num_rows
+    except _DATA_ERRORS as exc:
+        detail = f"after {num_rows} rows: {type(exc).__name__}: {exc}"
+        yield broken_shard(Failure("shard_corrupt", detail), options)
+
+
+def count_parquet_rows(shard: Shard, options: ReadOptions) -> int:
+    """Rows by the footer; 1 for a file that is no Parquet, as `read_parquet` makes of it."""
+    try:
+        with _open(shard, options) as file:
+            return int(file.metadata.num_rows)
+    except _DATA_ERRORS:
+        return 1
+
+
+def parquet_schema(shard: Shard, options: ReadOptions) -> pa.Schema | None:
+    """The columns, None if the file is no Parquet."""
+    try:
+        with _open(shard, options) as file:
+            return file.schema_arrow
+    except _DATA_ERRORS:
+        return None
+
+
+@contextlib.contextmanager
+def _open(shard: Shard, options: ReadOptions) -> Generator[pq.ParquetFile, None, None]:
+    with (
+        open_input(shard.url, options.storage_options) as source,
+        pq.ParquetFile(source, buffer_size=_BUFFER_BYTES) as file,
+    ):
+        yield file
+
+
+def _batches(
+    file: pq.ParquetFile, plan: ColumnPlan, options: ReadOptions
+) -> Iterator[pa.RecordBatch]:
+    yield from file.iter_batches(
+        batch_size=_batch_rows(file.metadata, options),
+        columns=[_leaf(file.schema_arrow, name) for name in plan.columns],
+        use_threads=False,
+    )
+
+
+def _leaf(schema: pa.Schema, name: str) -> str:
+    """The column, or of an image struct only the bytes."""
+    is_struct = pa.types.is_struct(schema.field(name).type)
+    return f"{name}.{BYTES_FIELD}" if is_struct else name
+
+
+def _batch_rows(metadata: pq.FileMetaData, options: ReadOptions) -> int:
+    """Rows that stay near `batch_bytes`, judged by the row group of the largest rows."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    row_bytes = max((g.total_byte_size // max(g.num_rows, 1) for g in groups), default=0)
+    return max(1, min(options.batch_rows, options.batch_bytes // max(row_bytes, 1)))

@@ -1,0 +1,114 @@
+"""What the format readers hand on, before ids are given out: samples, prompts and failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.sources.shard import ReadOptions
+
+__all__ = [
+    "Failure",
+    "Prompt",
+    "Sample",
+    "broken_shard",
+    "constant_prompt",
+    "given_prompt",
+    "no_prompt",
+    "one_line",
+    "oversize",
+]
+
+_MAX_DETAIL_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a row goes to quarantine."""
+
+    code: str
+    """One of `pipeline.errors.ROW_ERROR_CODES`."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The texts asked of one image."""
+
+    texts: tuple[str | None, ...] = (None,)
+    """At least one; None where a question of several is blank."""
+
+    several: bool = False
+    """Whether they came as a list, and so have row ids of their own."""
+
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One input row as found in a shard."""
+
+    key: str
+    """As written in the shard: not yet safe, not yet unique."""
+
+    image: bytes | None
+    prompt: Prompt
+    failure: Failure | None = None
+    """Set by the reader for what only it can see. Missing, empty and oversize images, bad prompts
+    and bad keys are found later, for all formats alike."""
+
+
+def given_prompt(value: object) -> Prompt:
+    """The prompt of a value from the data: a text, a list of texts, or neither (a failure)."""
+    if isinstance(value, list):
+        texts = tuple(_text(entry) for entry in value)
+        return Prompt(texts, several=True) if texts else no_prompt("an empty list")
+    text = _text(value)
+    if text is not None:
+        return Prompt((text,))
+    if value is None or isinstance(value, str | bytes):
+        return no_prompt("null" if value is None else "blank, or not valid Unicode")
+    return no_prompt(f"a {type(value).__name__}, wanted text or a list of texts")
+
+
+def constant_prompt(options: ReadOptions) -> Prompt:
+    """The prompt all images share; a failure when prompts come from the data."""
+    if options.prompt is None:
+        return no_prompt(f"no {options.prompt_column!r}")
+    return Prompt((options.prompt,))
+
+
+def no_prompt(detail: str) -> Prompt:
+    """The failure of a row without a usable prompt."""
+    return Prompt(failure=Failure("prompt_missing", detail))
+
+
+def broken_shard(failure: Failure, options: ReadOptions) -> Sample:
+    """The row that stands for all rows a broken shard holds beyond this point."""
+    key = "!truncated" if failure.code == "shard_truncated" else "!corrupt"
+    return Sample(key, None, constant_prompt(options), failure)
+
+
+def oversize(num_bytes: int, options: ReadOptions) -> Failure:
+    """The failure of an encoded image of too many bytes."""
+    detail = f"{num_bytes} bytes, the limit is {options.max_image_bytes}"
+    return Failure("image_too_many_bytes", detail)
+
+
+def one_line(text: str) -> str:
+    """`text` as one printable line of at most 200 characters."""
+    printable = text.encode("utf-8", "backslashreplace").decode()
+    line = " ".join("".join(c if c.isprintable() else " " for c in printable).split())
+    return line if len(line) <= _MAX_DETAIL_CHARS else line[: _MAX_DETAIL_CHARS - 3] + "..."
+
+
+def _text(value: object) -> str | None:
+    """`value` if it is a text which is not blank and which UTF-8 can carry, else None."""
+    try:
+        # JSON can spell lone surrogates, Parquet can hold bytes that are no UTF-8.
+        text = value.decode() if isinstance(value, bytes) else value
+        if isinstance(text, str) and text.encode() and text.strip():
+            return text
+    except UnicodeError:
+        pass
+    return None

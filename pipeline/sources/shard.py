@@ -1,0 +1,90 @@
+"""What one read task reads (`Shard`) and how (`ReadOptions`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pipeline.errors import ConfigError
+
+__all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat"]
+
+MIB = 1024 * 1024
+IMAGE_SUFFIXES: Final = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
+ShardFormat = Literal["parquet", "webdataset", "images", "arrow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One unit of reading: a file, or up to 64 loose images of one directory."""
+
+    url: str
+    """fsspec URL or absolute path of the file; of the directory for loose images. It may carry
+    credentials: log `redact_url(url)`."""
+
+    name: str
+    """Path below the input root, '/'-separated: the first half of every `image_id`."""
+
+    format: ShardFormat
+
+    files: tuple[str, ...] = ()
+    """Loose images only: the file names in this chunk of the directory."""
+
+    size_bytes: int | None = None
+
+    max_rows: int | None = None
+    """Read only the first so many images (`--limit`)."""
+
+    @property
+    def ledger_id(self) -> str:
+        """`name`, made distinct for the chunks of one directory by a digest of the file names.
+
+        A chunk that gains or loses a file gets another `ledger_id`; `image_id`s stay as they are.
+        """
+        if self.format != "images":
+            return self.name
+        listing = "\0".join(self.files).encode("utf-8", "surrogateescape")
+        return f"{self.name}[{hashlib.sha256(listing).hexdigest()[:12]}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How rows are made of shards. Exactly one of `prompt` and `prompt_column` is set."""
+
+    image_column: str = "image"
+    """Parquet and Arrow: a binary column, or a struct with a binary field `bytes`."""
+
+    prompt: str | None = None
+    """The prompt of every image."""
+
+    prompt_column: str | None = None
+    """Where each image's prompt, or list of prompts, is found: a Parquet or Arrow column, or a
+    field of a WebDataset sample's .json member ('txt': its .txt member)."""
+
+    id_column: str | None = None
+    """Parquet and Arrow: a column of unique scalars to use as key in place of the row ordinal."""
+
+    max_image_bytes: int = 64 * MIB
+
+    batch_rows: int = 64
+    """A table is handed on when it has so many images,"""
+
+    batch_bytes: int = 32 * MIB
+    """or when its images have so many bytes."""
+
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    """Passed to fsspec, for example `{"endpoint_url": "http://127.0.0.1:9000"}`."""
+
+    def __post_init__(self) -> None:
+        if (self.prompt is None) == (self.prompt_column is None):
+            raise ConfigError(
+                f"exactly one of prompt and prompt_column must be set, got prompt={self.prompt!r} "
+                f"and prompt_column={self.prompt_column!r}"
+            )
+        if self.prompt is not None and not self.prompt.strip():
+            raise ConfigError("prompt is blank: set a prompt, or prompt_column")
+        for name in ("max_image_bytes", "batch_rows", "batch_bytes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, allowed: 1 or more")

@@ -1,0 +1,166 @@
+"""WebDataset shards: the consecutive members of a tar that share a key are one sample.
+
+Members are read as bytes, and only those an allow-list of suffixes names: nothing is unpickled,
+decoded or extracted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tarfile
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.sources.samples import (
+    Failure,
+    Prompt,
+    Sample,
+    broken_shard,
+    constant_prompt,
+    given_prompt,
+    no_prompt,
+    oversize,
+)
+from pipeline.sources.shard import IMAGE_SUFFIXES, MIB, ReadOptions, Shard
+from pipeline.sources.storage import open_input
+from pipeline.sources.tar_stream import DATA_ERRORS, open_tar
+
+__all__ = ["read_webdataset", "split_member"]
+
+_TEXT_SUFFIX: Final = "txt"
+_JSON_SUFFIX: Final = "json"
+_MAX_TEXT_BYTES: Final = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One member of a sample; `data` is None when it was not read."""
+
+    key: str
+    suffix: str
+    data: bytes | None = None
+    failure: Failure | None = None
+
+
+def read_webdataset(shard: Shard, options: ReadOptions) -> Generator[Sample, None, None]:
+    """The samples in archive order; after a break in the archive, one that tells of it.
+
+    Raises:
+        StorageError: if the file cannot be opened or read.
+    """
+    pending: dict[str, _Part] = {}
+    with contextlib.closing(_parts(shard, options)) as parts:
+        for part in parts:
+            if isinstance(part, Failure):
+                yield from _before_break(pending, options)
+                yield broken_shard(part, options)
+                return
+            if pending and not _continues(pending, part):
+                yield _sample(pending, options)
+                pending = {}
+            pending[part.suffix] = part
+    if pending:
+        yield _sample(pending, options)
+
+
+def split_member(name: str) -> tuple[str, str] | None:
+    """Key and lower-case suffix of a member: split at the first dot of the base name.
+
+    None for members that belong to no sample: without a dot, or hidden.
+    """
+    start = max(name.rfind("/"), name.rfind("\\")) + 1
+    stem, dot, suffix = name[start:].partition(".")
+    return (name[:start] + stem, suffix.lower()) if stem and dot else None
+
+
+def _parts(shard: Shard, options: ReadOptions) -> Generator[_Part | Failure, None, None]:
+    """The members that belong to samples; a failure as the last one if the archive is broken."""
+    code = "shard_corrupt"
+    with open_input(shard.url, options.storage_options) as file:
+        try:
+            with open_tar(file) as tar:
+                code = "shard_truncated"
+                while (member := tar.next()) is not None:
+                    # `tarfile` would keep every header of the shard.
+                    tar.members.clear()  # type: ignore[attr-defined]  # Not in typeshed.
+                    if (part := _part(tar, member, options)) is not None:
+                        yield part
+        except DATA_ERRORS as exc:
+            yield Failure(code, f"{type(exc).__name__}: {exc}")
+
+
+def _part(tar: tarfile.TarFile, member: tarfile.TarInfo, options: ReadOptions) -> _Part | None:
+    split = split_member(member.name)
+    if split is None or member.isdir():
+        return None
+    key, suffix = split
+    if not member.isfile():
+        failure = Failure("member_not_a_file", f"{member.name} is of tar type {member.type!r}")
+        return _Part(key, suffix, failure=failure)
+    is_image = suffix in IMAGE_SUFFIXES
+    if not is_image and suffix != _text_suffix(options):
+        return _Part(key, suffix)
+    if member.size > (options.max_image_bytes if is_image else _MAX_TEXT_BYTES):
+        return _Part(key, suffix, failure=oversize(member.size, options))
+    file = tar.extractfile(member)
+    assert file is not None, "only directories and links have no file"
+    return _Part(key, suffix, file.read())
+
+
+def _continues(pending: dict[str, _Part], part: _Part) -> bool:
+    """Whether `part` is of the same sample: a suffix seen before begins another one."""
+    return part.suffix not in pending and part.key == next(iter(pending.values())).key
+
+
+def _before_break(pending: dict[str, _Part], options: ReadOptions) -> Iterator[Sample]:
+    """The sample at the break, if all that is needed of it came before."""
+    if not pending:
+        return
+    sample = _sample(pending, options)
+    has_image = sample.failure is None or sample.failure.code != "image_missing"
+    if has_image and sample.prompt.failure is None:
+        yield sample
+
+
+def _sample(pending: dict[str, _Part], options: ReadOptions) -> Sample:
+    parts = list(pending.values())
+    prompt = _prompt(pending, options)
+    image = next((part for part in parts if part.suffix in IMAGE_SUFFIXES), None)
+    image = image or next((part for part in parts if part.failure), None)
+    if image is None:
+        found = ", ".join(f".{part.suffix}" for part in parts)
+        failure = Failure("image_missing", f"no image among the members: {found}")
+        return Sample(parts[0].key, None, prompt, failure)
+    return Sample(image.key, image.data, prompt, image.failure)
+
+
+def _prompt(pending: dict[str, _Part], options: ReadOptions) -> Prompt:
+    if options.prompt_column is None:
+        return constant_prompt(options)
+    suffix = _text_suffix(options)
+    part = pending.get(suffix, _Part("", suffix))
+    if part.data is None:
+        detail = part.failure.detail if part.failure else f"the sample has no .{suffix} member"
+        return no_prompt(detail)
+    if suffix == _TEXT_SUFFIX:
+        return given_prompt(part.data.strip())
+    return _json_prompt(part.data, options.prompt_column)
+
+
+def _json_prompt(data: bytes, name: str) -> Prompt:
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        return no_prompt(f"the .json member does not parse: {exc}")
+    if not isinstance(fields, dict) or name not in fields:
+        return no_prompt(f"the .json member has no field {name!r}")
+    return given_prompt(fields[name])
+
+
+def _text_suffix(options: ReadOptions) -> str:
+    """Suffix of the member that holds the prompt, '' when none is needed."""
+    if options.prompt_column is None:
+        return ""
+    return _TEXT_SUFFIX if options.prompt_column == _TEXT_SUFFIX else _JSON_SUFFIX
