@@ -103,10 +103,10 @@ def water_fill(weights: Tensor, room: Tensor, total: Tensor) -> Tensor:
     """int64 [..., Q]: `total` shared by weight, none above its room; sums to what fits.
 
     Each round shares what is left among the open cells by largest remainder and caps; every round
-    but the last fills a cell, so Q rounds with a weight and one without are enough.
+    but the last fills a cell, so Q rounds are enough.
     """
     given = torch.zeros_like(room)
-    for _ in range(2 * room.shape[-1]):
+    for _ in range(room.shape[-1]):
         left = total - given.sum(-1)
         is_open = given < room
         weight = torch.where(is_open, weights, 0)

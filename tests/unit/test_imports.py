@@ -1,0 +1,51 @@
+"""What importing the core pulls in, and what it exports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hired_core
+
+ROOT = Path(hired_core.__file__).parents[1]
+
+
+def modules_after(*names: str) -> set[str]:
+    """Top-level modules loaded in a fresh interpreter after importing `names`."""
+    code = (
+        f"import sys, json, {', '.join(names)}; "
+        "print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    output = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(output.stdout.splitlines()[-1]))
+
+
+def test_core_needs_neither_ray_nor_transformers_nor_the_pipeline() -> None:
+    plain = [
+        "attention", "budget", "decode", "encode", "language", "layout", "methods", "partition",
+        "prompts", "scores", "selection", "sequence", "upstream", "vision",
+        "models.checkpoint", "models.spec",
+    ]  # fmt: skip
+    loaded = modules_after("hired_core", *(f"hired_core.{name}" for name in plain))
+    assert "torch" in loaded  # the probe sees something
+    assert not loaded & {"ray", "transformers", "pipeline", "jobs"}
+
+
+def test_adapters_need_transformers_but_not_ray() -> None:
+    loaded = modules_after("hired_core.models.llava_next")
+    assert "transformers" in loaded
+    assert not loaded & {"ray", "pipeline"}
+
+
+def test_all_names_what_the_package_exports() -> None:
+    assert hired_core.__all__ == sorted(hired_core.__all__)
+    submodules = {path.stem for path in Path(hired_core.__file__).parent.glob("*.py")}
+    submodules |= {path.name for path in Path(hired_core.__file__).parent.iterdir()}
+    public = {name for name in vars(hired_core) if not name.startswith("_")} - submodules
+    assert public == set(hired_core.__all__)
