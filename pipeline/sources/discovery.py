@@ -111,7 +111,8 @@ def _glob(fs: Any, url: str) -> Found:
             files[name] = info
         elif not path.startswith(walked):
             walked = f"{path.rstrip('/')}/"
-            files |= {f"{name}/{below}": found for below, found in _walk(fs, path).items()}
+            # '**' matches the base directory too: its name is ''.
+            files |= {f"{name}/{sub}".lstrip("/"): found for sub, found in _walk(fs, path).items()}
     return _found(base_url, files)
 
 

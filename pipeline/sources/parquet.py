@@ -15,7 +15,7 @@ from pipeline.sources.storage import open_input
 
 __all__ = ["count_parquet_rows", "parquet_schema", "read_parquet"]
 
-# Column chunks are streamed in pieces of this size: one may hold all images of the shard.
+# Column chunks are streamed in pieces of about this size: one may hold all images of the shard.
 _BUFFER_BYTES = 1024 * 1024
 _DATA_ERRORS = (pa.ArrowException, OSError, ValueError)  # StorageError is none of these.
 
@@ -60,7 +60,8 @@ def parquet_schema(shard: Shard, options: ReadOptions) -> pa.Schema | None:
 def _open(shard: Shard, options: ReadOptions) -> Generator[pq.ParquetFile, None, None]:
     with (
         open_input(shard.url, options.storage_options) as source,
-        pq.ParquetFile(source, buffer_size=_BUFFER_BYTES) as file,
+        # With `pre_buffer`, the default, whole column chunks would be read at once.
+        pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file,
     ):
         yield file
 

@@ -1,0 +1,133 @@
+"""Storage failures are `StorageError`, never bad data, and tell no secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError, StorageError
+from pipeline.sources import Shard, list_shards, read_shard, redact_url
+from pipeline.sources.storage import open_input, storage_errors, url_parts
+from tests.source_files import CAPTIONING, tar_shard
+
+SECRET = "hunter2"
+TABLE = pa.table({"image": [bytes([i]) * 50_000 for i in range(40)]})
+
+
+class FlakyFile(io.BytesIO):
+    """Fails once half of it has been read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._bytes_left = len(data) // 2
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise OSError(f"reset while reading https://u:{SECRET}@host/x?X-Signature={SECRET}")
+        return data
+
+
+class FlakyFileSystem(fsspec.AbstractFileSystem):
+    """Local files that fail in the middle."""
+
+    protocol = "flaky"
+
+    def _open(self, path: str, *args: Any, **kwargs: Any) -> FlakyFile:
+        return FlakyFile(Path(path).read_bytes())
+
+
+fsspec.register_implementation("flaky", FlakyFileSystem)
+
+
+@pytest.mark.parametrize(
+    ("url", "redacted"),
+    [
+        ("s3://bucket/a/b.tar", "s3://bucket/a/b.tar"),
+        (f"sftp://me:{SECRET}@host:22/a@b.tar", "sftp://host:22/a@b.tar"),
+        (f"https://host/a.tar?X-Amz-Signature={SECRET}", "https://host/a.tar?..."),
+        (f"https://me:{SECRET}@host?token={SECRET}/@x", "https://host?..."),
+        ("/data/what?.tar", "/data/what?.tar"),
+    ],
+)
+def test_redact_url(url: str, redacted: str) -> None:
+    assert redact_url(url) == redacted
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("/data/a.tar", ("file", "", "data", "a.tar")),
+        ("s3://bucket/a/", ("s3", "bucket", "a")),
+        ("s3://", ("s3",)),
+        ("/", ("file",)),
+        ("https://u:p@host/a.tar?sig=1/2", ("https", "host", "a.tar")),
+        ("s3://bucket/what?.tar", ("s3", "bucket", "what?.tar")),
+    ],
+)
+def test_url_parts(url: str, parts: tuple[str, ...]) -> None:
+    assert url_parts(url) == parts
+
+
+def test_missing_file_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot open .*gone\.tar: FileNotFoundError"):
+        open_input(str(tmp_path / "gone.tar"), {})
+
+
+@pytest.mark.parametrize("name", ["gone.tar", "gone.parquet", "gone.arrow"])
+def test_shard_that_is_gone_stops_the_job(tmp_path: Path, name: str) -> None:
+    formats = {"tar": "webdataset", "parquet": "parquet", "arrow": "arrow"}
+    fmt: Any = formats[name.rpartition(".")[2]]
+    with pytest.raises(StorageError, match="gone"):
+        list(read_shard(Shard(url=str(tmp_path / name), name=name, format=fmt), CAPTIONING))
+
+
+@pytest.mark.parametrize("url", ["nowhere://host/a.tar", "s3://a/b.tar::s3://c/d"])
+def test_unusable_protocol_is_an_input_error(url: str) -> None:
+    with pytest.raises(InputError):
+        list_shards([url], storage_options={})
+
+
+def test_no_secret_in_the_message() -> None:
+    with pytest.raises(StorageError) as caught, storage_errors("read", f"ftp://u:{SECRET}@h/a"):
+        raise PermissionError(f"no (GET https://u:{SECRET}@h/a?sig={SECRET})\nat all")
+    assert SECRET not in str(caught.value)
+    assert "PermissionError: no (GET https://h/a?...) at all" in str(caught.value)
+    assert isinstance(caught.value.__cause__, PermissionError)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_failing_tar_read_is_no_bad_row(tmp_path: Path, mode: str) -> None:
+    noise = random.Random(0).randbytes(50_000)
+    check_read_fails(tar_shard(tmp_path / "a.tar", [(f"{i}.jpg", noise) for i in range(40)], mode))
+
+
+def test_failing_parquet_read_is_no_bad_row(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "a.parquet", row_group_size=8, compression="none")
+    check_read_fails(
+        Shard(url=str(tmp_path / "a.parquet"), name="a.parquet", format="parquet"),
+    )
+
+
+def test_failing_arrow_read_is_no_bad_row(tmp_path: Path) -> None:
+    with pa.ipc.new_stream(tmp_path / "a.arrow", TABLE.schema) as writer:
+        writer.write_table(TABLE, max_chunksize=4)
+    check_read_fails(Shard(url=str(tmp_path / "a.arrow"), name="a.arrow", format="arrow"))
+
+
+def check_read_fails(shard: Shard) -> None:
+    flaky = dataclasses.replace(shard, url=f"flaky://{shard.url}")
+    tables = read_shard(flaky, dataclasses.replace(CAPTIONING, batch_rows=4))
+    assert next(tables)["error_code"].to_pylist() == [None] * 4
+    with pytest.raises(StorageError, match=f"cannot read {flaky.url}: OSError") as caught:
+        list(tables)
+    assert SECRET not in str(caught.value)
