@@ -56,4 +56,5 @@ def _keys(attention: Any, normed_MTC: Tensor) -> Tensor:
 
 
 def _split_heads(x_MTC: Tensor, num_heads: int) -> Tensor:
-    return x_MTC.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    x_MTHd: Tensor = x_MTC.unflatten(-1, (num_heads, -1))
+    return x_MTHd.transpose(1, 2)

@@ -60,8 +60,23 @@ class GenerationSettings:
     top_p: float = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of one `generate` call: prefill and decode over all its batches, and until the first
+    token of the first batch."""
+
+    prefill_sec: float = 0.0
+    decode_sec: float = 0.0
+    ttft_sec: float = 0.0
+
+
 class Backend(Protocol):
-    """Generates for requests of any mix of lengths; the result does not depend on the mix."""
+    """Generates for requests of any mix of lengths; the result does not depend on the mix.
+
+    `timing` is of the latest `generate` call.
+    """
+
+    timing: Timing
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order."""

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
 
-from hired_core.language import Completion, GenerationSettings, LanguageModel, Request
+from hired_core.language import Completion, GenerationSettings, LanguageModel, Request, Timing
+
+
+class _FirstToken(StoppingCriteria):  # type: ignore[misc]
+    """Notes when `generate` has its first token; never stops it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.at: float | None = None
+        self._device = device
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        if self.at is None:
+            self.at = _now(self._device)
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 class ReferenceBackend:
@@ -24,10 +45,12 @@ class ReferenceBackend:
         self.model = model
         self.settings = settings
         self.batch_size = batch_size if settings.temperature == 0 else 1
+        self.timing = Timing()
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order."""
+        self.timing = Timing()
         by_length = sorted(range(len(requests)), key=lambda i: requests[i].num_prompt_tokens)
         done: dict[int, Completion] = {}
         for start in range(0, len(by_length), self.batch_size):
@@ -39,10 +62,23 @@ class ReferenceBackend:
         embeds, mask = self._pad_left([self.model.embed(request) for request in requests])
         if self.settings.temperature > 0:
             torch.manual_seed(requests[0].seed)
+        started, first = _now(embeds.device), _FirstToken(embeds.device)
         ids = self.model.decoder.generate(
-            inputs_embeds=embeds, attention_mask=mask, **self._arguments()
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            stopping_criteria=StoppingCriteriaList([first]),
+            **self._arguments(),
         )
+        self._note(started, first.at or started)
         return [self.model.complete(row) for row in ids.tolist()]
+
+    def _note(self, started: float, first: float) -> None:
+        prefill, decode = first - started, _now(self.model.device) - first
+        self.timing = Timing(
+            prefill_sec=self.timing.prefill_sec + prefill,
+            decode_sec=self.timing.decode_sec + decode,
+            ttft_sec=self.timing.ttft_sec or prefill,
+        )
 
     def _pad_left(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
         """[B, L, D] and int64 mask [B, L]."""

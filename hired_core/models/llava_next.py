@@ -55,6 +55,9 @@ def load_spec(model: str, revision: str | None = None) -> ModelSpec:
         mean=tuple(image.get("image_mean", (0.48145466, 0.4578275, 0.40821073))),
         std=tuple(image.get("image_std", (0.26862954, 0.26130258, 0.27577711))),
         max_context=config.text_config.max_position_embeddings,
+        vision_params=_vision_params(vision, _feature_layer(config) + 1),
+        text_params=_text_params(config),
+        kv_values_per_token=_kv_values(config.text_config),
         stored_dtype=str(config.dtype or torch.float16).removeprefix("torch."),
     )
 
@@ -88,6 +91,29 @@ def _feature_layer(config: Any) -> int:
     if not 0 <= index < depth:
         raise CheckpointError(f"vision_feature_layer {chosen} is outside the {depth} layers")
     return index
+
+
+def _vision_params(vision: Any, num_layers: int) -> int:
+    width = vision.hidden_size
+    patch = 3 * vision.patch_size**2 * width
+    return int(patch + num_layers * (4 * width**2 + 2 * width * vision.intermediate_size))
+
+
+def _text_params(config: Any) -> int:
+    text, width = config.text_config, config.text_config.hidden_size
+    projector = width * (config.vision_config.hidden_size + width)
+    heads = text.num_attention_heads * _head_dim(text)
+    kv = text.num_key_value_heads * _head_dim(text)
+    layer = width * (2 * heads + 2 * kv + 3 * text.intermediate_size)
+    return int(projector + text.num_hidden_layers * layer + text.vocab_size * width)
+
+
+def _kv_values(text: Any) -> int:
+    return int(2 * text.num_hidden_layers * text.num_key_value_heads * _head_dim(text))
+
+
+def _head_dim(text: Any) -> int:
+    return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
 
 
 def load_vision(spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) -> VisionTower:

@@ -20,6 +20,10 @@ class ModelSpec:
         vision_width: C. `text_width`: D.
         mean, std: pixel normalisation per channel.
         max_context: positions the language model has.
+        vision_params, text_params: weights each token passes through: the tower up to the feature
+            layer; projector, decoder and head. For estimates of time and memory.
+        kv_values_per_token: numbers the key-value cache stores for one position.
+        stored_dtype: of the weights, e.g. "float16".
     """
 
     name: str
@@ -33,6 +37,9 @@ class ModelSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     max_context: int
+    vision_params: int
+    text_params: int
+    kv_values_per_token: int
     stored_dtype: str
 
     @property

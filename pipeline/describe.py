@@ -1,0 +1,91 @@
+"""`--dry-run`: the resolved plan, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pipeline.config import CaptionConfig, JobConfig
+from pipeline.cost import load_prices
+from pipeline.estimate import GIB, device_flops, estimate
+from pipeline.placement import Cluster, place
+from pipeline.plan import Plan, make_plan
+from pipeline.sources import redact_url
+
+
+def describe(config: JobConfig) -> str:
+    """What the job would read, keep, run on, write and cost at least; nothing is run or written.
+
+    Raises:
+        JobError: where the job itself would refuse to start.
+    """
+    plan = make_plan(config)
+    cluster = Cluster.of_this_machine()
+    lines = [
+        ("input", _input(plan)),
+        ("model", f"{config.model.model} ({plan.spec.num_patches} patches per partition)"),
+        ("prompt", _prompt(config)),
+        ("visual tokens", _tokens(plan)),
+        ("placement", place(config.run, cluster).describe()),
+        ("memory", _memory(plan, cluster)),
+        ("cost", _cost(plan, cluster)),
+        ("output", redact_url(config.output.output)),
+        ("fingerprint", plan.fingerprint),
+    ]
+    return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _input(plan: Plan) -> str:
+    formats = Counter(shard.format for shard in plan.shards)
+    kinds = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
+    sizes = [shard.size_bytes for shard in plan.shards if shard.size_bytes is not None]
+    rows = (
+        "rows known once the tars are read" if plan.num_rows is None else f"{plan.num_rows:,} rows"
+    )
+    return f"{len(plan.shards):,} shards ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {rows}"
+
+
+def _prompt(config: JobConfig) -> str:
+    question = config.question
+    if isinstance(question, CaptionConfig):
+        column = question.prompt_column
+        return repr(question.prompt) if column is None else f"from column {column!r}"
+    return f"from column {question.question_column!r}"
+
+
+def _tokens(plan: Plan) -> str:
+    selection, spec = plan.config.selection, plan.spec
+    kept = estimate(plan.config, spec, value_bytes=1).tokens
+    share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
+    newline = f"newline {selection.newline_policy}"
+    return f"{share}, method {selection.effective_method}, alpha {selection.alpha:g}, {newline}"
+
+
+def _value_bytes(plan: Plan, cluster: Cluster) -> int:
+    chosen = plan.config.model.dtype
+    if chosen == "auto":
+        chosen = "float16" if cluster.gpus else "float32"
+    return 4 if chosen == "float32" else 2
+
+
+def _memory(plan: Plan, cluster: Cluster) -> str:
+    one = estimate(plan.config, plan.spec, value_bytes=_value_bytes(plan, cluster))
+    batch = plan.config.generation.batch_size
+    total = one.weight_bytes + batch * one.kv_bytes
+    return (
+        f"{total / GIB:.2f} GiB: weights {one.weight_bytes / GIB:.2f}, "
+        f"KV cache of {batch} slots {batch * one.kv_bytes / GIB:.2f}, workspace not counted"
+    )
+
+
+def _cost(plan: Plan, cluster: Cluster) -> str:
+    one = estimate(plan.config, plan.spec, value_bytes=1)
+    prices = load_prices(plan.config.run, cluster.gpu_name)
+    rate = device_flops(cluster)
+    seconds = one.flops / rate
+    gpus = place(plan.config.run, cluster).gpus
+    per_1000 = 1000 * prices.usd(seconds=seconds, gpus=gpus, cpus=cluster.cpus)
+    in_all = "" if plan.num_rows is None else f", USD {per_1000 * plan.num_rows / 1000:.4f} in all"
+    return (
+        f"at least USD {per_1000:.5f} per 1000 images{in_all} "
+        f"({one.flops / 1e9:,.1f} GFLOP an image at {rate / 1e9:,.0f} GFLOP/s)"
+    )

@@ -1,0 +1,64 @@
+"""One digest over everything that changes a caption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from hired_core.models.spec import ModelSpec
+from pipeline.config import CaptionConfig, JobConfig
+
+PREPROCESSING_VERSION: Final = 1
+"""Raised whenever decoding, partitioning or selection changes what a model sees."""
+
+
+def fingerprint_fields(config: JobConfig, spec: ModelSpec) -> dict[str, Any]:
+    """What the fingerprint is taken over, readable, for a diff when it changes."""
+    selection, generation = config.selection, config.generation
+    question = config.question
+    fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
+    return {
+        "model": config.model.model,
+        "weights": weights_digest(Path(spec.path)),
+        "dtype": config.model.dtype,
+        "method": selection.effective_method,
+        "token_budget": selection.token_budget,
+        "budget_basis": selection.budget_basis,
+        "alpha": selection.alpha,
+        "newline": selection.newline_policy,
+        "transposed_grid": selection.transposed_grid,
+        "prompt": question.prompt if fixed and isinstance(question, CaptionConfig) else None,
+        "prompt_column": None if fixed else _column(question),
+        "generation": {
+            key: value for key, value in asdict(generation).items() if key != "batch_size"
+        },
+        "preprocessing": PREPROCESSING_VERSION,
+    }
+
+
+def _column(question: Any) -> str:
+    return str(getattr(question, "question_column", None) or question.prompt_column)
+
+
+def fingerprint(fields: dict[str, Any]) -> str:
+    """16 hex digits."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def weights_digest(folder: Path) -> str:
+    """Of a checkpoint: its configuration, and size, header and first MiB of each weight file.
+
+    Hashing 14 GB of weights at every start would cost more than it tells.
+    """
+
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            digest.update(f"{path.name} {path.stat().st_size}".encode())
+            digest.update(file.read(min(length, 2**24)))
+            digest.update(file.read(2**20))
+    return digest.hexdigest()[:16]

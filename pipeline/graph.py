@@ -1,0 +1,101 @@
+"""The stages as a Ray Data pipeline; the only file that calls `map_batches`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from hired_core.models.spec import ModelSpec
+from pipeline.config import JobConfig
+from pipeline.placement import Placement, Pool
+from pipeline.sink import Sink
+from pipeline.sources import ReadOptions, Shard
+from pipeline.stages import GenerateStage, PartitionStage, ReadStage, SelectStage, WriteStage
+from pipeline.stages.context import StageContext
+from pipeline.stages.write import Provenance
+
+BLOCK_BYTES = 32 * 1024**2
+IMAGES_PER_TASK = 16
+MAX_READ_TASKS = 1000
+
+
+class SelectAndGenerateStage:
+    """Both model stages in one actor: features never leave it."""
+
+    def __init__(self, context: StageContext, config: JobConfig) -> None:
+        self._select = SelectStage(context, config)
+        self._generate = GenerateStage(context, config)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return self._generate(self._select(table))
+
+
+def set_up_ray_data() -> None:
+    """Settings of Ray Data for this process: small blocks, since rows are images."""
+    context = DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def build(
+    config: JobConfig,
+    *,
+    shards: tuple[Shard, ...],
+    options: ReadOptions,
+    spec: ModelSpec,
+    placement: Placement,
+    context: StageContext,
+    sink: Sink,
+    provenance: Provenance,
+) -> Dataset:
+    """The lazy pipeline from shards to part summaries (`SUMMARY_SCHEMA`).
+
+    Nothing is caught here: row failures are values, and an exception out of a stage stops the job.
+    Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
+    """
+    read = ReadStage(context, shards, options)
+    partition = PartitionStage(context, spec, max_pixels=config.input.max_pixels)
+    write = WriteStage(context, sink, provenance)
+    index = pa.table({"index": pa.array(range(len(shards)), type=pa.int64())})
+    rows = ray.data.from_arrow(index).repartition(min(len(shards), MAX_READ_TASKS))
+    rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)
+    rows = _tasks(rows, partition, batch_size=IMAGES_PER_TASK, cpus=placement.partition_cpus)
+    rows = _model_stages(rows, config, placement, context)
+    return _tasks(rows, write, batch_size=config.output.rows_per_part, cpus=placement.io_cpus)
+
+
+def _tasks(rows: Dataset, stage: Any, *, batch_size: int, cpus: float) -> Dataset:
+    """A stage without state between batches, as Ray tasks."""
+    return rows.map_batches(
+        stage.__call__, batch_size=batch_size, batch_format="pyarrow", num_cpus=cpus
+    )
+
+
+def _model_stages(
+    rows: Dataset, config: JobConfig, placement: Placement, context: StageContext
+) -> Dataset:
+    if placement.vision is None:
+        return _actors(rows, SelectAndGenerateStage, placement.language, config, context)
+    rows = _actors(rows, SelectStage, placement.vision, config, context)
+    return _actors(rows, GenerateStage, placement.language, config, context)
+
+
+def _actors(
+    rows: Dataset, stage: type[Any], pool: Pool, config: JobConfig, context: StageContext
+) -> Dataset:
+    """A stage that holds a model, as a pool of actors of fixed size."""
+    here = replace(context, gpus=pool.gpus, cpus=pool.cpus, threads=pool.threads)
+    return rows.map_batches(
+        stage,
+        fn_constructor_args=(here, config),
+        compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=4),
+        batch_size=config.generation.batch_size,
+        batch_format="pyarrow",
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+    )

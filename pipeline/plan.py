@@ -1,0 +1,118 @@
+"""What a job will do, worked out before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hired_core.models.checkpoint import CheckpointError
+from hired_core.models.spec import ModelSpec
+from pipeline.config import CaptionConfig, JobConfig
+from pipeline.errors import ConfigError, ModelError
+from pipeline.fingerprint import fingerprint, fingerprint_fields
+from pipeline.sink import Sink
+from pipeline.sources import (
+    ReadOptions,
+    Shard,
+    check_columns,
+    count_rows,
+    limit_shards,
+    list_shards,
+    redact_url,
+)
+
+MAX_COUNTED_SHARDS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A checked configuration, with its inputs listed and its model's geometry known.
+
+    Attributes:
+        num_rows: None where only reading can tell (tars).
+    """
+
+    config: JobConfig
+    spec: ModelSpec
+    shards: tuple[Shard, ...]
+    options: ReadOptions
+    num_rows: int | None
+    sink: Sink
+    fingerprint: str
+    fingerprint_fields: dict[str, Any]
+
+
+def make_plan(config: JobConfig) -> Plan:
+    """Lists the input, reads the model's configuration and checks the output; runs nothing.
+
+    Raises:
+        InputError, ModelError, ConfigError, StorageError: with one line on what to change.
+    """
+    spec = _load_spec(config)
+    options = read_options(config)
+    shards = list_shards(
+        config.input.input,
+        storage_options=config.input.storage_options,
+        input_root=config.input.input_root,
+    )
+    check_columns(shards, options)
+    if config.input.limit is not None:
+        shards = limit_shards(shards, config.input.limit, options)
+    sink = Sink(url=config.output.output, storage_options=config.input.storage_options)
+    _check_output(config, sink)
+    fields = fingerprint_fields(config, spec)
+    return Plan(
+        config=config,
+        spec=spec,
+        shards=shards,
+        options=options,
+        num_rows=_num_rows(shards, options),
+        sink=sink,
+        fingerprint=fingerprint(fields),
+        fingerprint_fields=fields,
+    )
+
+
+def read_options(config: JobConfig) -> ReadOptions:
+    """The part of the configuration that the sources understand."""
+    question = config.question
+    if isinstance(question, CaptionConfig):
+        column = question.prompt_column
+        prompt = question.prompt if column is None else None
+    else:
+        prompt, column = None, question.question_column
+    return ReadOptions(
+        image_column=config.input.image_column,
+        prompt=prompt,
+        prompt_column=column,
+        id_column=config.input.id_column,
+        max_image_bytes=config.input.max_image_bytes,
+        storage_options=config.input.storage_options,
+    )
+
+
+def _load_spec(config: JobConfig) -> ModelSpec:
+    from hired_core.models import llava_next
+
+    try:
+        return llava_next.load_spec(config.model.model, config.model.revision)
+    except (CheckpointError, OSError, ValueError) as exc:
+        raise ModelError(f"model: {exc}") from exc
+
+
+def _check_output(config: JobConfig, sink: Sink) -> None:
+    if config.output.overwrite or config.run.dry_run:
+        return
+    if any(sink.parts(kind) for kind in ("captions", "quarantine")):
+        where = redact_url(config.output.output)
+        raise ConfigError(
+            f"output: {where} holds results already; give another --output, or --overwrite"
+        )
+
+
+def _num_rows(shards: tuple[Shard, ...], options: ReadOptions) -> int | None:
+    """Exact, or None: where a tar is among the shards, or too many files would be opened."""
+    if len(shards) > MAX_COUNTED_SHARDS or any(s.format == "webdataset" for s in shards):
+        return None
+    counts = [count_rows(shard, options) for shard in shards]
+    return None if None in counts else sum(c for c in counts if c is not None)

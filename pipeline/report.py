@@ -1,0 +1,180 @@
+"""`report.json` and what is printed when a job is done."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.cost import Prices
+from pipeline.placement import Cluster, Placement
+from pipeline.plan import Plan
+from pipeline.sink import Sink
+from pipeline.sources import redact_url
+from pipeline.stats import STAGES, STATS_SCHEMA
+
+_PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occupancy:
+    """What the job held for all of its `wall_sec`, start-up and idle time included."""
+
+    wall_sec: float
+    cpus: float
+    gpus: float
+    prices: Prices
+
+    @property
+    def usd(self) -> float:
+        return self.prices.usd(seconds=self.wall_sec, gpus=self.gpus, cpus=self.cpus)
+
+
+def build_report(
+    plan: Plan,
+    run_id: str,
+    sink: Sink,
+    occupancy: Occupancy,
+    placement: Placement,
+    cluster: Cluster,
+) -> dict[str, Any]:
+    """The content of `report.json`, from what is stored."""
+    codes = _quarantine_codes(sink)
+    stages = _stages(sink)
+    rows = sum(t.num_rows for t in sink.read("captions", ["image_id"])) + sum(codes.values())
+    images = stages.get("partition", {}).get("num_images", 0)
+    gpu_sec = occupancy.gpus * occupancy.wall_sec
+    wall, usd = occupancy.wall_sec, occupancy.usd
+    tokens = stages.get("generate", {}).get("output_tokens", 0)
+    return {
+        "run_id": run_id,
+        "input": [redact_url(url) for url in plan.config.input.input],
+        "output": redact_url(plan.config.output.output),
+        "fingerprint": plan.fingerprint,
+        "fingerprint_fields": plan.fingerprint_fields,
+        "shards": len(plan.shards),
+        "rows": rows,
+        "images": images,
+        "captioned": rows - sum(codes.values()),
+        "quarantined": sum(codes.values()),
+        "quarantined_by_code": dict(sorted(codes.items())),
+        "wall_sec": wall,
+        "images_per_sec": images / wall,
+        "images_per_gpu_sec": images / gpu_sec if gpu_sec else None,
+        "output_tokens": tokens,
+        "output_tokens_per_sec": tokens / wall,
+        "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
+        "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
+        "stages": stages,
+        "placement": placement.describe(),
+        "cluster": vars(cluster),
+        "usd": usd,
+        "usd_per_1000_images": 1000 * usd / images if images else None,
+        "gpu_hour_usd": occupancy.prices.gpu_hour_usd,
+        "cpu_hour_usd": occupancy.prices.cpu_hour_usd,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that can change a result."""
+    return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}
+
+
+def _quarantine_codes(sink: Sink) -> Counter[str]:
+    codes: Counter[str] = Counter()
+    for table in sink.read("quarantine", ["error_code"]):
+        codes.update(table["error_code"].to_pylist())
+    return codes
+
+
+def _stages(sink: Sink) -> dict[str, dict[str, Any]]:
+    """Sums over batches by stage; `utilisation` is busy / (busy + idle) of its workers."""
+    tables = list(sink.read("stats"))
+    stats = pa.concat_tables(tables) if tables else STATS_SCHEMA.empty_table()
+    return {
+        stage: _stage(stats.filter(pc.equal(stats["stage"], stage)))
+        for stage in STAGES
+        if pc.any(pc.equal(stats["stage"], stage)).as_py()
+    }
+
+
+_SUMMED = (
+    "busy_sec",
+    "idle_sec",
+    "num_images",
+    "visual_tokens_dense",
+    "visual_tokens_kept",
+    "output_tokens",
+    "prefill_sec",
+    "decode_sec",
+    "gpu_sec",
+    "errors",
+)
+
+
+def _stage(stats: pa.Table) -> dict[str, Any]:
+    sums = {name: pc.sum(stats[name]).as_py() for name in _SUMMED}
+    held = sums["busy_sec"] + sums["idle_sec"]
+    return {name: value for name, value in sums.items() if value is not None} | {
+        "batches": stats.num_rows,
+        "workers": len(pc.unique(stats["worker"])),
+        "utilisation": sums["busy_sec"] / held if held else None,
+        "peak_memory_bytes": pc.max(stats["peak_memory_bytes"]).as_py(),
+    }
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What a person wants to know first, in a dozen lines."""
+    dense, kept = report["visual_tokens_dense"], report["visual_tokens_kept"]
+    lines = [
+        ("rows", f"{report['rows']:,} from {report['shards']:,} shards"),
+        ("captioned", f"{report['captioned']:,}"),
+        ("quarantined", f"{report['quarantined']:,}{_codes(report['quarantined_by_code'])}"),
+        ("visual tokens", f"{kept:,} kept of {dense:,} ({_percent(kept, dense)})"),
+        (
+            "time",
+            f"{report['wall_sec']:.1f} s, {report['images_per_sec']:.2f} images/s{_gpu(report)}",
+        ),
+        ("text", f"{report['output_tokens']:,} tokens, {report['output_tokens_per_sec']:.1f} /s"),
+        ("stages", _utilisation(report["stages"])),
+        ("cost", _cost(report)),
+        ("fingerprint", report["fingerprint"]),
+        ("output", report["output"]),
+    ]
+    return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _codes(codes: dict[str, int]) -> str:
+    listed = ", ".join(f"{code} {count}" for code, count in codes.items())
+    return f" ({listed})" if listed else ""
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
+
+
+def _gpu(report: dict[str, Any]) -> str:
+    rate = report["images_per_gpu_sec"]
+    return f", {rate:.2f} images per GPU-second" if rate else ""
+
+
+def _utilisation(stages: dict[str, dict[str, Any]]) -> str:
+    shares = [
+        f"{name} {stage['busy_sec']:.1f} s busy"
+        + (f" ({stage['utilisation']:.0%})" if stage["utilisation"] and stage["idle_sec"] else "")
+        for name, stage in stages.items()
+    ]
+    return ", ".join(shares)
+
+
+def _cost(report: dict[str, Any]) -> str:
+    per_1000 = report["usd_per_1000_images"]
+    each = "-" if per_1000 is None else f"{per_1000:.4f}"
+    prices = f"GPU-hour {report['gpu_hour_usd']:.2f}, CPU-hour {report['cpu_hour_usd']:.3f}"
+    return f"USD {each} per 1000 images, USD {report['usd']:.4f} in all ({prices})"

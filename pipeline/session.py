@@ -1,0 +1,67 @@
+"""What both entry points do around a job: connect to Ray, describe, run, turn errors into exits."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Sequence
+
+import ray
+from ray.exceptions import RayError
+
+from pipeline import errors
+from pipeline.cli import parse_job
+from pipeline.config import CaptionConfig, QuestionConfig
+from pipeline.describe import describe
+from pipeline.errors import EXIT_FAILED, JobError
+from pipeline.run import run_job
+
+
+def main(
+    argv: Sequence[str], question: type[CaptionConfig] | type[QuestionConfig], description: str
+) -> int:
+    """Parse, then run or describe; returns the exit code. Errors are one line on stderr."""
+    try:
+        config = parse_job(argv, question, description)
+        if config.run.dry_run:
+            print(describe(config))
+            return 0
+        connect()
+        return run_job(config)
+    except JobError as exc:
+        return _complain(str(exc), exc.exit_code)
+    except RayError as exc:
+        return _complain(*_out_of_a_stage(exc))
+    except KeyboardInterrupt:
+        return _complain("interrupted", EXIT_FAILED)
+
+
+def connect() -> None:
+    """Join the cluster that the environment names, as `ray job submit` sets it; else start one.
+
+    Both ends are left to Ray: no address is written down here.
+    """
+    if ray.is_initialized():
+        return
+    # Ray Data logs every traceback that it also raises; `_out_of_a_stage` prints it once.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _out_of_a_stage(exc: RayError) -> tuple[str, int]:
+    """Message and exit code; of an error that is none of ours the traceback goes to stderr.
+
+    Ray Data hands on only the text of what a stage raised, so the type is read back from it.
+    """
+    found = re.search(rf"^{errors.__name__}\.(\w+): (.+)$", str(exc), flags=re.MULTILINE)
+    kind = getattr(errors, found[1], None) if found else None
+    if found and isinstance(kind, type) and issubclass(kind, JobError):
+        return found[2], kind.exit_code
+    print(exc, file=sys.stderr)
+    return "a stage failed; what it raised stands above", EXIT_FAILED

@@ -1,0 +1,12 @@
+"""The stages: plain classes, constructor arguments that pickle, `stage(table) -> table`.
+
+Each can be run without Ray. A row that fails keeps flowing with its error; see `pipeline.rows`.
+"""
+
+from pipeline.stages.generate import GenerateStage
+from pipeline.stages.partition import PartitionStage
+from pipeline.stages.read import ReadStage
+from pipeline.stages.select import SelectStage
+from pipeline.stages.write import WriteStage
+
+__all__ = ["GenerateStage", "PartitionStage", "ReadStage", "SelectStage", "WriteStage"]

@@ -1,0 +1,56 @@
+"""What every stage is told about its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from pipeline.config import ModelConfig
+from pipeline.cost import Prices
+from pipeline.progress import Reporter
+from pipeline.stats import Meter
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageContext:
+    """Identity, prices and progress of the run; small and picklable.
+
+    Attributes:
+        gpus, cpus: what one instance of the stage occupies.
+        threads: CPU threads of torch; None leaves torch's own choice.
+    """
+
+    run_id: str
+    prices: Prices
+    reporter: Reporter = field(default_factory=Reporter)
+    gpus: float = 0.0
+    cpus: float = 1.0
+    threads: int | None = None
+
+    def meter(self, stage: str, device: str = "cpu") -> Meter:
+        return Meter(
+            run_id=self.run_id,
+            stage=stage,
+            prices=self.prices,
+            device=device,
+            gpus=self.gpus,
+            cpus=self.cpus,
+        )
+
+    def device(self) -> torch.device:
+        """The device of a model stage, with torch's thread count set."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return torch.device("cuda" if self.gpus and torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(model: ModelConfig, stored: str, device: torch.device) -> torch.dtype:
+    """float32 on CPUs unless told otherwise; on GPUs half precision, as stored."""
+    if model.dtype != "auto":
+        return _DTYPES[model.dtype]
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if stored == "bfloat16" else torch.float16

@@ -1,0 +1,91 @@
+"""uint8 partitions -> the visual tokens that are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from hired_core.encode import ImageEncoder, KeptTokens, SelectionSettings
+from hired_core.vision import VisionEncoder
+from pipeline.config import JobConfig, SelectionConfig
+from pipeline.records import SELECTED_SCHEMA
+from pipeline.rows import Row, is_active, to_table
+from pipeline.stages.context import StageContext, compute_dtype
+
+STAGE = "select"
+
+
+class SelectStage:
+    """Holds the vision tower; encodes each distinct image of a batch once."""
+
+    def __init__(self, context: StageContext, config: JobConfig) -> None:
+        from hired_core.models import llava_next  # transformers is loaded in the actor only
+
+        device = context.device()
+        self._spec = llava_next.load_spec(config.model.model, config.model.revision)
+        dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
+        vision = VisionEncoder(llava_next.load_vision(self._spec, device=device, dtype=dtype))
+        self._encoder = ImageEncoder(vision, self._spec, selection_settings(config.selection))
+        self._meter = context.meter(STAGE, str(device))
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows: list[Row] = table.to_pylist()
+        with self._meter.batch(rows) as record:
+            active = [row for row in rows if is_active(row)]
+            distinct = list({row["sha256"]: row for row in active}.values())
+            kept = dict(
+                zip((row["sha256"] for row in distinct), self._encode(distinct), strict=True)
+            )
+            for row in active:
+                row.update(kept[row["sha256"]])
+            for key in ("visual_tokens_dense", "visual_tokens_kept"):
+                record[key] = sum(row[key] for row in active)
+        return to_table(rows, SELECTED_SCHEMA)
+
+    def _encode(self, rows: list[Row]) -> list[dict[str, Any]]:
+        if not rows:
+            return []
+        tokens = self._encoder(
+            [self._pixels(row) for row in rows],
+            [(row["height"], row["width"]) for row in rows],
+            [content_seed(row["sha256"]) for row in rows],
+        )
+        return [_columns(t) for t in tokens]
+
+    def _pixels(self, row: Row) -> npt.NDArray[np.uint8]:
+        size = self._spec.partition_size
+        pixels = np.frombuffer(row["partitions"], dtype=np.uint8)
+        return pixels.reshape(row["num_partitions"], 3, size, size)
+
+
+def selection_settings(selection: SelectionConfig) -> SelectionSettings:
+    """The part of the configuration that `hired_core` understands."""
+    return SelectionSettings(
+        method=selection.effective_method,
+        token_budget=selection.token_budget,
+        budget_basis=selection.budget_basis,
+        alpha=selection.alpha,
+        transposed_grid=selection.transposed_grid,
+    )
+
+
+def content_seed(sha256: str) -> int:
+    """int64 from a hex digest: the same image has the same seed wherever it is stored."""
+    return int.from_bytes(bytes.fromhex(sha256)[:8], "big", signed=True)
+
+
+def _columns(tokens: KeptTokens) -> dict[str, Any]:
+    features = tokens.features
+    # numpy has no bfloat16, and float16 has the finer mantissa at half the size of float32.
+    half = features if features.dtype == torch.float32 else features.half()
+    return {
+        "visual_tokens_dense": tokens.num_dense,
+        "visual_tokens_kept": features.shape[0],
+        "partition_budgets": tokens.budgets.tolist(),
+        "features": half.contiguous().numpy().tobytes(),
+        "order": tokens.order.to(torch.int32).numpy().tobytes(),
+    }
