@@ -79,7 +79,7 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # Broken EXIF of any sort; the pixels are as good as without it.
         return image
     turn = _UPRIGHT.get(orientation)

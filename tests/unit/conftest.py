@@ -1,16 +1,13 @@
-"""Import paths, a fixed hypothesis profile and the models that several unit tests share."""
+"""A fixed hypothesis profile and the checkpoints that several unit tests share."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-for folder in (Path(__file__).parents[1], Path(__file__).parents[2]):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+from tests.checkpoints import build_checkpoint
 
 settings.register_profile("unit", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("unit")
@@ -19,14 +16,10 @@ settings.load_profile("unit")
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random-weight LLaVA-Next checkpoint with 56-pixel partitions, untied."""
-    from checkpoints import build_checkpoint
-
     return build_checkpoint(tmp_path_factory.mktemp("small"), seed=1)
 
 
 @pytest.fixture(scope="session")
 def checkpoint_336(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random-weight LLaVA-Next checkpoint with the published 336-pixel geometry."""
-    from checkpoints import build_checkpoint
-
     return build_checkpoint(tmp_path_factory.mktemp("geometry336"), seed=2, partition_size=336)
