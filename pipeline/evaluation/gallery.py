@@ -1,0 +1,126 @@
+"""What the job made of the shipped samples, beside what is true: in numbers and as a page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.evaluation.metrics import SetScore, parse_caption, pool
+from pipeline.sink import Sink
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A shipped image whose content is known: (colour, shape) pairs and sign texts."""
+
+    image: bytes
+    objects: frozenset[tuple[str, str]]
+    signs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A caption and the truth about its image; `score` is over coloured shapes."""
+
+    image_id: str
+    text: str
+    tokens: str
+    sample: Sample
+    score: SetScore
+
+
+def load_samples(folder: Path) -> dict[str, Sample]:
+    """Samples of known content by `image_id`; the broken ones have none and are left out."""
+    return dict(_parquet_samples(folder)) | dict(_tar_samples(folder))
+
+
+def _parquet_samples(folder: Path) -> Iterator[tuple[str, Sample]]:
+    for path in sorted(folder.glob("parquet/*.parquet")):
+        for ordinal, row in enumerate(pq.read_table(path).to_pylist()):
+            if row["scene"] is not None:
+                name = path.relative_to(folder).as_posix()
+                yield f"{name}#{ordinal}", _sample(row["image"]["bytes"], json.loads(row["scene"]))
+
+
+def _tar_samples(folder: Path) -> Iterator[tuple[str, Sample]]:
+    for path in sorted(folder.glob("webdataset/*.tar")):
+        members: dict[str, dict[str, bytes]] = {}
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                file = tar.extractfile(member)
+                members.setdefault(key, {})[suffix.lower()] = file.read() if file else b""
+        for key, parts in members.items():
+            scene = json.loads(parts.pop("json"))["scene"]
+            if scene is not None and parts:
+                name = path.relative_to(folder).as_posix()
+                yield f"{name}#{key}", _sample(next(iter(parts.values())), scene)
+
+
+def _sample(image: bytes, scene: dict[str, Any] | str) -> Sample:
+    content: dict[str, Any] = json.loads(scene) if isinstance(scene, str) else scene
+    objects = frozenset((colour, shape) for colour, shape in content["objects"])
+    return Sample(image=image, objects=objects, signs=tuple(content["signs"]))
+
+
+def compare(sink: Sink, samples: dict[str, Sample]) -> list[Comparison]:
+    """Every stored caption of a known sample, by `image_id`."""
+    columns = ["image_id", "text", "visual_tokens_kept", "visual_tokens_dense"]
+    rows = [row for table in sink.read("captions", columns) for row in table.to_pylist()]
+    return [
+        Comparison(
+            image_id=row["image_id"],
+            text=row["text"],
+            tokens=f"{row['visual_tokens_kept']} of {row['visual_tokens_dense']}",
+            sample=samples[row["image_id"]],
+            score=_score(row["text"], samples[row["image_id"]]),
+        )
+        for row in sorted(rows, key=lambda row: str(row["image_id"]))
+        if row["image_id"] in samples
+    ]
+
+
+def _score(text: str, sample: Sample) -> SetScore:
+    return SetScore.of(parse_caption(text).objects, sample.objects)
+
+
+def overall_f1(comparisons: list[Comparison]) -> float:
+    """Micro-averaged F1 of coloured shapes over all captions."""
+    return pool(item.score for item in comparisons).f1
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Captions</title>
+<style>
+body {{ font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1.5rem; }}
+figure {{ margin: 0; }} img {{ max-width: 100%; border: 1px solid #ccc; }}
+figcaption small {{ color: #666; display: block; }}
+</style>
+<h1>{title}</h1><main>{figures}</main></html>
+"""
+
+
+def page(comparisons: list[Comparison], title: str) -> str:
+    """A self-contained HTML page: each image, its caption, and what is true."""
+    figures = "\n".join(_figure(item) for item in comparisons)
+    return _PAGE.format(title=html.escape(title), figures=figures)
+
+
+def _figure(item: Comparison) -> str:
+    image = base64.b64encode(item.sample.image).decode()
+    truth = ", ".join(f"{colour} {shape}" for colour, shape in sorted(item.sample.objects))
+    signs = f"; signs {', '.join(item.sample.signs)}" if item.sample.signs else ""
+    note = f"F1 {item.score.f1:.2f} · {item.tokens} visual tokens · {item.image_id}"
+    return (
+        f'<figure><img src="data:image;base64,{image}" alt="">'
+        f"<figcaption>{html.escape(item.text)}<small>true: {html.escape(truth + signs)}</small>"
+        f"<small>{html.escape(note)}</small></figcaption></figure>"
+    )
