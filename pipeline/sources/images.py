@@ -28,4 +28,4 @@ def _read_file(url: str, options: ReadOptions) -> tuple[bytes | None, Failure | 
         data = file.read(options.max_image_bytes + 1)
         if len(data) <= options.max_image_bytes:
             return data, None
-        return None, oversize(file.seek(0, 2), options)
+        return None, oversize(file.seek(0, 2), options.max_image_bytes)

@@ -73,7 +73,7 @@ def _image_failure(image: bytes | None, options: ReadOptions) -> Failure | None:
     if not image:
         return Failure("image_empty", "zero bytes")
     if len(image) > options.max_image_bytes:
-        return oversize(len(image), options)
+        return oversize(len(image), options.max_image_bytes)
     return None
 
 

@@ -89,9 +89,9 @@ def broken_shard(failure: Failure, options: ReadOptions) -> Sample:
     return Sample(key, None, constant_prompt(options), failure)
 
 
-def oversize(num_bytes: int, options: ReadOptions) -> Failure:
+def oversize(num_bytes: int, max_bytes: int) -> Failure:
     """The failure of an encoded image of too many bytes."""
-    detail = f"{num_bytes} bytes, the limit is {options.max_image_bytes}"
+    detail = f"{num_bytes} bytes, the limit is {max_bytes}"
     return Failure("image_too_many_bytes", detail)
 
 

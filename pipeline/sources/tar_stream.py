@@ -8,7 +8,7 @@ import tarfile
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pipeline.sources.storage import StorageFile
 
@@ -45,15 +45,32 @@ def open_tar(file: StorageFile) -> Generator[tarfile.TarFile, None, None]:
     """
     with io.BufferedReader(file) as plain:
         if plain.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
-            with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as tar:
+            with tarfile.open(fileobj=_Endless(plain), mode="r|", tarinfo=_Member) as tar:
                 yield tar
             return
         # Not mode "r|gz": that one ends after the first of several gzip members.
         with (
             gzip.GzipFile(fileobj=plain) as unzipped,
-            tarfile.open(fileobj=unzipped, mode="r|", tarinfo=_Member) as tar,
+            tarfile.open(fileobj=_Endless(unzipped), mode="r|", tarinfo=_Member) as tar,
         ):
             yield tar
+
+
+class _Endless(io.RawIOBase):
+    """A stream whose end is an error: a tar says itself where it ends.
+
+    Stock `tarfile` would go on to "skip" the terabyte that a header may claim, block by block.
+    """
+
+    def __init__(self, file: io.BufferedReader[Any] | gzip.GzipFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        # Not `read`: of a gzip cut short, it would drop what still unpacks.
+        if data := self._file.read1(size):
+            return data
+        raise EOFError("unexpected end of data")
 
 
 class _Member(tarfile.TarInfo):

@@ -102,8 +102,9 @@ def _part(tar: tarfile.TarFile, member: tarfile.TarInfo, options: ReadOptions) -
     is_image = suffix in IMAGE_SUFFIXES
     if not is_image and suffix != _text_suffix(options):
         return _Part(key, suffix)
-    if member.size > (options.max_image_bytes if is_image else _MAX_TEXT_BYTES):
-        return _Part(key, suffix, failure=oversize(member.size, options))
+    max_bytes = options.max_image_bytes if is_image else _MAX_TEXT_BYTES
+    if member.size > max_bytes:
+        return _Part(key, suffix, failure=oversize(member.size, max_bytes))
     file = tar.extractfile(member)
     assert file is not None, "only directories and links have no file"
     return _Part(key, suffix, file.read())

@@ -59,10 +59,10 @@ def test_numbers_step_over_keys_that_look_like_copies() -> None:
     assert entered == ["s#a", "s#a~2", "s#a~3", "s#a~4", "s#a~3~2"]
 
 
-def test_a_hundred_thousand_copies_are_no_matter() -> None:
+def test_many_copies_are_no_matter() -> None:
     book = KeyBook("s")
-    last = [book.enter("a") for _ in range(100_000)][-1]
-    assert last[0] == "s#a~100000"
+    last = [book.enter("a") for _ in range(20_000)][-1]
+    assert last[0] == "s#a~20000"
 
 
 @given(st.lists(st.text(alphabet="a~2#q0/.\n\udc80", max_size=5), max_size=30))
