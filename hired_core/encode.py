@@ -53,7 +53,9 @@ class ImageEncoder:
         self.vision = vision
         self.spec = spec
         self.settings = settings
-        self.method: Method = METHODS[settings.method]
+        # At 1 all methods are the unmodified model, `hired-upstream` with its lossy floors too.
+        name = "dense" if settings.token_budget == 1 else settings.method
+        self.method: Method = METHODS[name]
 
     @torch.inference_mode()
     def __call__(
@@ -89,6 +91,8 @@ class ImageEncoder:
 
     def _budget(self, layout: PartitionLayout) -> int:
         own = layout.num_partitions * layout.num_patches
+        if self.method.keeps_all:
+            return own
         basis: BudgetBasis = "image" if self.method.own_basis else self.settings.budget_basis
         count = token_budget_to_count(
             self.settings.token_budget, nominal=self.spec.nominal_tokens, own=own, basis=basis

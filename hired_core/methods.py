@@ -56,12 +56,14 @@ class Method:
     Attributes:
         uses_attention: False lets the vision stage skip the CLS rows.
         own_basis: the fraction is always of the image's own P*N (the published code).
+        keeps_all: the budget has no say in it (the dense model).
     """
 
     allocate: Allocator
     select: Selector
     uses_attention: bool = True
     own_basis: bool = False
+    keeps_all: bool = False
 
     def keep(self, evidence: Evidence, budget: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         """(keep bool [B, P, N], budgets int64 [B, P]) for a budget of int64 [B] tokens."""
@@ -125,7 +127,7 @@ def _given(attention: Tensor | None) -> Tensor:
 
 
 METHODS: Final[dict[str, Method]] = {
-    "dense": Method(allocate=allocate_all, select=select_all, uses_attention=False),
+    "dense": Method(allocate=allocate_all, select=select_all, uses_attention=False, keeps_all=True),
     "hired": Method(allocate=allocate_by_content, select=select_by_importance),
     "hired-upstream": Method(
         allocate=allocate_upstream, select=select_before_unpadding, own_basis=True

@@ -34,11 +34,13 @@ def build_checkpoint(
     feature_layer: int = -2,
     tied: bool = False,
     shard_size: str = "1GB",
+    stop_ids: tuple[int, ...] = (STOP_ID,),
     **text: Any,
 ) -> Path:
     """Folder of a checkpoint with model, tokenizer and processor; `text` goes to LlamaConfig."""
     config = _config(partition_size, vision_layers, feature_layer, tied, text)
     model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(stop_ids)
     model.save_pretrained(folder, max_shard_size=shard_size)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(EMBEDDED / name, folder / name)
