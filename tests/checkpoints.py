@@ -33,12 +33,21 @@ def build_checkpoint(
     vision_layers: int = 3,
     feature_layer: int = -2,
     tied: bool = False,
+    text_says_tied: bool | None = None,
     shard_size: str = "1GB",
     stop_ids: tuple[int, ...] = (STOP_ID,),
     **text: Any,
 ) -> Path:
-    """Folder of a checkpoint with model, tokenizer and processor; `text` goes to LlamaConfig."""
+    """Folder of a checkpoint with model, tokenizer and processor.
+
+    Args:
+        tied: whether input and output embeddings are one; `text_says_tied` lets the text
+            configuration contradict it, as it may in files found in the wild.
+        text: goes to LlamaConfig.
+    """
     config = _config(partition_size, vision_layers, feature_layer, tied, text)
+    if text_says_tied is not None:
+        config.text_config.tie_word_embeddings = text_says_tied
     model = random_model(config, seed)
     model.generation_config.eos_token_id = list(stop_ids)
     model.save_pretrained(folder, max_shard_size=shard_size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,7 +57,10 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as exc:
+        raise CheckpointError(f"{name} of {folder.name} is no valid JSON: {exc}") from exc
     if not isinstance(content, dict):
         raise CheckpointError(f"{name} of {folder.name} holds no JSON object")
     return content
@@ -68,7 +72,7 @@ def iter_tensors(folder: Path, wanted: Callable[[str], str | None]) -> Iterator[
         renamed = {name: new for name in names if (new := wanted(name)) is not None}
         if not renamed:
             continue
-        with safe_open(folder / file, framework="pt") as stored:
+        with _opened(folder / file) as stored:
             for name, new in renamed.items():
                 yield new, stored.get_tensor(name)
 
@@ -88,11 +92,17 @@ def _stored_names(folder: Path) -> dict[str, list[str]]:
 
 
 def _names_in(path: Path) -> list[str]:
+    with _opened(path) as stored:
+        return list(stored.keys())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as stored:
-            return list(stored.keys())
+            yield stored
     except SafetensorError as exc:
-        raise CheckpointError(f"{path.name} is no valid safetensors file: {exc}") from exc
+        raise CheckpointError(f"{path.name} does not read as safetensors: {exc}") from exc
 
 
 @torch.no_grad()

@@ -142,6 +142,8 @@ def load_language(spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) 
     """Projector, newline embedding, decoder and tokenizer; nothing of the vision tower."""
     folder = Path(spec.path)
     config = _config(folder)
+    # The outer setting decides in LlavaNextForConditionalGeneration, whatever the inner one says.
+    config.text_config.tie_word_embeddings = config.tie_word_embeddings
     with no_init_weights(), torch.device(device):
         decoder = AutoModelForCausalLM.from_config(
             config.text_config, dtype=dtype, attn_implementation="sdpa"
@@ -149,7 +151,7 @@ def load_language(spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) 
         projector = LlavaNextMultiModalProjector(config).to(dtype)
         newline = nn.Parameter(torch.empty(spec.text_width, dtype=dtype))
     decoder.tie_weights()
-    tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     fill(decoder, iter_tensors(folder, _decoder_name), tied=tied)
     fill(projector, iter_tensors(folder, _part("multi_modal_projector")), tied=set())
     holder = nn.ParameterDict({"image_newline": newline})

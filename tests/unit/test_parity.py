@@ -111,6 +111,8 @@ def test_every_method_is_dense_at_budget_one(embedded: Model) -> None:
         (11, {"num_key_value_heads": 1}),
         (12, {"num_key_value_heads": 4, "head_dim": 48}),
         (13, {"tied": True}),
+        (14, {"tied": False, "text_says_tied": True}),
+        (15, {"tied": True, "text_says_tied": False}),
     ],
 )
 def test_other_decoder_shapes(tmp_path: Path, seed: int, text: dict[str, object]) -> None:
