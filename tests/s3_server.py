@@ -24,12 +24,7 @@ class S3Server:
     @property
     def storage_options(self) -> dict[str, Any]:
         """What fsspec needs to reach this server."""
-        return {
-            "endpoint_url": self.endpoint_url,
-            "key": _KEY,
-            "secret": _SECRET,
-            "client_kwargs": {"region_name": "us-east-1"},
-        }
+        return {"endpoint_url": self.endpoint_url, "key": _KEY, "secret": _SECRET}
 
     @property
     def environment(self) -> dict[str, str]:

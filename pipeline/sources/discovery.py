@@ -62,6 +62,8 @@ def discover(url: str, storage_options: Mapping[str, Any]) -> Found:
             found = _glob(fs, url) if _is_glob(fs, url, path) else _named(fs, url, path)
         except FileNotFoundError as exc:
             raise InputError(f"nothing matches {redact_url(url)}") from exc
+        except ValueError as exc:  # A pattern that the file system does not do.
+            raise InputError(f"cannot list {redact_url(url)}: {exc}") from exc
     if not any(format_of(url_parts(file)[-1]) for file in found.sizes):
         known = ", ".join(_SUFFIXES)
         raise InputError(f"nothing matches {redact_url(url)} and ends in one of {known}")

@@ -121,6 +121,11 @@ def test_nothing_matches(tmp_path: Path, pattern: str) -> None:
     assert str(tmp_path / pattern) in str(caught.value)
 
 
+def test_pattern_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot list .*'\*\*' can only be"):
+        names(tmp_path / "a**")
+
+
 def test_no_input_and_unknown_suffix(tmp_path: Path) -> None:
     make(tmp_path, "notes.txt")
     with pytest.raises(InputError, match="no input given"):
