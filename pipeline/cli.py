@@ -11,7 +11,9 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, NoReturn
+from functools import partial
+from types import NoneType
+from typing import Any, Final, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, set_parsing_settings
 
@@ -45,13 +47,24 @@ class _Parser(ArgumentParser):
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         args = tuple(a.replace("_", "-") if a.startswith("--") else a for a in args)
-        if kwargs.get("type") is bool:
-            del kwargs["type"]
-            kwargs["action"] = ActionYesNo(no_prefix="no-")
-        return super().add_argument(*args, **kwargs)
+        if kwargs.get("type") is not bool:
+            return super().add_argument(*args, **kwargs)
+        del kwargs["type"]
+        action = super().add_argument(*args, action=ActionYesNo(no_prefix="no-"), **kwargs)
+        action._check_type = partial(_boolean, action.dest)
+        return action
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise ConfigError(_one_line(message, _keys(self))) from ex
+
+
+def _boolean(key: str, value: object) -> bool:
+    """A switch's value in a file; jsonargparse's own complaint would not name the key."""
+    check: Any = ActionYesNo._boolean_type
+    try:
+        return bool(check(value))
+    except TypeError:
+        raise ConfigError(f"{key}: expected true or false, got {str(value)!r}") from None
 
 
 def parse_job(
@@ -65,21 +78,30 @@ def parse_job(
     sections: dict[str, type[Any]] = {"question": question, **_SECTIONS}
     parser = _parser(sections, description)
     values = _parse(parser, _ordered(argv))
-    parts = {
-        name: cls(**{f.name: values[f.name] for f in fields(cls)}) for name, cls in sections.items()
-    }
-    return JobConfig(**parts)
+    return JobConfig(**{name: _section(cls, values) for name, cls in sections.items()})
+
+
+def _section(cls: type[Any], values: dict[str, Any]) -> Any:
+    """jsonargparse lets a file set anything to null; here only what may be null."""
+    hints = get_type_hints(cls)
+    for field in fields(cls):
+        if values[field.name] is None and NoneType not in get_args(hints[field.name]):
+            raise ConfigError(f"{field.name}: null is no value for it; leave it out")
+    return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 def _parse(parser: _Parser, argv: list[str]) -> dict[str, Any]:
     try:
         return dict(parser.parse_args(argv).as_dict())
-    except (TypeError, ValueError) as exc:  # a file whose value is of a wholly different shape
+    # What jsonargparse trips over in a file whose value is of a wholly different shape.
+    except (TypeError, ValueError, RuntimeError, AttributeError) as exc:
         raise ConfigError(_one_line(str(exc), _keys(parser))) from exc
 
 
 def _parser(sections: dict[str, type[Any]], description: str) -> _Parser:
-    parser = _Parser(description=description, prog=sys.argv[0].removeprefix("./"), add_help=True)
+    prog = sys.argv[0].removeprefix("./")
+    # Abbreviated, `--conf FILE` would be read after the flags that are meant to override it.
+    parser = _Parser(description=description, prog=prog, add_help=True, allow_abbrev=False)
     parser.add_argument(
         "--config", action="config", help="YAML file of settings; flags override it."
     )
@@ -117,11 +139,20 @@ def _keys(parser: _Parser) -> list[str]:
     return [action.dest for action in parser._actions]
 
 
-_RULES = (
+_RULES: Final = (
     # --input is the only flag that takes several values; a file may hold something else there.
-    (r"object is not iterable", "input: expected a list of paths or URLs"),
+    (
+        r"is not iterable|item assignment|changed size|Parser key \"input\" element",
+        "input: expected a list of paths or URLs, e.g. [data/]",
+    ),
+    (r"Unexpected config", "config: a file of lines like 'budget: 0.2' is expected"),
+    (r"Problems parsing config: (?P<what>.*)", "config: no valid YAML: {what}"),
+    (r"Key must be a string, got: (?P<key>.*)\.$", "{key}: no such setting"),
+    (r"argument --(?P<key>[\w-]+)\S*: ignored explicit argument", "{key}: takes no value"),
+    (r"argument --(?P<key>[\w-]+)\S*: (?P<what>.*)", "{key}: {what}"),
     (r"Parser key \"(?P<key>[\w.]+)\":\s*(?P<what>.*)", "{key}: {what}"),
     (r"Option '(?P<key>[\w.]+)' is not accepted", "{key}: no such setting"),
+    (r"[Uu]nrecognized arguments?:?\s+(?P<key>[^-\s]\S*)", "{key}: expected a --name before it"),
     (r"[Uu]nrecognized arguments?:?\s*(?P<key>\S+).*", "{key}: no such setting"),
     (r"the following arguments are required: (?P<key>.*)", "{key}: required, but not given"),
 )
@@ -137,12 +168,19 @@ def _one_line(message: str, keys: list[str]) -> str:
     return text
 
 
-_TYPE_NAMES = {"NoneType": "null", "str": "a text", "int": "a whole number", "float": "a number"}
+_TYPE_NAMES: Final = {
+    "NoneType": "null",
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "dict": "a JSON object",
+}
 
 
 def _wrong_type(text: str) -> str:
     """jsonargparse's report of a wrong type, as 'expected a number, got x'."""
-    found = re.search(r"(?:Got value|Given value): (.*)$", text)
+    given = r"(?:Got value|Given value): (.*?)(?: - Expected.*| Given value type.*)?$"
+    found = re.search(r"Given value: (.*)$", text) or re.search(given, text)
     names = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])", text)
     key = re.match(r"Parser key \"([\w.]+)\":", text)
     if not (found and names and key):
@@ -152,6 +190,10 @@ def _wrong_type(text: str) -> str:
 
 
 def _hint(key: str, keys: list[str]) -> str:
-    name = key.lstrip("-").partition("=")[0].replace("-", "_")
+    """The setting that was probably meant; files have no sections, so the last name counts."""
+    name = key.lstrip("-").partition("=")[0].replace("-", "_").rpartition(".")[2]
     near = difflib.get_close_matches(name, keys, n=1)
-    return f"; did you mean {near[0]}?" if near else "; --help lists them"
+    if not near:
+        return "; --help lists them"
+    meant = f"--{near[0].replace('_', '-')}" if key.startswith("--") else near[0]
+    return f"; did you mean {meant}?"

@@ -92,6 +92,7 @@ class OutputConfig:
     """Exit with 3 when a larger share of the rows is quarantined."""
 
     def __post_init__(self) -> None:
+        require(bool(self.output.strip()), "output", self.output, "a folder or URL")
         require(self.rows_per_part > 0, "rows_per_part", self.rows_per_part, "1 or more")
         ok = 0 <= self.max_error_rate <= 1
         require(ok, "max_error_rate", self.max_error_rate, "0 to 1")
@@ -189,7 +190,7 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
-        require(0 <= self.temperature < 100, "temperature", self.temperature, "0 or more")
+        require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
         require(self.batch_size > 0, "batch_size", self.batch_size, "1 or more")
 
@@ -223,7 +224,8 @@ class RunConfig:
             require(value is None or value > 0, key, value, "1 or more")
         for key in ("gpu_hour_price", "cpu_hour_price"):
             value = getattr(self, key)
-            require(value is None or value >= 0, key, value, "0 or more")
+            ok = value is None or 0 <= value < math.inf
+            require(ok, key, value, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,24 +36,27 @@ def load_prices(run: RunConfig, gpu_name: str | None, file: Path = PRICES_FILE) 
     Raises:
         ConfigError: if the file is missing or holds no such prices.
     """
-    listed = _read(file)
-    gpu = run.gpu_hour_price
-    cpu = run.cpu_hour_price
+    try:
+        listed = _listed(yaml.safe_load(file.read_text(encoding="utf-8")), gpu_name or "")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as exc:
+        why = " ".join(str(exc).split())
+        raise ConfigError(f"{file.name}: cannot read prices ({why})") from exc
+    gpu, cpu = run.gpu_hour_price, run.cpu_hour_price
     return Prices(
-        gpu_hour_usd=_gpu_price(listed, gpu_name or "") if gpu is None else gpu,
-        cpu_hour_usd=float(listed["cpu_hour"]) if cpu is None else cpu,
+        gpu_hour_usd=listed.gpu_hour_usd if gpu is None else gpu,
+        cpu_hour_usd=listed.cpu_hour_usd if cpu is None else cpu,
     )
 
 
-def _gpu_price(listed: dict[str, Any], gpu_name: str) -> float:
-    matches = (price for name, price in listed["gpu_hour"].items() if name in gpu_name)
-    return float(next(matches, listed["default_gpu_hour"]))
+def _listed(content: dict[str, Any], gpu_name: str) -> Prices:
+    by_name = {name: _price(value) for name, value in content["gpu_hour"].items()}
+    otherwise = _price(content["default_gpu_hour"])
+    gpu = next((price for name, price in by_name.items() if name in gpu_name), otherwise)
+    return Prices(gpu_hour_usd=gpu, cpu_hour_usd=_price(content["cpu_hour"]))
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-        _ = content["cpu_hour"], content["gpu_hour"].items(), content["default_gpu_hour"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as exc:
-        raise ConfigError(f"{file.name}: cannot read prices ({exc})") from exc
-    return content
+def _price(value: Any) -> float:
+    price = float(value)
+    if not 0 <= price < math.inf:
+        raise ValueError(f"{value} is no price")
+    return price

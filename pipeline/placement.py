@@ -93,37 +93,47 @@ def place(run: RunConfig, cluster: Cluster) -> Placement:
     the actors, which hold theirs for the whole job.
 
     Raises:
-        ConfigError: if the pools that were asked for do not fit the GPUs there are.
+        ConfigError: if the pools that were asked for do not fit the GPUs there are, or a vision
+            pool was asked for where vision and language share one.
     """
     small = cluster.cpus <= 4
     tasks = {"partition_cpus": 0.5 if small else 1.0, "io_cpus": 0.25 if small else 0.5}
     split = run.placement == "split" or (run.placement == "auto" and cluster.gpus >= 2)
+    if run.vision_actors and not split:
+        raise ConfigError("vision_actors: there is a vision pool only with --placement split")
     if cluster.gpus:
-        vision, language = _gpu_pools(run, cluster.gpus, split)
+        vision, language = _gpu_pools(run, cluster, split)
     else:
         vision, language = _cpu_pools(run, cluster.cpus, split)
     return Placement(vision=vision, language=language, **tasks)
 
 
-def _gpu_pools(run: RunConfig, gpus: int, split: bool) -> tuple[Pool | None, Pool]:
+def _gpu_pools(run: RunConfig, cluster: Cluster, split: bool) -> tuple[Pool | None, Pool]:
+    gpus = cluster.gpus
     vision = (run.vision_actors or max(1, gpus // 4)) if split else 0
     language = run.language_actors or max(1, gpus - vision)
-    if vision + language > gpus:
-        if gpus > 1 or not split or vision + language > 2:
-            asked = f"{vision} vision and {language} language actors"
-            raise ConfigError(f"language_actors: {asked} need more than the {gpus} GPUs there are")
-        half = Pool(size=1, gpus=0.5, cpus=1.0, threads=run.torch_threads)
-        return half, half
-    pool = Pool(size=language, gpus=1.0, cpus=1.0, threads=run.torch_threads)
-    if not split:
-        return None, pool
-    return Pool(size=vision, gpus=1.0, cpus=1.0, threads=run.torch_threads), pool
+    shares_one = split and gpus == 1 and vision + language == 2
+    if vision + language > gpus and not shares_one:
+        asked = f"{vision} vision and {language} language actors" if split else f"{language} actors"
+        there = f"the {gpus} GPU{'s' if gpus > 1 else ''} there {'are' if gpus > 1 else 'is'}"
+        raise ConfigError(f"language_actors: {asked} need more than {there}")
+
+    def pool(size: int) -> Pool:
+        gpu, cpu = 0.5 if shares_one else 1.0, _cpu_share(cluster.cpus, vision + language)
+        return Pool(size=size, gpus=gpu, cpus=cpu, threads=run.torch_threads)
+
+    return (pool(vision) if split else None), pool(language)
 
 
 def _cpu_pools(run: RunConfig, cpus: float, split: bool) -> tuple[Pool | None, Pool]:
     language = run.language_actors or max(1, int(cpus // CPUS_PER_MODEL_ACTOR))
     vision = (run.vision_actors or max(1, language // 4)) if split else 0
     threads = run.torch_threads or max(1, int(cpus) // (language + vision))
-    share = min(1.0, cpus / 2 / (language + vision))
+    share = _cpu_share(cpus, language + vision)
     pool = Pool(size=language, gpus=0.0, cpus=share, threads=threads)
     return (Pool(size=vision, gpus=0.0, cpus=share, threads=threads) if vision else None), pool
+
+
+def _cpu_share(cpus: float, num_actors: int) -> float:
+    """CPUs an actor holds to the end of the job: half of all stay free for the tasks."""
+    return min(1.0, cpus / 2 / num_actors)
