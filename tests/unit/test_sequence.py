@@ -82,3 +82,5 @@ def test_a_transposed_grid_ends_its_own_rows() -> None:
     assert order.tolist() == [0, 1, 2, 3, 6, 7, 8, 9]
     result = visual_sequence(order, layout, "all").tolist()
     assert result == [0, 1, 2, 3, 4, 5, NEWLINE, 6, 7, NEWLINE]
+    two_rows = visual_sequence(torch.tensor([4, 5, 6, 7]), layout, "kept-rows").tolist()
+    assert two_rows == [0, 1, NEWLINE, 2, 3, NEWLINE]
