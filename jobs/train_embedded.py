@@ -16,11 +16,11 @@ from pipeline.training.config import TrainingConfig
 from pipeline.training.stages import STAGES, run_stages
 
 
-def train(stage: str = "all", config: TrainingConfig | None = None) -> None:
+def train(stage: str, config: TrainingConfig | None = None) -> None:
     """Runs one stage, or `all` of them in order."""
     names = list(STAGES) if stage == "all" else [stage]
     run_stages(names, config or TrainingConfig())
 
 
 if __name__ == "__main__":
-    auto_cli(train)
+    auto_cli(train, as_positional=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -12,9 +13,9 @@ from transformers import PreTrainedTokenizerFast
 from pipeline.evaluation.scenes import Scene, make_scene
 from pipeline.evaluation.texts import CAPTION_PROMPTS, caption, questions
 from pipeline.training.config import PATCHES_PER_PARTITION, TrainingConfig
-from pipeline.training.features import open_features
+from pipeline.training.features import open_features, shards_with_features
 from pipeline.training.packing import Sequence, TextTokens, pack, visual_order
-from pipeline.training.shards import finished_shards, open_shard
+from pipeline.training.shards import open_shard
 from pipeline.training.tokenizer import EOS, prompt
 
 __all__ = ["TEXT_ROOM", "LanguageBatch", "SceneFeatures", "SceneTable", "TextMaker", "build_batch"]
@@ -22,6 +23,7 @@ __all__ = ["TEXT_ROOM", "LanguageBatch", "SceneFeatures", "SceneTable", "TextMak
 TEXT_ROOM = 112
 # Visual tokens of the largest canvas with 2, 3 and 4 sub-images: one shape each to compile.
 _IMAGE_ROOM = {2: 208, 3: 280, 4: 336}
+_GROUP_SHARES = {2: 0.45, 3: 0.3, 4: 0.25}
 
 
 class LanguageBatch(NamedTuple):
@@ -36,9 +38,10 @@ class LanguageBatch(NamedTuple):
     head: Tensor
 
     def mask(self) -> Tensor:
-        """`[B, 1, L, L]` bool: a text sees the image and itself, everything only backwards."""
-        query, key = self.blocks[:, :, None], self.blocks[:, None, :]
-        causal = torch.ones(key.shape[-1], key.shape[-1], dtype=torch.bool).tril()
+        """`[B, 1, T, L]` bool: a text sees the image and itself, everything only backwards."""
+        num_text, length = self.ids.shape[1], self.blocks.shape[1]
+        query, key = self.blocks[:, -num_text:, None], self.blocks[:, None, :]
+        causal = torch.ones(length, length, dtype=torch.bool).tril()[-num_text:]
         return (((key == 0) | (key == query)) & causal)[:, None]
 
 
@@ -54,21 +57,25 @@ class SceneFeatures(NamedTuple):
 class SceneTable:
     """Scenes with features on disk, grouped by their number of sub-images."""
 
-    def __init__(self, config: TrainingConfig, shards: list[int] | None = None) -> None:
-        indices = finished_shards(config) if shards is None else shards
-        self._features = {index: open_features(config, index) for index in indices}
+    def __init__(self, config: TrainingConfig) -> None:
+        self._config = config
+        self._features: dict[int, npt.NDArray[np.float16]] = {}
         self.groups: dict[int, list[SceneFeatures]] = {2: [], 3: [], 4: []}
-        for index in indices:
-            shard = open_shard(config, index)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the shards whose features were finished since the last call."""
+        for index in set(shards_with_features(self._config)) - set(self._features):
+            self._features[index] = open_features(self._config, index)
+            shard = open_shard(self._config, index)
             for row in range(len(shard.starts) - 1):
                 start, end = int(shard.starts[row]), int(shard.starts[row + 1])
                 scene = SceneFeatures(shard.first_seed + row, index, start, end)
                 self.groups[end - start - 1].append(scene)
 
     def draw(self, rng: np.random.Generator, size: int) -> list[SceneFeatures]:
-        """`size` random scenes of one group; the group by its share of all scenes."""
-        counts = np.array([len(group) for group in self.groups.values()], dtype=np.float64)
-        chosen = list(self.groups.values())[rng.choice(len(counts), p=counts / counts.sum())]
+        """`size` random scenes of one group; small images, which cost less, more often."""
+        chosen = self.groups[int(rng.choice(list(_GROUP_SHARES), p=list(_GROUP_SHARES.values())))]
         return [chosen[i] for i in rng.integers(len(chosen), size=size)]
 
     def load(self, scene: SceneFeatures) -> Tensor:

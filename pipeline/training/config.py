@@ -25,7 +25,7 @@ PATCHES_PER_PARTITION = (PARTITION_SIZE // PATCH_SIZE) ** 2
 FEATURE_LAYER = 4
 TRAIN_SEED, VALIDATION_SEED = 0, 1_000_000_000
 _VISION_WIDTH, _VISION_LAYERS, _VISION_HEADS = 192, 6, 3
-_TEXT_WIDTH, _TEXT_LAYERS, _TEXT_HEADS = 256, 5, 4
+_TEXT_WIDTH, _TEXT_LAYERS, _TEXT_HEADS = 256, 4, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,15 @@ class TrainingConfig:
     """Shards of rendered training scenes."""
     scenes_per_shard: int = 1024
     """Scenes in one shard; about 160 MB."""
-    vision_minutes: float = 24.0
+    vision_minutes: float = 35.0
     """Training time of the vision tower; the learning rate reaches zero at its end."""
     vision_batch: int = 64
     """Partitions in one vision step."""
-    vision_lr: float = 5.0e-4
+    vision_lr: float = 8.0e-4
     """Peak learning rate of the vision tower."""
-    language_minutes: float = 55.0
+    language_shards: int = 16
+    """Shards whose features the language stage trains on; about 105 MB each."""
+    language_minutes: float = 44.0
     """Training time of the projector and the language model."""
     language_batch: int = 16
     """Images in one language step."""
@@ -54,7 +56,13 @@ class TrainingConfig:
     """Seconds between two checkpoints of a stage."""
 
     def __post_init__(self) -> None:
-        for name in ("num_shards", "scenes_per_shard", "vision_batch", "language_batch"):
+        for name in (
+            "num_shards",
+            "scenes_per_shard",
+            "vision_batch",
+            "language_batch",
+            "language_shards",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
 

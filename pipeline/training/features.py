@@ -1,4 +1,4 @@
-"""Patch features of the trained vision tower for every rendered scene, kept on disk.
+"""Patch features of the trained vision tower of rendered scenes, kept on disk.
 
 The vision tower is frozen while the language model learns, so its output is computed once.
 """
@@ -16,17 +16,22 @@ from pipeline.training.config import TrainingConfig
 from pipeline.training.shards import finished_shards, open_shard, shard_folder
 from pipeline.training.vision import load_learner, normalise
 
-__all__ = ["compute_features", "feature_statistics", "open_features"]
+__all__ = [
+    "compute_features",
+    "feature_statistics",
+    "open_features",
+    "shards_with_features",
+]
 
 _BATCH = 128
 
 
 def compute_features(config: TrainingConfig) -> None:
-    """Writes `[n, N, C]` float16 features beside every shard that has none yet."""
+    """Writes `[n, N, C]` float16 features beside each of the language shards that has none yet."""
     learner, _ = load_learner(config)
     learner.eval()
     features = torch.compile(learner.features) if can_compile() else learner.features
-    for index in (-1, *finished_shards(config)):
+    for index in finished_shards(config)[: config.language_shards]:
         path = _path(config, index)
         if path.exists():
             continue
@@ -49,6 +54,12 @@ def open_features(config: TrainingConfig, index: int) -> npt.NDArray[np.float16]
     """The features of a shard, memory-mapped."""
     array: npt.NDArray[np.float16] = np.load(_path(config, index), mmap_mode="r")
     return array
+
+
+def shards_with_features(config: TrainingConfig) -> list[int]:
+    """Indices of the language shards whose features are complete on disk."""
+    indices = range(config.language_shards)
+    return [index for index in indices if _path(config, index).exists()]
 
 
 def feature_statistics(config: TrainingConfig) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
 
 from pipeline.evaluation.scenes import COLOURS, GLYPHS, SHAPES
+from pipeline.training.attention import PACKED
 from pipeline.training.batches import LanguageBatch, SceneTable, TextMaker, build_batch
 from pipeline.training.clock import (
     StageClock,
@@ -43,13 +43,18 @@ _LOG_EVERY = 20
 
 
 class LanguageLearner(nn.Module):
-    """The parts of a LLaVA-Next model behind its vision tower."""
+    """The parts of a LLaVA-Next model behind its vision tower.
+
+    They are the model's own modules; the model itself must not be run afterwards, as its attention
+    now expects packed sequences.
+    """
 
     def __init__(self, model: LlavaNextForConditionalGeneration) -> None:
         super().__init__()
         self.projector = model.model.multi_modal_projector
         self.newline = model.model.image_newline
         self.language_model = model.model.language_model
+        self.language_model.set_attn_implementation(PACKED)
         self.lm_head = model.lm_head
 
     def forward(self, batch: LanguageBatch, mask: Tensor) -> Tensor:
@@ -104,7 +109,10 @@ def train_language(config: TrainingConfig) -> None:
         learner.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed_sec"]
-    forward = torch.compile(learner, dynamic=False) if can_compile() else learner
+    if can_compile():
+        # One layer is compiled for all of them.
+        for layer in learner.language_model.layers:
+            layer.compile(dynamic=False)
     table, maker = SceneTable(config), TextMaker(processor.tokenizer)
     meter = _Meter(processor.tokenizer)
     clock = StageClock(60 * config.language_minutes, elapsed)
@@ -113,8 +121,10 @@ def train_language(config: TrainingConfig) -> None:
     while (progress := clock.lap()) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = config.language_lr * cosine_with_warmup(step, progress, 200)
+        if step % 100 == 0:
+            table.refresh()
         batch = build_batch(table, table.draw(rng, config.language_batch), maker, rng)
-        meter.add(batch.labels, train_step(forward, learner, optimizer, batch))
+        meter.add(batch.labels, train_step(learner, optimizer, batch))
         step += 1
         if step % _LOG_EVERY == 0:
             minute = clock.elapsed_sec / 60
@@ -134,11 +144,11 @@ def make_optimizer(learner: LanguageLearner, lr: float) -> torch.optim.AdamW:
 
 
 def train_step(
-    forward: Any, learner: LanguageLearner, optimizer: torch.optim.AdamW, batch: LanguageBatch
+    learner: LanguageLearner, optimizer: torch.optim.AdamW, batch: LanguageBatch
 ) -> Tensor:
     """One step on a batch; returns its logits, detached."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = forward(batch, batch.mask())
+        logits = learner(batch, batch.mask())
     loss = F.cross_entropy(
         logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL
     )

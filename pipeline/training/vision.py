@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -181,6 +182,7 @@ class _Batches:
         self._config = config
         self._rng = np.random.default_rng((7, seed))
         self._shards: list[Shard] = []
+        self._shares: list[npt.NDArray[np.float64]] = []
         self._draws = 0
 
     def draw(self) -> PartitionBatch:
@@ -188,6 +190,7 @@ class _Batches:
         if self._draws % 100 == 0 and len(self._shards) < self._config.num_shards:
             indices = finished_shards(self._config)
             self._shards = [open_shard(self._config, index) for index in indices]
+            self._shares = [_draw_shares(shard) for shard in self._shards]
         self._draws += 1
         if not self._shards:
             raise ValueError("no training shard is rendered yet: run the stage `shards` first")
@@ -195,8 +198,22 @@ class _Batches:
         columns: list[list[np.ndarray]] = [[], [], []]
         for choice in self._rng.integers(len(self._shards), size=4):
             shard = self._shards[choice]
-            rows = np.sort(self._rng.choice(len(shard.pixels), size=per_shard, replace=False))
+            rows = np.sort(
+                self._rng.choice(len(shard.pixels), per_shard, False, self._shares[choice])
+            )
             for column, array in zip(columns, shard[:3], strict=True):
                 column.append(array[rows])
         pixels, classes, places = (torch.from_numpy(np.concatenate(c)) for c in columns)
         return PartitionBatch(pixels, classes.long(), places.long())
+
+
+def _draw_shares(shard: Shard) -> npt.NDArray[np.float64]:
+    """`[n]` chances of the partitions: glyphs take longest to learn, empty ones teach little."""
+    has_glyph = (np.asarray(shard.places) > 0).any(axis=1)
+    classes = np.asarray(shard.classes)
+    is_empty = ((classes == 0) | (classes == IGNORED)).all(axis=1)
+    weights = np.where(has_glyph, 3.0, np.where(is_empty, 0.1, 1.0))
+    # Glyphs are too small to read in most full-images.
+    weights[shard.starts[:-1]] = 0.7
+    shares: npt.NDArray[np.float64] = weights / weights.sum()
+    return shares
