@@ -25,10 +25,10 @@ def describe(config: JobConfig) -> str:
         ("model", f"{config.model.model} ({plan.spec.num_patches} patches per partition)"),
         ("prompt", _prompt(config)),
         ("visual tokens", _tokens(plan)),
-        ("placement", place(config.run, cluster).describe()),
+        ("placement", f"{place(config.run, cluster).describe()}, on {_machine(cluster)}"),
         ("memory", _memory(plan, cluster)),
         ("cost", _cost(plan, cluster)),
-        ("output", redact_url(config.output.output)),
+        ("output", _output(plan)),
         ("fingerprint", plan.fingerprint),
     ]
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
@@ -38,10 +38,23 @@ def _input(plan: Plan) -> str:
     formats = Counter(shard.format for shard in plan.shards)
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
     sizes = [shard.size_bytes for shard in plan.shards if shard.size_bytes is not None]
-    rows = (
-        "rows known once the tars are read" if plan.num_rows is None else f"{plan.num_rows:,} rows"
-    )
-    return f"{len(plan.shards):,} shards ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {rows}"
+    count = plan.num_images
+    images = "images counted as they are read" if count is None else f"{count:,} images"
+    return f"{len(plan.shards):,} shards ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {images}"
+
+
+def _machine(cluster: Cluster) -> str:
+    """A dry run starts no Ray, so the cluster that will run the job is not asked."""
+    gpus = f"{cluster.gpus} x {cluster.gpu_name}" if cluster.gpus else "no GPU"
+    return f"a machine like this one ({cluster.cpus:g} CPUs, {gpus})"
+
+
+def _output(plan: Plan) -> str:
+    where = redact_url(plan.config.output.output)
+    if not any(plan.sink.parts(kind) for kind in ("captions", "quarantine")):
+        return where
+    fate = "deleted first" if plan.config.output.overwrite else "refused without --overwrite"
+    return f"{where}, which holds results already: {fate}"
 
 
 def _prompt(config: JobConfig) -> str:
@@ -84,7 +97,8 @@ def _cost(plan: Plan, cluster: Cluster) -> str:
     seconds = one.flops / rate
     gpus = place(plan.config.run, cluster).gpus
     per_1000 = 1000 * prices.usd(seconds=seconds, gpus=gpus, cpus=cluster.cpus)
-    in_all = "" if plan.num_rows is None else f", USD {per_1000 * plan.num_rows / 1000:.4f} in all"
+    count = plan.num_images
+    in_all = "" if count is None else f", USD {per_1000 * count / 1000:.4f} in all"
     return (
         f"at least USD {per_1000:.5f} per 1000 images{in_all} "
         f"({one.flops / 1e9:,.1f} GFLOP an image at {rate / 1e9:,.0f} GFLOP/s)"

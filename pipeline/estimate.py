@@ -12,6 +12,7 @@ from typing import Final
 
 import torch
 
+from hired_core.budget import token_budget_to_count
 from hired_core.models.spec import ModelSpec
 from pipeline.config import JobConfig
 from pipeline.placement import Cluster
@@ -44,10 +45,9 @@ class Estimate:
 
 def estimate(config: JobConfig, spec: ModelSpec, *, value_bytes: int) -> Estimate:
     """Estimate with weights and cache of `value_bytes` bytes a number."""
-    budget = config.selection.token_budget
     nominal = spec.nominal_tokens
-    tokens = nominal if budget == 1 else int(budget * nominal if budget < 1 else budget)
-    tokens = min(tokens, nominal)
+    count = token_budget_to_count(config.selection.token_budget, nominal=nominal, own=nominal)
+    tokens = nominal if count is None else min(count, nominal)
     new = config.generation.max_new_tokens
     length = tokens + TEXT_TOKENS
     vision = 2 * spec.vision_params * spec.max_partitions * (spec.num_patches + 1)

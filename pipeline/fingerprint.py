@@ -15,6 +15,10 @@ PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees."""
 
 
+_SAMPLES: Final = 64
+_SAMPLE_BYTES: Final = 2**16
+
+
 def fingerprint_fields(config: JobConfig, spec: ModelSpec) -> dict[str, Any]:
     """What the fingerprint is taken over, readable, for a diff when it changes."""
     selection, generation = config.selection, config.generation
@@ -25,7 +29,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec) -> dict[str, Any]:
         "weights": weights_digest(Path(spec.path)),
         "dtype": config.model.dtype,
         "method": selection.effective_method,
-        "token_budget": selection.token_budget,
+        "token_budget": float(selection.token_budget),
         "budget_basis": selection.budget_basis,
         "alpha": selection.alpha,
         "newline": selection.newline_policy,
@@ -49,16 +53,19 @@ def fingerprint(fields: dict[str, Any]) -> str:
 
 
 def weights_digest(folder: Path) -> str:
-    """Of a checkpoint: its configuration, and size, header and first MiB of each weight file.
+    """Of a checkpoint: its configuration, tokenizer and chat template, and of each weight file the
+    size and samples from one end to the other.
 
     Hashing 14 GB of weights at every start would cost more than it tells.
     """
-
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".jinja", ".model")):
+        digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            digest.update(f"{path.name} {path.stat().st_size}".encode())
-            digest.update(file.read(min(length, 2**24)))
-            digest.update(file.read(2**20))
+            for index in range(_SAMPLES):
+                file.seek(index * max(0, size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                digest.update(file.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:16]

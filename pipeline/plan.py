@@ -7,10 +7,12 @@ from typing import Any
 
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.models.spec import ModelSpec
-from pipeline.config import CaptionConfig, JobConfig
+from hired_core.prompts import PromptError
+from pipeline.config import CaptionConfig, JobConfig, QuestionConfig
 from pipeline.errors import ConfigError, ModelError
+from pipeline.estimate import estimate
 from pipeline.fingerprint import fingerprint, fingerprint_fields
-from pipeline.sink import Sink
+from pipeline.sink import KINDS, Sink
 from pipeline.sources import (
     ReadOptions,
     Shard,
@@ -20,6 +22,7 @@ from pipeline.sources import (
     list_shards,
     redact_url,
 )
+from pipeline.sources.storage import local_path, url_parts
 
 MAX_COUNTED_SHARDS = 1000
 
@@ -29,14 +32,15 @@ class Plan:
     """A checked configuration, with its inputs listed and its model's geometry known.
 
     Attributes:
-        num_rows: None where only reading can tell (tars).
+        num_images: None where only reading can tell (tars). As many rows, unless an image has a
+            list of questions.
     """
 
     config: JobConfig
     spec: ModelSpec
     shards: tuple[Shard, ...]
     options: ReadOptions
-    num_rows: int | None
+    num_images: int | None
     sink: Sink
     fingerprint: str
     fingerprint_fields: dict[str, Any]
@@ -58,6 +62,8 @@ def make_plan(config: JobConfig) -> Plan:
     check_columns(shards, options)
     if config.input.limit is not None:
         shards = limit_shards(shards, config.input.limit, options)
+    _check_prompt(config, spec)
+    _check_apart(config.output.output, shards)
     sink = Sink(url=config.output.output, storage_options=config.input.storage_options)
     _check_output(config, sink)
     fields = fingerprint_fields(config, spec)
@@ -66,7 +72,7 @@ def make_plan(config: JobConfig) -> Plan:
         spec=spec,
         shards=shards,
         options=options,
-        num_rows=_num_rows(shards, options),
+        num_images=_num_images(shards, options),
         sink=sink,
         fingerprint=fingerprint(fields),
         fingerprint_fields=fields,
@@ -100,6 +106,43 @@ def _load_spec(config: JobConfig) -> ModelSpec:
         raise ModelError(f"model: {exc}") from exc
 
 
+def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
+    """What would fail every row alike, after all its images were encoded, fails here."""
+    text = _prompt_tokens(config.question, spec)
+    visual = min(estimate(config, spec, value_bytes=1).tokens, spec.num_patches)
+    new = config.generation.max_new_tokens
+    if text + visual + new > spec.max_context:
+        needed = f"with the prompt and {visual} visual tokens {text + visual + new} positions"
+        raise ConfigError(f"max_new_tokens: {new} make {needed}; the model has {spec.max_context}")
+
+
+def _prompt_tokens(question: CaptionConfig | QuestionConfig, spec: ModelSpec) -> int:
+    """Of the text around the image; 0 where each row has its own."""
+    from hired_core.models import llava_next
+
+    if not isinstance(question, CaptionConfig) or question.prompt_column is not None:
+        return 0
+    try:
+        before, after = llava_next.load_prompt_template(spec).token_ids(question.prompt)
+    except PromptError as exc:
+        raise ConfigError(f"prompt: {exc}") from exc
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"model: {' '.join(str(exc).split())}") from exc
+    return len(before) + len(after)
+
+
+def _check_apart(output: str, shards: tuple[Shard, ...]) -> None:
+    """Results among the input, as in `--input data --output data/out`, would be read as images."""
+    inside = [url_parts(f"{(local_path(output) or output).rstrip('/')}/{kind}") for kind in KINDS]
+    for shard in shards:
+        folder = url_parts(local_path(shard.url) or shard.url)
+        if any(folder[: len(parts)] == parts for parts in inside):
+            raise ConfigError(
+                f"output: its results, e.g. {redact_url(shard.url)}, are among the input; "
+                "give an --output elsewhere, or an --input that leaves it out"
+            )
+
+
 def _check_output(config: JobConfig, sink: Sink) -> None:
     if config.output.overwrite or config.run.dry_run:
         return
@@ -110,7 +153,7 @@ def _check_output(config: JobConfig, sink: Sink) -> None:
         )
 
 
-def _num_rows(shards: tuple[Shard, ...], options: ReadOptions) -> int | None:
+def _num_images(shards: tuple[Shard, ...], options: ReadOptions) -> int | None:
     """Exact, or None: where a tar is among the shards, or too many files would be opened."""
     if len(shards) > MAX_COUNTED_SHARDS or any(s.format == "webdataset" for s in shards):
         return None

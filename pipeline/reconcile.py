@@ -69,15 +69,26 @@ def _check_stored(tally: Tally, sink: Sink) -> None:
     """The parts themselves: as many rows as reported, every id once."""
     hashes: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
     for kind, reported in (("captions", "captions"), ("quarantine", "quarantined")):
-        ids = [table["image_id"] for table in sink.read(kind, ["image_id"])]
-        hashes += [_hashes(column) for column in ids]
-        stored, expected = sum(len(column) for column in ids), tally.total(reported)
-        if stored != expected:
-            raise ReconcileError(f"{kind}: {stored} rows are stored, {expected} were reported")
+        stored: Counter[str] = Counter()
+        for table in sink.read(kind, ["image_id", "shard"]):
+            hashes.append(_hashes(table["image_id"]))
+            stored.update(table["shard"].to_pylist())
+        _compare(kind, stored, Counter({s: c[reported] for s, c in tally.shards.items()}))
     every = np.sort(np.concatenate(hashes)) if hashes else np.empty(0, np.int64)
     repeated = set(every[1:][every[1:] == every[:-1]].tolist())
     if repeated:
         raise ReconcileError(f"image_id occurs twice: {', '.join(_named(repeated, sink))}")
+
+
+def _compare(kind: str, stored: Counter[str], reported: Counter[str]) -> None:
+    wrong = [
+        f"{name}: {stored[name]} rows are stored, {reported[name]} were reported"
+        for name in sorted({*stored, *reported})
+        if stored[name] != reported[name]
+    ]
+    if wrong:
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise ReconcileError(f"{kind}: {'; '.join(wrong[:SHOWN])}{more}")
 
 
 def _hashes(ids: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -25,7 +25,9 @@ def is_active(row: Row) -> bool:
 def fail(row: Row, stage: str, code: str, detail: object) -> None:
     """Turn `row` into one that will end in quarantine, under a code of `ROW_ERROR_CODES`."""
     assert code in ROW_ERROR_CODES, f"unknown row error code {code}"
-    text = " ".join(str(detail).split())[:MAX_DETAIL]
+    # A lone surrogate, as in an undecodable file name, is no UTF-8 and would stop the job.
+    plain = str(detail).encode("utf-8", "replace").decode()
+    text = " ".join(plain.split())[:MAX_DETAIL]
     row.update(error_stage=stage, error_code=code, error_detail=text)
 
 

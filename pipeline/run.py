@@ -78,7 +78,7 @@ def _execute(
     usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
     printer = ProgressPrinter(
         board,
-        total_rows=plan.num_rows,
+        total_rows=plan.num_images if plan.options.prompt_column is None else None,
         num_shards=len(plan.shards),
         usd_per_sec=usd_per_sec,
         out=log,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import Any, Final
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError
-from pipeline.sources import redact_url
+from pipeline.errors import ConfigError, StorageError
+from pipeline.sources.storage import storage_errors
 
 KINDS: Final = ("captions", "quarantine", "stats")
 REPORT: Final = "report.json"
@@ -44,49 +46,83 @@ class Sink:
         self._put(f"{kind}/{name}", buffer.getvalue())
 
     def write_report(self, report: Mapping[str, Any]) -> None:
-        self._put(REPORT, (json.dumps(report, indent=2) + "\n").encode())
+        self._put(REPORT, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
 
     def _put(self, name: str, data: bytes) -> None:
         filesystem, root = self._open()
         path = f"{root}/{name}"
-        try:
-            if "file" not in filesystem.protocol:
-                return filesystem.pipe_file(path, data)  # type: ignore[no-any-return]
-            folder, _, base = path.rpartition("/")
-            filesystem.makedirs(folder, exist_ok=True)
-            aside = f"{folder}/.{base}.{uuid.uuid4().hex}.tmp"
-            filesystem.pipe_file(aside, data)
-            filesystem.mv(aside, path)
-        except OSError as exc:
-            raise StorageError(f"cannot write {redact_url(self.url)}/{name}: {exc}") from exc
-        return None
+        with storage_errors(f"write {name} to", self.url):
+            if _is_local(filesystem):
+                _write_aside(filesystem, path, data)
+            else:
+                filesystem.pipe_file(path, data)
 
     def parts(self, kind: str) -> list[str]:
-        """Paths of the parts of `kind`, sorted."""
+        """Paths of the parts of `kind`, sorted.
+
+        Raises:
+            StorageError: if they cannot be listed.
+        """
         filesystem, root = self._open()
-        try:
-            return sorted(filesystem.glob(f"{root}/{kind}/part-*.parquet"))
-        except FileNotFoundError:
-            return []
+        with storage_errors(f"list {kind} of", self.url):
+            filesystem.invalidate_cache()  # Other processes write; clients remember listings.
+            try:
+                # Not by a glob: the folder's own name may hold '[' or '*'.
+                paths = filesystem.ls(f"{root}/{kind}", detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(path for path in map(str, paths) if _is_part(path))
 
     def read(self, kind: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Tables of all parts of `kind`, one at a time."""
+        """Tables of all parts of `kind`, one at a time.
+
+        Raises:
+            StorageError: if one cannot be read.
+        """
         filesystem, _ = self._open()
         for path in self.parts(kind):
-            with filesystem.open(path, "rb") as file:
-                yield pq.read_table(file, columns=columns)
+            with storage_errors(f"read {kind} of", self.url), filesystem.open(path, "rb") as file:
+                table = pq.read_table(file, columns=columns)
+            yield table
 
     def clear(self) -> None:
         """Delete every part and the report; nothing else that may lie in the folder."""
         filesystem, root = self._open()
         paths = [path for kind in KINDS for path in self.parts(kind)]
         report = f"{root}/{REPORT}"
-        for path in [*paths, *([report] if filesystem.exists(report) else [])]:
-            filesystem.rm_file(path)
+        with storage_errors("clear", self.url):
+            for path in [*paths, *([report] if filesystem.exists(report) else [])]:
+                filesystem.rm_file(path)
 
     def _open(self) -> tuple[Any, str]:
         try:
-            filesystem, root = fsspec.core.url_to_fs(self.url, **self.storage_options)
-        except (ValueError, ImportError, OSError) as exc:
-            raise StorageError(f"cannot open {redact_url(self.url)}: {exc}") from exc
+            with storage_errors("open", self.url):
+                filesystem, root = fsspec.core.url_to_fs(self.url, **self.storage_options)
+        except StorageError as exc:
+            if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
+                raise ConfigError(f"output: {exc}") from exc
+            raise
         return filesystem, str(root).rstrip("/")
+
+
+def _is_part(path: str) -> bool:
+    return fnmatch(path.rpartition("/")[2], "part-*.parquet")
+
+
+def _is_local(filesystem: Any) -> bool:
+    protocol = filesystem.protocol
+    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+
+def _write_aside(filesystem: Any, path: str, data: bytes) -> None:
+    """Under a hidden name first: a rename on one disk is atomic, a write is not."""
+    folder, _, base = path.rpartition("/")
+    filesystem.makedirs(folder, exist_ok=True)
+    aside = f"{folder}/.{base}.{uuid.uuid4().hex}.tmp"
+    try:
+        filesystem.pipe_file(aside, data)
+        filesystem.mv(aside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            filesystem.rm_file(aside)
+        raise

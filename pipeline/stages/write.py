@@ -42,24 +42,29 @@ class WriteStage:
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
         results = [row | self._provenance for row in rows if row["shard_rows"] is None]
-        part = self._part_name(results)
+        part = self._part_name([row["image_id"] for row in results] or _stats_of(rows))
         bad = [row for row in results if row["error_code"] is not None]
         good = [row for row in results if row["error_code"] is None]
         with self._meter.batch(rows):
             self._store("quarantine", part, bad, QUARANTINE_SCHEMA)
             self._store("captions", part, good, CAPTIONS_SCHEMA)
-        records = [json.loads(text) for row in rows for text in row["stats"] or []]
+        records = [json.loads(text) for text in _stats_of(rows)]
         self._store("stats", part, records, STATS_SCHEMA)
         return _summary(rows)
 
-    def _part_name(self, rows: list[Row]) -> str:
-        ids = "\n".join(sorted(row["image_id"] for row in rows))
-        digest = hashlib.sha256(f"{self._provenance['run_id']}\n{ids}".encode()).hexdigest()
+    def _part_name(self, marks: list[str]) -> str:
+        """From the rows' ids; from their statistics where there are but end-of-shard markers."""
+        text = "\n".join([self._provenance["run_id"], *sorted(marks)])
+        digest = hashlib.sha256(text.encode()).hexdigest()
         return f"part-{digest[:20]}.parquet"
 
     def _store(self, kind: str, part: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
         if rows:
             self._sink.write(kind, part, to_table(rows, schema), self._provenance)
+
+
+def _stats_of(rows: list[Row]) -> list[str]:
+    return [text for row in rows for text in row["stats"] or []]
 
 
 def _summary(rows: list[Row]) -> pa.Table:

@@ -1,0 +1,136 @@
+"""The fingerprint follows what changes a caption, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hired_core.models.llava_next import load_spec
+from pipeline.config import (
+    CaptionConfig,
+    GenerationConfig,
+    InputConfig,
+    JobConfig,
+    ModelConfig,
+    OutputConfig,
+    QuestionConfig,
+    RunConfig,
+    SelectionConfig,
+)
+from pipeline.fingerprint import fingerprint, fingerprint_fields, weights_digest
+
+BASE = JobConfig(
+    input=InputConfig(input=["a"]),
+    output=OutputConfig(output="o"),
+    selection=SelectionConfig(budget=0.2),
+)
+SPEC = load_spec("embedded")
+
+
+def digest(config: JobConfig) -> str:
+    return fingerprint(fingerprint_fields(config, SPEC))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"selection": SelectionConfig(budget=0.4)},
+        {"selection": SelectionConfig(budget=64)},
+        {"selection": SelectionConfig(budget=0.2, method="uniform")},
+        {"selection": SelectionConfig(budget=0.2, alpha=0.6)},
+        {"selection": SelectionConfig(budget=0.2, newline="all")},
+        {"selection": SelectionConfig(budget=0.2, budget_basis="image")},
+        {"question": CaptionConfig(prompt="Describe the image")},
+        {"question": CaptionConfig(prompt_column="prompt")},
+        {"question": CaptionConfig(prompt_column="other")},
+        {"question": QuestionConfig()},
+        {"generation": GenerationConfig(max_new_tokens=65)},
+        {"generation": GenerationConfig(temperature=0.5)},
+        {"generation": GenerationConfig(top_p=0.9)},
+        {"generation": GenerationConfig(seed=1)},
+        {"model": ModelConfig(dtype="float16")},
+    ],
+)
+def test_what_changes_a_caption_changes_it(changed: dict[str, Any]) -> None:
+    assert digest(dataclasses.replace(BASE, **changed)) != digest(BASE)
+
+
+def test_all_these_differ_from_each_other() -> None:
+    selections = [SelectionConfig(budget=b, alpha=a) for b in (0.1, 0.2, 2) for a in (0.1, 0.2)]
+    assert len({digest(dataclasses.replace(BASE, selection=s)) for s in selections}) == 6
+
+
+def test_the_published_code_with_and_without_its_transposed_grid_differ() -> None:
+    with_it, without = (
+        SelectionConfig(method="hired-upstream", transposed_grid=flag) for flag in (True, False)
+    )
+    found = [digest(dataclasses.replace(BASE, selection=s)) for s in (with_it, without)]
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"generation": GenerationConfig(batch_size=3)},
+        {"output": OutputConfig(output="elsewhere", rows_per_part=7, max_error_rate=0.5)},
+        {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
+        {"run": RunConfig(placement="split", torch_threads=3, gpu_hour_price=1.0, progress=False)},
+        {"selection": SelectionConfig(budget=None)},  # 0.2 by default
+        {"selection": SelectionConfig(budget=0.2, newline="none")},  # what auto comes to
+    ],
+)
+def test_what_changes_no_caption_leaves_it(changed: dict[str, Any]) -> None:
+    assert digest(dataclasses.replace(BASE, **changed)) == digest(BASE)
+
+
+def test_methods_that_come_to_the_dense_model_are_one() -> None:
+    dense = dataclasses.replace(BASE, selection=SelectionConfig(method="dense"))
+    at_one = dataclasses.replace(BASE, selection=SelectionConfig(budget=1, method="stride"))
+    assert digest(dense) == digest(at_one)
+
+
+def test_it_is_sixteen_hex_digits_and_does_not_depend_on_the_order_of_fields() -> None:
+    fields = fingerprint_fields(BASE, SPEC)
+    assert fingerprint(dict(reversed(fields.items()))) == fingerprint(fields)
+    assert len(bytes.fromhex(fingerprint(fields))) == 8
+
+
+@pytest.fixture
+def checkpoint(small_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_checkpoint, tmp_path / "copy"))
+
+
+def test_a_copy_of_a_checkpoint_has_the_same_digest(
+    small_checkpoint: Path, checkpoint: Path
+) -> None:
+    (checkpoint / "README.md").write_text("no part of the model")
+    assert weights_digest(checkpoint) == weights_digest(small_checkpoint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"],
+)
+def test_every_file_that_shapes_a_text_counts(checkpoint: Path, name: str) -> None:
+    before = weights_digest(checkpoint)
+    with (checkpoint / name).open("a") as file:
+        file.write(" ")
+    assert weights_digest(checkpoint) != before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
+def test_retrained_weights_count_wherever_they_lie(tmp_path: Path, share: float) -> None:
+    """One layer's worth in the middle of a file, the rest frozen."""
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    content = bytearray(24 * 2**20)
+    weights.write_bytes(content)
+    before = weights_digest(tmp_path)
+    start = int(share * len(content))
+    content[start : start + 2**20] = b"\x01" * len(content[start : start + 2**20])
+    weights.write_bytes(content)
+    assert weights_digest(tmp_path) != before

@@ -1,0 +1,93 @@
+"""The demo's comparison: captions beside what is true of the shipped samples."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.evaluation.gallery import compare, load_samples, overall_f1, page
+from pipeline.records import CAPTIONS_SCHEMA
+from pipeline.rows import to_table
+from pipeline.sink import Sink
+from tests.checkpoints import EMBEDDED
+
+FOLDER = EMBEDDED.parents[1] / "samples"
+SAMPLES = load_samples(FOLDER)
+
+
+def truth(image_id: str) -> list[tuple[str, str]]:
+    return sorted(SAMPLES[image_id].objects)
+
+
+def store(folder: Path, texts: dict[str, str]) -> Sink:
+    sink = Sink(url=str(folder))
+    rows = [
+        {"image_id": i, "text": t, "visual_tokens_kept": 64, "visual_tokens_dense": 320}
+        for i, t in texts.items()
+    ]
+    sink.write("captions", "part-0.parquet", to_table(rows, CAPTIONS_SCHEMA), {})
+    return sink
+
+
+def test_samples_are_of_both_kinds_and_the_broken_ones_are_left_out() -> None:
+    names = [image_id.partition("#")[0] for image_id in SAMPLES]
+    assert len(SAMPLES) == 64
+    assert {name.partition("/")[0] for name in names} == {"parquet", "webdataset"}
+    table = pq.read_table(FOLDER / "parquet/samples-01.parquet")
+    known = sum(scene is not None for scene in table["scene"].to_pylist())
+    assert names.count("parquet/samples-01.parquet") == known < table.num_rows
+
+
+def test_samples_are_images_with_content() -> None:
+    for sample in SAMPLES.values():
+        assert sample.image[:2] in (b"\xff\xd8", b"\x89P", b"RI")
+        assert sample.objects or sample.signs
+
+
+@pytest.mark.parametrize("kind", ["parquet", "webdataset"])
+def test_a_true_caption_scores_one_and_a_wrong_one_none(tmp_path: Path, kind: str) -> None:
+    image_id = next(i for i in SAMPLES if i.startswith(kind) and truth(i))
+    named = " and ".join(f"a {colour} {shape}" for colour, shape in truth(image_id))
+    (right,) = compare(store(tmp_path / "a", {image_id: f"{named}."}), SAMPLES)
+    assert right.score.f1 == 1.0
+    assert right.tokens == "64 of 320"
+    (wrong,) = compare(store(tmp_path / "b", {image_id: "nothing here"}), SAMPLES)
+    assert wrong.score.f1 == 0.0
+
+
+def test_images_of_no_known_content_are_skipped_and_the_rest_sorted(tmp_path: Path) -> None:
+    first, second = sorted(SAMPLES)[:2]
+    compared = compare(store(tmp_path, {second: "b", "x#0": "c", first: "a"}), SAMPLES)
+    assert [item.image_id for item in compared] == [first, second]
+
+
+def test_the_score_of_all_counts_shapes_not_images(tmp_path: Path) -> None:
+    """Micro-averaged: all right on one image, all missed on the other."""
+    one, other = [i for i in sorted(SAMPLES) if truth(i)][:2]
+    named = " and ".join(f"a {colour} {shape}" for colour, shape in truth(one))
+    compared = compare(store(tmp_path, {one: f"{named}.", other: "nothing"}), SAMPLES)
+    hits, missed = len(truth(one)), len(truth(other))
+    assert overall_f1(compared) == pytest.approx(2 * hits / (2 * hits + missed))
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: dict[str, int] = {}
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+
+
+def test_the_page_shows_every_image_and_escapes_what_models_write(tmp_path: Path) -> None:
+    first, second = sorted(SAMPLES)[:2]
+    text = '<script>alert("{x}")</script>'
+    html = page(compare(store(tmp_path, {first: text, second: "b"}), SAMPLES), "F1 < 1")
+    tags = Tags()
+    tags.feed(html)
+    assert (tags.counts["figure"], tags.counts["img"]) == (2, 2)
+    assert "script" not in tags.counts
+    assert "<h1>F1 &lt; 1</h1>" in html

@@ -1,0 +1,181 @@
+"""Parts are there whole or not at all, on disk and on object stores; the folder's rest is safe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from pipeline.errors import ConfigError, StorageError
+from pipeline.sink import METADATA_KEY, Sink
+
+TABLE = pa.table({"image_id": ["a#0", "a#1"], "text": ["x", "y"]})
+PART = "part-0.parquet"
+
+
+@pytest.fixture
+def memory() -> Iterator[Sink]:
+    filesystem = fsspec.filesystem("memory")
+    yield Sink(url="memory://bucket/captions run")
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(params=["disk", "disk with odd name", "memory"])
+def sink(request: pytest.FixtureRequest, tmp_path: Path, memory: Sink) -> Sink:
+    names = {"disk": "out", "disk with odd name": "out [1] part-*?/deep"}
+    return memory if request.param == "memory" else Sink(url=str(tmp_path / names[request.param]))
+
+
+def test_what_is_written_is_read(sink: Sink) -> None:
+    sink.write("captions", PART, TABLE, {"run_id": "r", "token_budget": 0.2})
+    sink.write("captions", "part-1.parquet", TABLE.slice(1), {})
+    assert [Path(path).name for path in sink.parts("captions")] == [PART, "part-1.parquet"]
+    first, second = sink.read("captions")
+    assert first.to_pylist() == TABLE.to_pylist()
+    assert second.to_pylist() == TABLE.to_pylist()[1:]
+    assert json.loads(first.schema.metadata[METADATA_KEY]) == {"run_id": "r", "token_budget": 0.2}
+    assert [t.column_names for t in sink.read("captions", ["text"])] == [["text"], ["text"]]
+
+
+def test_nothing_written_is_nothing_to_read(sink: Sink) -> None:
+    assert sink.parts("captions") == []
+    assert list(sink.read("quarantine")) == []
+    sink.clear()
+
+
+def test_a_part_of_the_same_name_is_replaced(sink: Sink) -> None:
+    sink.write("captions", PART, TABLE, {})
+    sink.write("captions", PART, TABLE.slice(0, 1), {})
+    assert [table.num_rows for table in sink.read("captions")] == [1]
+
+
+def test_the_report_is_json(sink: Sink) -> None:
+    sink.write_report({"rows": 3, "usd": None, "name": "é"})
+    with fsspec.open(f"{sink.url}/report.json", "rt") as file:
+        assert json.load(file) == {"rows": 3, "usd": None, "name": "é"}
+
+
+def test_a_report_with_a_number_that_json_has_not_is_refused(memory: Sink) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        memory.write_report({"rate": float("inf")})
+
+
+def test_clear_deletes_its_own_files_only(tmp_path: Path) -> None:
+    sink = Sink(url=str(tmp_path))
+    for kind in ("captions", "quarantine", "stats"):
+        sink.write(kind, PART, TABLE, {})
+    sink.write_report({})
+    others = ["notes.txt", "captions/mine.parquet", "captions/part-x.csv", "images/part-0.parquet"]
+    for name in others:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    sink.clear()
+    left = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
+    assert sorted(left) == sorted(others)
+
+
+@pytest.mark.parametrize("method", ["mv", "pipe_file"])
+@pytest.mark.parametrize("stop", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_write_that_is_cut_short_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stop: BaseException
+) -> None:
+    """What was there stays, what was not there does not appear, and no rest remains."""
+
+    def half_write(self: Any, path: str, value: bytes, **_: Any) -> None:
+        Path(path).write_bytes(value[: len(value) // 2])
+        raise stop
+
+    def no_rename(self: Any, *_: Any, **__: Any) -> None:
+        raise stop
+
+    sink = Sink(url=str(tmp_path / "out"))
+    sink.write("captions", "part-old.parquet", TABLE, {})
+    monkeypatch.setattr(LocalFileSystem, method, no_rename if method == "mv" else half_write)
+    for name in (PART, "part-old.parquet"):
+        with pytest.raises((StorageError, KeyboardInterrupt)) as caught:
+            sink.write("captions", name, TABLE.slice(1), {})
+        assert isinstance(caught.value, StorageError) == isinstance(stop, OSError)
+    assert [table.num_rows for table in sink.read("captions")] == [2]
+    assert [p.name for p in (tmp_path / "out/captions").iterdir()] == ["part-old.parquet"]
+
+
+def test_a_write_that_is_killed_leaves_no_visible_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between write and rename, when no handler runs: the rest has a hidden name."""
+    sink = Sink(url=str(tmp_path / "out"))
+    monkeypatch.setattr(LocalFileSystem, "mv", lambda *_, **__: None)
+    sink.write("captions", PART, TABLE, {})
+    assert sink.parts("captions") == []
+    (rest,) = (tmp_path / "out/captions").iterdir()
+    assert rest.name.startswith(".")
+    assert pq.ParquetDataset(tmp_path / "out/captions").files == []
+
+
+def test_an_object_store_gets_each_part_in_one_put(
+    memory: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puts: list[str] = []
+    original = MemoryFileSystem.pipe_file
+
+    def counted(self: Any, path: str, value: bytes, **kwargs: Any) -> Any:
+        puts.append(path)
+        return original(self, path, value, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", counted)
+    memory.write("captions", PART, TABLE, {})
+    assert [path.rpartition("/")[2] for path in puts] == [PART]
+
+
+class Remembering(MemoryFileSystem):  # type: ignore[misc]
+    """Object-store clients remember listings until told otherwise; so does this."""
+
+    protocol = "remembering"
+    store: dict[str, Any] = {}  # noqa: RUF012 - as fsspec declares it
+    listings: dict[str, list[str]] = {}  # noqa: RUF012
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:
+        if path not in self.listings:
+            self.listings[path] = super().ls(path, detail=detail, **kwargs)
+        return self.listings[path]
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.listings.clear()
+
+
+def test_parts_that_other_processes_wrote_are_seen() -> None:
+    fsspec.register_implementation("remembering", Remembering, clobber=True)
+    sink = Sink(url="remembering://bucket/out")
+    sink.write("captions", PART, TABLE, {})
+    (path,) = sink.parts("captions")
+    Remembering.store[path.replace("part-0", "part-1")] = Remembering.store[path]
+    assert len(sink.parts("captions")) == 2
+
+
+def test_a_broken_part_is_a_storage_error(tmp_path: Path) -> None:
+    sink = Sink(url=str(tmp_path))
+    sink.write("captions", PART, TABLE, {})
+    (tmp_path / "captions" / PART).write_bytes(b"PAR1 no more")
+    with pytest.raises(StorageError, match="cannot read captions of "):
+        list(sink.read("captions"))
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error_without_secrets(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot write captions/part-0\.parquet to "):
+        Sink(url=str(tmp_path / "file")).write("captions", PART, TABLE, {})
+
+
+def test_an_unknown_protocol_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match=r"^output: .*nosuch://bucket") as caught:
+        Sink(url="nosuch://user:secret@bucket/x").parts("captions")
+    assert "secret" not in str(caught.value)
