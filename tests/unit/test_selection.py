@@ -91,15 +91,28 @@ def test_large_partitions_in_half_precision_have_stable_ties() -> None:
 # Stride ---------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(0, 70))
-def test_stride_is_its_formula_over_the_valid_tokens(mask: list[bool], budget: int) -> None:
-    candidates = [i for i, ok in enumerate(mask) if ok]
-    count = len(candidates)
-    kept = min(budget, count)
-    # floor((j + 1/2) n / m) in integers.
-    expected = [candidates[(2 * j + 1) * count // (2 * kept)] for j in range(kept)]
-    result = select_stride(torch.tensor([budget]), torch.tensor([mask]))
-    assert result[0].nonzero()[:, 0].tolist() == expected
+def test_stride_by_hand() -> None:
+    # floor((j + 1/2) 7 / 3) for j = 0, 1, 2 is 1, 3, 5; counted in valid tokens only.
+    assert stride([True] * 7, 3) == [1, 3, 5]
+    assert stride([False, True, True, True, False, True, True, True, True, False], 3) == [2, 5, 7]
+
+
+def stride(mask: list[bool], budget: int) -> list[int]:
+    return select_stride(torch.tensor([budget]), torch.tensor([mask]))[0].nonzero()[:, 0].tolist()
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 16, 25])
+def test_stride_is_its_formula_over_the_valid_tokens(length: int) -> None:
+    """Every budget over every count of valid tokens, those spread at random."""
+    generator = torch.Generator().manual_seed(length)
+    for count in range(length + 1):
+        candidates = torch.randperm(length, generator=generator)[:count].sort().values.tolist()
+        mask = [i in candidates for i in range(length)]
+        for budget in range(length + 2):
+            kept = min(budget, count)
+            # floor((j + 1/2) n / m) in integers.
+            expected = [candidates[(2 * j + 1) * count // (2 * kept)] for j in range(kept)]
+            assert stride(mask, budget) == expected
 
 
 @pytest.mark.parametrize("kept", [1, 115, 172, 288, 575, 576])
