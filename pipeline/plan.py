@@ -112,8 +112,10 @@ def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
     visual = min(estimate(config, spec, value_bytes=1).tokens, spec.num_patches)
     new = config.generation.max_new_tokens
     if text + visual + new > spec.max_context:
-        needed = f"with the prompt and {visual} visual tokens {text + visual + new} positions"
-        raise ConfigError(f"max_new_tokens: {new} make {needed}; the model has {spec.max_context}")
+        needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"
+        raise ConfigError(
+            f"max_new_tokens: {new} do not fit: {needed}, the model has {spec.max_context}"
+        )
 
 
 def _prompt_tokens(question: CaptionConfig | QuestionConfig, spec: ModelSpec) -> int:

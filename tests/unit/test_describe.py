@@ -114,7 +114,7 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
         (
             {"generation": GenerationConfig(max_new_tokens=1000)},
             ConfigError,
-            "max_new_tokens: 1000 make with the prompt and 64 visual tokens",
+            "max_new_tokens: 1000 do not fit: prompt, 64 visual tokens and these take ",
         ),
         (
             {
@@ -123,13 +123,13 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
                 "selection": SelectionConfig(budget=25),
             },
             ConfigError,
-            "max_new_tokens: 1000 make with the prompt and 25 visual tokens 1025 positions; "
+            "max_new_tokens: 1000 do not fit: prompt, 25 visual tokens and these take 1025 positions, "
             "the model has 1024",
         ),
         (
             {"question": CaptionConfig(prompt="why " * 2000)},
             ConfigError,
-            "max_new_tokens: 64 make with the prompt and 64 visual tokens",
+            "max_new_tokens: 64 do not fit: ",
         ),
         ({"question": QuestionConfig(question_column="nope")}, InputError, ""),
     ],

@@ -1,0 +1,234 @@
+"""Kept tokens and prompts in, texts out; one row per question, and a failure costs its row alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from hired_core.language import Backend, Completion, Request, Timing
+from hired_core.models.llava_next import load_spec
+from pipeline.config import (
+    GenerationConfig,
+    InputConfig,
+    JobConfig,
+    OutputConfig,
+    SelectionConfig,
+)
+from pipeline.cost import Prices
+from pipeline.records import ANSWERED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA
+from pipeline.rows import to_table
+from pipeline.stages import GenerateStage, PartitionStage, SelectStage
+from pipeline.stages.context import StageContext
+from tests.bad_images import encode, picture
+
+CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
+NEW = 6
+BASE = JobConfig(
+    input=InputConfig(input=["a"]),
+    output=OutputConfig(output="o"),
+    selection=SelectionConfig(budget=0.1),
+    generation=GenerationConfig(max_new_tokens=NEW),
+)
+PROMPT = "Describe the image."
+SIZES = {"square": (224, 224), "wide": (224, 112), "narrow": (96, 150)}
+
+
+@cache
+def selected(name: str) -> dict[str, Any]:
+    """The row of one image after the select stage, without prompts."""
+    data = encode(picture(size=SIZES[name]), "PNG")
+    row = {"image_id": name, "shard": "s", "key": name, "image": data}
+    partition = PartitionStage(CONTEXT, load_spec("embedded"), max_pixels=10**8)
+    table = select()(partition(to_table([row], ROW_SCHEMA)))
+    found: dict[str, Any] = table.to_pylist()[0] | {"stats": None}
+    return found
+
+
+@cache
+def select() -> SelectStage:
+    return SelectStage(CONTEXT, BASE)
+
+
+@cache
+def generate(temperature: float = 0.0, seed: int = 0) -> GenerateStage:
+    generation = GenerationConfig(max_new_tokens=NEW, temperature=temperature, seed=seed)
+    return GenerateStage(CONTEXT, dataclasses.replace(BASE, generation=generation))
+
+
+def asked(name: str, *prompts: str | None) -> dict[str, Any]:
+    several = len(prompts) > 1
+    ids = [f"{name}#q{i}" for i in range(len(prompts))] if several else [name]
+    return selected(name) | {"row_ids": ids, "prompts": list(prompts)}
+
+
+def run(stage: GenerateStage, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    table: pa.Table = stage(to_table(list(rows), SELECTED_SCHEMA))
+    assert table.schema.equals(ANSWERED_SCHEMA)
+    found: list[dict[str, Any]] = table.to_pylist()
+    assert [r["image_id"] for r in found] == [
+        i for row in rows for i in row.get("row_ids") or [row.get("image_id")]
+    ]
+    return found
+
+
+def texts(rows: list[dict[str, Any]]) -> list[str | None]:
+    return [row["text"] for row in rows]
+
+
+def test_an_image_has_a_text_and_its_counts() -> None:
+    (row,) = run(generate(), asked("wide", PROMPT))
+    assert row["text"]
+    assert row["error_code"] is None
+    assert row["prompt"] == PROMPT
+    assert row["finish_reason"] in ("stop", "length")
+    assert 1 <= row["output_tokens"] <= NEW
+    # 32 visual tokens and the words around them.
+    assert row["visual_tokens_kept"] == 32 < row["prompt_tokens"] < 32 + 40
+
+
+@pytest.mark.parametrize(("temperature", "seed"), [(0.0, 0), (1.5, 0)])
+def test_a_text_does_not_depend_on_its_batch_and_repeats(temperature: float, seed: int) -> None:
+    stage = generate(temperature, seed)
+    rows = [asked("square", PROMPT), asked("wide", "How many?"), asked("narrow", "What colour?")]
+    together = texts(run(stage, *rows))
+    assert texts(run(stage, *rows)) == together
+    assert [texts(run(stage, row))[0] for row in rows] == together
+    assert texts(run(stage, *rows[::-1])) == together[::-1]
+
+
+def test_sampling_follows_the_seed() -> None:
+    rows = [asked(name, PROMPT) for name in SIZES]
+    found = {tuple(texts(run(generate(1.5, seed), *rows))) for seed in (0, 1)}
+    assert len(found) == 2
+
+
+def test_an_image_with_several_questions_is_a_row_for_each() -> None:
+    rows = run(generate(), asked("wide", PROMPT, None, "How many?", "  "), asked("narrow", PROMPT))
+    assert [row["error_code"] for row in rows] == [
+        *(None, "prompt_missing", None, "prompt_missing", None)
+    ]
+    assert [row["prompt"] for row in rows] == [PROMPT, None, "How many?", "  ", PROMPT]
+    assert {row["visual_tokens_kept"] for row in rows} == {32}
+    alone = [run(generate(), asked("wide", prompt))[0]["text"] for prompt in (PROMPT, "How many?")]
+    assert [rows[0]["text"], rows[2]["text"]] == alone
+
+
+def test_prompts_that_cannot_be_used_cost_their_rows_alone() -> None:
+    rows = run(
+        generate(),
+        asked("wide", PROMPT),
+        asked("narrow", "<image> and <image>?"),
+        asked("square", "why? " * 600),
+        asked("wide", None),
+    )
+    codes = [row["error_code"] for row in rows]
+    assert codes == [None, "prompt_invalid", "prompt_too_long", "prompt_missing"]
+    assert [row["error_stage"] for row in rows[1:]] == ["generate"] * 3
+    assert "the model has 1024" in rows[2]["error_detail"]
+    assert texts(rows)[1:] == [None, None, None]
+    assert texts(rows)[0] == texts(run(generate(), asked("wide", PROMPT)))[0]
+
+
+def test_a_prompt_with_its_own_placeholder_is_taken_word_for_word() -> None:
+    (row,) = run(generate(), asked("wide", "<image>"))
+    assert row["error_code"] is None
+    assert row["prompt_tokens"] <= 32 + 2  # nothing around the image but special tokens
+
+
+class Faulty:
+    """A backend that cannot do with one of the requests, wherever it is."""
+
+    def __init__(self, backend: Backend, num_tokens: int, error: Exception) -> None:
+        self.backend = backend
+        self.timing = Timing()
+        self.num_tokens = num_tokens
+        self.error = error
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        if any(request.num_prompt_tokens == self.num_tokens for request in requests):
+            raise self.error
+        return self.backend.generate(requests)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA error\nat line 3"), ValueError("no"), IndexError("out of range")]
+)
+def test_a_request_that_fails_costs_its_row_alone(error: Exception) -> None:
+    rows = [asked("square", PROMPT), asked("wide", "What colour is it?"), asked("narrow", PROMPT)]
+    good = run(generate(), *rows)
+    stage = GenerateStage(CONTEXT, BASE)
+    stage._backend = Faulty(stage._backend, good[1]["prompt_tokens"], error)
+    found = run(stage, *rows)
+    assert [row["error_code"] for row in found] == [None, "generation_failed", None]
+    expected = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    assert found[1]["error_detail"] == expected
+    assert texts(found) == [good[0]["text"], None, good[2]["text"]]
+
+
+def test_an_error_of_another_kind_stops_the_job() -> None:
+    stage = GenerateStage(CONTEXT, BASE)
+    stage._backend = Faulty(stage._backend, -1, AssertionError("a bug"))
+    stage._backend.num_tokens = run(generate(), asked("wide", PROMPT))[0]["prompt_tokens"]
+    with pytest.raises(AssertionError, match="a bug"):
+        stage(to_table([asked("wide", PROMPT)], SELECTED_SCHEMA))
+
+
+def test_markers_and_failed_rows_pass_untouched() -> None:
+    failed = {
+        "image_id": "f",
+        "shard": "s",
+        "key": "f",
+        "error_stage": "partition",
+        "error_code": "image_corrupt",
+        "error_detail": "x",
+        "row_ids": ["f#q0", "f#q1"],
+        "prompts": ["p", None],
+    }
+    marker = {"shard": "s", "shard_rows": 2}
+    rows = run(generate(), failed, asked("wide", PROMPT), marker)
+    for row, prompt in zip(rows[:2], ("p", None), strict=True):
+        assert (row["error_stage"], row["error_code"]) == ("partition", "image_corrupt")
+        assert (row["prompt"], row["text"], row["output_tokens"]) == (prompt, None, None)
+    assert rows[2]["text"]
+    assert {n: v for n, v in rows[3].items() if v is not None} == marker
+
+
+def test_statistics_are_attached_once_and_keep_what_came_along() -> None:
+    first = asked("wide", PROMPT, "How many?") | {"stats": ['{"stage": "read"}']}
+    second = asked("narrow", PROMPT) | {"stats": ['{"stage": "select"}']}
+    rows = run(generate(), first, second, {"shard": "s", "shard_rows": 3})
+    found = [[json.loads(text) for text in row["stats"] or []] for row in rows]
+    assert [[r["stage"] for r in records] for records in found] == [
+        *(["read", "generate"], [], ["select"], [])
+    ]
+    own = found[0][1]
+    assert (own["num_images"], own["errors"]) == (3, 0)
+    assert own["output_tokens"] == sum(row["output_tokens"] or 0 for row in rows)
+    assert 0 < own["ttft_sec"] <= own["prefill_sec"] < own["busy_sec"]
+    assert own["prefill_sec"] + own["decode_sec"] <= own["busy_sec"]
+
+
+def test_progress_counts_every_row_that_ends_here() -> None:
+    class Counts:
+        def __init__(self) -> None:
+            self.total: dict[str, int] = {}
+
+        def add(self, **counts: int) -> None:
+            for name, count in counts.items():
+                self.total[name] = self.total.get(name, 0) + count
+
+    stage, counts = GenerateStage(CONTEXT, BASE), Counts()
+    stage._reporter = counts  # type: ignore[assignment]
+    run(stage, asked("wide", PROMPT, None), {"shard": "s", "shard_rows": 2})
+    assert counts.total == {"captioned": 1, "quarantined": 1}
+
+
+@pytest.mark.parametrize("rows", [[], [{"shard": "s", "shard_rows": 0}]])
+def test_a_batch_without_questions_is_no_work(rows: list[dict[str, Any]]) -> None:
+    assert len(run(generate(), *rows)) == len(rows)

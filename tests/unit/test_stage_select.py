@@ -1,0 +1,199 @@
+"""Kept visual tokens: as many as the budget says, whatever else is in the batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hired_core.encode import ImageEncoder
+from hired_core.models.llava_next import load_spec
+from pipeline.config import InputConfig, JobConfig, OutputConfig, RunConfig, SelectionConfig
+from pipeline.cost import Prices
+from pipeline.records import PARTITIONED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA
+from pipeline.rows import to_table
+from pipeline.stages import PartitionStage, SelectStage
+from pipeline.stages.context import StageContext
+from pipeline.stages.select import content_seed
+from tests.bad_images import encode, picture
+
+CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
+SPEC = load_spec("embedded")
+BASE = JobConfig(
+    input=InputConfig(input=["a"]), output=OutputConfig(output="o"), run=RunConfig(progress=False)
+)
+# (width, height) and what the embedded model (8 x 8 patches a partition) sees of it: the canvas is
+# 224 x 224 but for the second, 224 x 112; the last is padded left and right to a third of it.
+SIZES = {"square": (224, 224), "wide": (224, 112), "narrow": (96, 150)}
+DENSE = {"square": 5 * 64, "wide": 3 * 64}
+EXACT = ("hired", "uniform", "stride", "random")
+
+
+def select_stage(**selection: Any) -> SelectStage:
+    chosen = SelectionConfig(**selection)
+    return SelectStage(CONTEXT, dataclasses.replace(BASE, selection=chosen))
+
+
+@cache
+def hired() -> SelectStage:
+    return select_stage(budget=0.2)
+
+
+@cache
+def partitioned(*names: str) -> pa.Table:
+    rows = [
+        {"image_id": f"{i}", "image": image(name), "row_ids": [f"{i}"], "prompts": ["p"]}
+        for i, name in enumerate(names)
+    ]
+    stage = PartitionStage(CONTEXT, SPEC, max_pixels=10**8)
+    return without_stats(stage(to_table(rows, ROW_SCHEMA)))
+
+
+def without_stats(table: pa.Table) -> pa.Table:
+    rows = [row | {"stats": None} for row in table.to_pylist()]
+    return to_table(rows, table.schema)
+
+
+def image(name: str) -> bytes:
+    return encode(picture(size=SIZES[name]), "PNG")
+
+
+def run(stage: SelectStage, table: pa.Table) -> list[dict[str, Any]]:
+    found = stage(table)
+    assert found.schema.equals(SELECTED_SCHEMA)
+    rows: list[dict[str, Any]] = found.to_pylist()
+    assert [r["image_id"] for r in rows] == table["image_id"].to_pylist()
+    return rows
+
+
+def features(row: dict[str, Any]) -> np.ndarray[Any, Any]:
+    return np.frombuffer(row["features"], np.float32).reshape(-1, SPEC.vision_width)
+
+
+@pytest.mark.parametrize("method", EXACT)
+@pytest.mark.parametrize(
+    ("budget", "square", "wide"),
+    # Of 320: the wide image has but 192 tokens.
+    [(0.05, 16, 16), (0.1, 32, 32), (0.2, 64, 64), (0.4, 128, 128), (0.8, 256, 192), (77, 77, 77)],
+)
+def test_as_many_tokens_as_the_budget_says(
+    method: str, budget: float, square: int, wide: int
+) -> None:
+    rows = run(select_stage(method=method, budget=budget), partitioned("square", "wide"))
+    for row, name, expected in zip(rows, ("square", "wide"), (square, wide), strict=True):
+        assert row["visual_tokens_kept"] == expected
+        assert row["visual_tokens_dense"] == DENSE[name]
+        assert len(row["partition_budgets"]) == row["num_partitions"]
+        assert sum(row["partition_budgets"]) == expected
+        order = np.frombuffer(row["order"], np.int32)
+        assert order.shape == (expected,)
+        assert (np.diff(order) > 0).all()
+        assert features(row).shape == (expected, SPEC.vision_width)
+
+
+def test_dense_keeps_everything_that_is_no_padding() -> None:
+    rows = run(select_stage(method="dense"), partitioned("square", "wide", "narrow"))
+    assert [row["visual_tokens_kept"] for row in rows[:2]] == [320, 192]
+    for row in rows:
+        assert row["visual_tokens_kept"] == row["visual_tokens_dense"]
+    assert rows[2]["visual_tokens_kept"] < 320
+
+
+def test_the_published_code_keeps_no_more_than_its_budget() -> None:
+    (row,) = run(select_stage(method="hired-upstream", budget=0.4), partitioned("square"))
+    assert 0 < row["visual_tokens_kept"] <= 128
+
+
+def test_a_budget_of_the_image_is_a_share_of_its_own_grid() -> None:
+    stage = select_stage(budget=0.25, budget_basis="image")
+    rows = run(stage, partitioned("square", "wide"))
+    assert [row["visual_tokens_kept"] for row in rows] == [80, 48]
+
+
+def test_kept_tokens_are_among_the_dense_ones_at_their_places() -> None:
+    (dense,) = run(select_stage(method="dense"), partitioned("narrow"))
+    (kept,) = run(hired(), partitioned("narrow"))
+    places = {int(place): i for i, place in enumerate(np.frombuffer(dense["order"], np.int32))}
+    chosen = [places[int(place)] for place in np.frombuffer(kept["order"], np.int32)]
+    np.testing.assert_allclose(features(kept), features(dense)[chosen], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["hired", "random"])
+def test_a_row_does_not_depend_on_its_batch(method: str) -> None:
+    stage = select_stage(method=method, budget=0.2)
+    together = run(stage, partitioned("square", "narrow", "wide"))
+    for name, row in zip(("square", "narrow", "wide"), together, strict=True):
+        (alone,) = run(stage, partitioned(name))
+        assert alone["order"] == row["order"]
+        assert alone["partition_budgets"] == row["partition_budgets"]
+        np.testing.assert_allclose(features(alone), features(row), rtol=1e-4, atol=1e-4)
+
+
+def test_random_tokens_differ_from_image_to_image_and_repeat() -> None:
+    table = partitioned("square")
+    other = to_table([table.to_pylist()[0] | {"sha256": "ab" * 32}], PARTITIONED_SCHEMA)
+    stage = select_stage(method="random", budget=0.2)
+    first, again, different = (run(stage, t)[0]["order"] for t in (table, table, other))
+    assert first == again != different
+
+
+class Counted:
+    """Stands before an encoder and counts the images it is given."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        self.encoder = encoder
+        self.calls: list[int] = []
+
+    def __call__(self, partitions: Sequence[Any], *rest: Any) -> Any:
+        self.calls.append(len(partitions))
+        return self.encoder(partitions, *rest)
+
+
+def test_the_same_image_is_encoded_once_in_a_batch() -> None:
+    stage = select_stage(budget=0.2)
+    counted = Counted(stage._encoder)
+    stage._encoder = counted  # type: ignore[assignment]
+    rows = run(stage, partitioned("wide", "narrow", "wide", "wide"))
+    assert counted.calls == [2]
+    assert rows[0]["features"] == rows[2]["features"] == rows[3]["features"]
+    assert rows[0]["features"] != rows[1]["features"]
+
+
+def test_markers_and_failed_rows_pass_untouched_and_cost_nothing() -> None:
+    failed = {
+        "image_id": "f",
+        "error_stage": "partition",
+        "error_code": "image_corrupt",
+        "error_detail": "x",
+        "row_ids": ["f"],
+        "prompts": ["p"],
+    }
+    marker = {"shard": "s", "shard_rows": 2, "stats": ["{}"]}
+    good = partitioned("wide").to_pylist()
+    found = run(hired(), to_table([failed, *good, marker], PARTITIONED_SCHEMA))
+    shared = [n for n in SELECTED_SCHEMA.names if n in PARTITIONED_SCHEMA.names and n != "stats"]
+    for before, after in zip((failed, marker), (found[0], found[2]), strict=True):
+        assert {n: after[n] for n in shared} == {n: before.get(n) for n in shared}
+        assert after["features"] is after["visual_tokens_kept"] is None
+    assert found[2]["stats"] == ["{}"]
+    assert found[1]["visual_tokens_kept"] == 64
+    (record,) = [json.loads(text) for text in found[0]["stats"]]
+    assert (record["num_images"], record["errors"]) == (2, 0)
+    assert (record["visual_tokens_dense"], record["visual_tokens_kept"]) == (192, 64)
+    assert found[1]["stats"] is None
+
+
+@pytest.mark.parametrize("rows", [[], [{"shard": "s", "shard_rows": 0}]])
+def test_a_batch_without_images_is_no_work(rows: list[dict[str, Any]]) -> None:
+    assert len(run(hired(), to_table(rows, PARTITIONED_SCHEMA))) == len(rows)
+
+
+def test_content_seeds_are_int64_of_the_digest() -> None:
+    assert content_seed("00" * 7 + "05" + "ff" * 24) == 5
+    assert content_seed("ff" * 32) == -1

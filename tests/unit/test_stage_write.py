@@ -1,0 +1,190 @@
+"""Answered rows become parts: the columns that are promised, a name that repeats, a true summary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cost import Prices
+from pipeline.records import ANSWERED_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA
+from pipeline.rows import to_table
+from pipeline.sink import METADATA_KEY, Sink
+from pipeline.stages import WriteStage
+from pipeline.stages.context import StageContext
+from pipeline.stages.write import Provenance
+
+CONTEXT = StageContext(run_id="run-1", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
+PROVENANCE = {
+    "model": "embedded",
+    "method": "hired",
+    "token_budget": 0.2,
+    "fingerprint": "f" * 16,
+    "run_id": "run-1",
+}
+CAPTIONS = [
+    "image_id",
+    "shard",
+    "key",
+    "sha256",
+    "width",
+    "height",
+    "prompt",
+    "text",
+    "finish_reason",
+    "num_partitions",
+    "visual_tokens_dense",
+    "visual_tokens_kept",
+    "partition_budgets",
+    "prompt_tokens",
+    "output_tokens",
+    "model",
+    "method",
+    "token_budget",
+    "fingerprint",
+    "run_id",
+]
+
+
+def answer(image_id: str, **more: Any) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "shard": image_id.partition("#")[0],
+        "key": image_id.partition("#")[2],
+        "sha256": "ab" * 32,
+        "width": 30,
+        "height": 20,
+        "num_partitions": 3,
+        "visual_tokens_dense": 192,
+        "visual_tokens_kept": 64,
+        "partition_budgets": [32, 16, 16],
+        "prompt": "Describe.",
+        "text": "a red disc",
+        "finish_reason": "stop",
+        "prompt_tokens": 80,
+        "output_tokens": 4,
+    } | more
+
+
+def failure(image_id: str) -> dict[str, Any]:
+    shard, _, key = image_id.partition("#")
+    return {
+        "image_id": image_id,
+        "shard": shard,
+        "key": key,
+        "error_stage": "partition",
+        "error_code": "image_corrupt",
+        "error_detail": "no",
+    }
+
+
+def marker(shard: str, rows: int, *stats: str) -> dict[str, Any]:
+    return {"shard": shard, "shard_rows": rows, "stats": list(stats)}
+
+
+def record(stage: str) -> str:
+    return json.dumps({"run_id": "run-1", "stage": stage, "num_images": 2})
+
+
+ROWS = [
+    answer("a#0", stats=[record("read"), record("select")]),
+    failure("a#1"),
+    answer("b#0", stats=[record("generate")]),
+    marker("a", 2, record("read")),
+]
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Sink:
+    return Sink(url=str(tmp_path))
+
+
+def write(
+    sink: Sink, rows: list[dict[str, Any]], run_id: str = "run-1"
+) -> dict[str, dict[str, int]]:
+    stage = WriteStage(CONTEXT, sink, Provenance(**(PROVENANCE | {"run_id": run_id})))  # type: ignore[arg-type]
+    table = stage(to_table(rows, ANSWERED_SCHEMA))
+    assert table.schema.equals(SUMMARY_SCHEMA)
+    return {row.pop("shard"): row for row in table.to_pylist()}
+
+
+def names(sink: Sink, kind: str) -> list[str]:
+    return [Path(path).name for path in sink.parts(kind)]
+
+
+def test_captions_have_the_promised_columns_in_order_with_their_provenance(sink: Sink) -> None:
+    write(sink, ROWS)
+    (table,) = sink.read("captions")
+    assert table.column_names == CAPTIONS
+    assert table.to_pylist() == [
+        {name: (answer(i) | PROVENANCE)[name] for name in CAPTIONS} for i in ("a#0", "b#0")
+    ]
+    assert json.loads(table.schema.metadata[METADATA_KEY]) == PROVENANCE
+
+
+def test_bad_rows_go_to_quarantine(sink: Sink) -> None:
+    write(sink, ROWS)
+    (table,) = sink.read("quarantine")
+    assert table.column_names == QUARANTINE_SCHEMA.names
+    expected = failure("a#1") | {"fingerprint": "f" * 16, "run_id": "run-1"}
+    assert table.to_pylist() == [expected]
+
+
+def test_statistics_are_stored_once_with_this_stages_own(sink: Sink) -> None:
+    write(sink, ROWS)
+    (table,) = sink.read("stats")
+    assert table["stage"].to_pylist() == ["read", "select", "write", "generate", "read"]
+    (own,) = [row for row in table.to_pylist() if row["stage"] == "write"]
+    assert (own["run_id"], own["num_images"], own["errors"]) == ("run-1", 3, 0)
+
+
+def test_the_summary_adds_up(sink: Sink) -> None:
+    assert write(sink, ROWS) == {
+        "a": {"captions": 1, "quarantined": 1, "shard_rows": 2, "markers": 1},
+        "b": {"captions": 1, "quarantined": 0, "shard_rows": 0, "markers": 0},
+    }
+
+
+def test_the_same_rows_have_the_same_name_and_replace_themselves(sink: Sink) -> None:
+    write(sink, ROWS)
+    first = names(sink, "captions")
+    assert first == names(sink, "quarantine") == names(sink, "stats")
+    write(sink, ROWS)
+    write(sink, [ROWS[2], ROWS[0], ROWS[1], ROWS[3]])  # as Ray may order them the second time
+    assert names(sink, "captions") == first
+    assert sum(table.num_rows for table in sink.read("captions")) == 2
+
+
+def test_other_rows_and_other_runs_have_other_names(sink: Sink) -> None:
+    write(sink, ROWS)
+    write(sink, ROWS[:2])
+    write(sink, ROWS, run_id="run-2")
+    assert len(names(sink, "captions")) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "kinds"),
+    [(ROWS[:1], {"captions", "stats"}), (ROWS[1:2], {"quarantine", "stats"}), ([], set())],
+)
+def test_kinds_without_rows_have_no_part(
+    sink: Sink, rows: list[dict[str, Any]], kinds: set[str]
+) -> None:
+    write(sink, rows)
+    assert {k for k in ("captions", "quarantine", "stats") if sink.parts(k)} == kinds
+
+
+def test_parts_of_markers_alone_do_not_replace_each_other(sink: Sink) -> None:
+    """Two chunks of one folder end with the same number of rows."""
+    for batch_id in ("one", "two"):
+        stats = json.dumps({"stage": "read", "batch_id": batch_id})
+        assert write(sink, [marker("pics", 64, stats)]) == {
+            "pics": {"captions": 0, "quarantined": 0, "shard_rows": 64, "markers": 1}
+        }
+    found = [row for table in sink.read("stats") for row in table.to_pylist()]
+    assert sorted(r["batch_id"] for r in found if r["stage"] == "read") == ["one", "two"]
+
+
+def test_an_empty_text_is_a_caption(sink: Sink) -> None:
+    assert write(sink, [answer("a#0", text="")])["a"]["captions"] == 1
