@@ -119,6 +119,15 @@ def test_the_excess_of_the_full_image_flows_to_the_sub_images() -> None:
     assert run(layout_of(672, 672), stripes.flatten(1), 0.8, 0.5)[1] == [576, 432, 432, 432, 432]
 
 
+def test_no_more_is_shared_than_the_sub_images_hold() -> None:
+    # Rate .95, alpha .1: 2736 - 273 = 2463 cut to 4 * 576 = 2304; a mask of int(518.4) tokens, 86
+    # of them in the last band: 144/518 * 2304 = 640, clamped, and 86/518 * 2304 = 382.5.
+    initial = torch.ones(16, 4, 144)
+    initial[:, 3, 86:] = 0.0
+    _, budgets = run(layout_of(672, 672), initial.flatten(1), 0.95, 0.1)
+    assert budgets == [273, 576, 576, 576, 382]
+
+
 def test_padding_is_selected_and_lost() -> None:
     # 480 x 640: 144 patches of each partition would be padding were it not for the full-image;
     # sub-images lose 6 of 24 rows. Random attention puts about a quarter of their budget there.
