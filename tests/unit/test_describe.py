@@ -123,8 +123,8 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
                 "selection": SelectionConfig(budget=25),
             },
             ConfigError,
-            "max_new_tokens: 1000 do not fit: prompt, 25 visual tokens and these take 1025 positions, "
-            "the model has 1024",
+            "max_new_tokens: 1000 do not fit: prompt, 25 visual tokens and these take 1025 "
+            "positions, the model has 1024",
         ),
         (
             {"question": CaptionConfig(prompt="why " * 2000)},

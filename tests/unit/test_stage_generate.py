@@ -1,4 +1,4 @@
-"""Kept tokens and prompts in, texts out; one row per question, and a failure costs its row alone."""
+"""Kept tokens and prompts in, texts out; a row per question, and a failure costs one row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answered rows become parts: the columns that are promised, a name that repeats, a true summary."""
+"""Answered rows become parts: the promised columns, a name that repeats, a true summary."""
 
 from __future__ import annotations
 
