@@ -4,6 +4,7 @@ Runs `jobs/caption.py --config configs/demo.yaml` and compares its output with w
 renderer knows. Writes out/demo/index.html, a page of all images with their captions.
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -16,26 +17,32 @@ from pipeline.evaluation.gallery import compare, load_samples, overall_f1, page
 from pipeline.session import main
 from pipeline.sink import Sink
 
-OUTPUT = Path("out/demo")
 SHOWN = 6
 
 
-def show() -> None:
+def show(output: Path) -> None:
     """Print a few captions and the overall score; write the page."""
-    compared = compare(Sink(url=str(OUTPUT)), load_samples(Path("samples")))
+    compared = compare(Sink(url=str(output)), load_samples(ROOT / "samples"))
     print("\nSome of the captions, and what is true:")
     for item in compared[:: max(1, len(compared) // SHOWN)][:SHOWN]:
         truth = ", ".join(f"{colour} {shape}" for colour, shape in sorted(item.sample.objects))
         signs = "".join(f", sign {sign}" for sign in item.sample.signs)
         print(f"  {item.text}\n      true: {truth}{signs}")
     title = f"Coloured shapes named: F1 {overall_f1(compared):.2f} over {len(compared)} images"
-    (OUTPUT / "index.html").write_text(page(compared, title), encoding="utf-8")
-    print(f"{title}. See {OUTPUT / 'index.html'}")
+    (output / "index.html").write_text(page(compared, title), encoding="utf-8")
+    print(f"{title}. See {output / 'index.html'}")
+
+
+def run() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", default="out/demo", help="folder for captions and the page")
+    output = parser.parse_args().output
+    os.chdir(ROOT)
+    code = main(["--config", "configs/demo.yaml", "--output", output], CaptionConfig, "")
+    if code == 0:
+        show(Path(output))
+    return code
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)
-    code = main(["--config", "configs/demo.yaml", *sys.argv[1:]], CaptionConfig, __doc__ or "")
-    if code == 0:
-        show()
-    sys.exit(code)
+    sys.exit(run())
