@@ -1,6 +1,6 @@
 """Trains the embedded model: `python jobs/train_embedded.py all`, or one stage of it.
 
-Every stage continues from its last checkpoint. Stages: shards, vision, features, language, export.
+Every stage continues from its last checkpoint. Stages: shards, vision, language, export.
 """
 
 from __future__ import annotations

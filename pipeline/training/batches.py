@@ -1,11 +1,12 @@
-"""Batches of packed images for the language model, from the features on disk."""
+"""Batches of packed images for the language model."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
@@ -13,12 +14,11 @@ from transformers import PreTrainedTokenizerFast
 from pipeline.evaluation.scenes import Scene, make_scene
 from pipeline.evaluation.texts import CAPTION_PROMPTS, caption, questions
 from pipeline.training.config import PATCHES_PER_PARTITION, TrainingConfig
-from pipeline.training.features import open_features, shards_with_features
-from pipeline.training.packing import Sequence, TextTokens, pack, visual_order
-from pipeline.training.shards import open_shard
+from pipeline.training.packing import PackedImage, TextTokens, pack, visual_order
+from pipeline.training.shards import finished_shards, open_shard
 from pipeline.training.tokenizer import EOS, prompt
 
-__all__ = ["TEXT_ROOM", "LanguageBatch", "SceneFeatures", "SceneTable", "TextMaker", "build_batch"]
+__all__ = ["TEXT_ROOM", "LanguageBatch", "SceneRows", "SceneTable", "TextMaker", "build_batch"]
 
 TEXT_ROOM = 112
 # Visual tokens of the largest canvas with 2, 3 and 4 sub-images: one shape each to compile.
@@ -27,7 +27,7 @@ _GROUP_SHARES = {2: 0.45, 3: 0.3, 4: 0.25}
 
 
 class LanguageBatch(NamedTuple):
-    """`features [B, P * N, C]` float32, the columns of :class:`Sequence` stacked, `head` ids."""
+    """`features [B, P * N, C]` float32, the columns of :class:`PackedImage` stacked, `head` ids."""
 
     features: Tensor
     visual: Tensor
@@ -45,8 +45,8 @@ class LanguageBatch(NamedTuple):
         return (((key == 0) | (key == query)) & causal)[:, None]
 
 
-class SceneFeatures(NamedTuple):
-    """A scene's seed and where its features lie."""
+class SceneRows(NamedTuple):
+    """A scene's seed and where its partitions lie."""
 
     seed: int
     shard: int
@@ -55,33 +55,28 @@ class SceneFeatures(NamedTuple):
 
 
 class SceneTable:
-    """Scenes with features on disk, grouped by their number of sub-images."""
+    """Rendered scenes, grouped by their number of sub-images, with their features."""
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self._config = config
-        self._features: dict[int, npt.NDArray[np.float16]] = {}
-        self.groups: dict[int, list[SceneFeatures]] = {2: [], 3: [], 4: []}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Takes in the shards whose features were finished since the last call."""
-        for index in set(shards_with_features(self._config)) - set(self._features):
-            self._features[index] = open_features(self._config, index)
-            shard = open_shard(self._config, index)
-            for row in range(len(shard.starts) - 1):
-                start, end = int(shard.starts[row]), int(shard.starts[row + 1])
-                scene = SceneFeatures(shard.first_seed + row, index, start, end)
+    def __init__(self, config: TrainingConfig, tower: Callable[[Tensor], Tensor]) -> None:
+        self._tower = tower
+        self._shards = {index: open_shard(config, index) for index in finished_shards(config)}
+        self.groups: dict[int, list[SceneRows]] = {size: [] for size in _GROUP_SHARES}
+        for index, shard in self._shards.items():
+            bounds = itertools.pairwise(shard.starts.tolist())
+            for row, (start, end) in enumerate(bounds):
+                scene = SceneRows(shard.first_seed + row, index, start, end)
                 self.groups[end - start - 1].append(scene)
 
-    def draw(self, rng: np.random.Generator, size: int) -> list[SceneFeatures]:
+    def draw(self, rng: np.random.Generator, size: int) -> list[SceneRows]:
         """`size` random scenes of one group; small images, which cost less, more often."""
         chosen = self.groups[int(rng.choice(list(_GROUP_SHARES), p=list(_GROUP_SHARES.values())))]
         return [chosen[i] for i in rng.integers(len(chosen), size=size)]
 
-    def load(self, scene: SceneFeatures) -> Tensor:
-        """`[P * N, C]` float32 features of a scene."""
-        rows = self._features[scene.shard][scene.start : scene.end]
-        return torch.from_numpy(rows.astype(np.float32)).flatten(0, 1)
+    def features(self, scenes: Sequence[SceneRows]) -> Tensor:
+        """`[B, P * N, C]` float32 features of scenes of one group."""
+        pixels = [self._shards[scene.shard].pixels[scene.start : scene.end] for scene in scenes]
+        features = self._tower(torch.from_numpy(np.concatenate(pixels)))
+        return features.view(len(scenes), -1, features.shape[-1])
 
 
 class TextMaker:
@@ -112,11 +107,11 @@ class TextMaker:
 
 
 def build_batch(
-    table: SceneTable, scenes: list[SceneFeatures], maker: TextMaker, rng: np.random.Generator
+    table: SceneTable, scenes: list[SceneRows], maker: TextMaker, rng: np.random.Generator
 ) -> LanguageBatch:
     """The batch of scenes with the same number of sub-images."""
     num_sub_images = scenes[0].end - scenes[0].start - 1
-    sequences: list[Sequence] = []
+    sequences: list[PackedImage] = []
     for item in scenes:
         scene = make_scene(item.seed)
         order = visual_order(scene.width, scene.height)
@@ -127,7 +122,7 @@ def build_batch(
     visual, blocks, positions, ids, labels = (
         torch.from_numpy(np.stack(column)) for column in zip(*sequences, strict=True)
     )
-    features = torch.stack([table.load(item) for item in scenes])
+    features = table.features(scenes)
     assert features.shape[1] == (num_sub_images + 1) * PATCHES_PER_PARTITION
     head = torch.tensor(maker.head)
     return LanguageBatch(features, visual, blocks, positions, ids, labels, head)

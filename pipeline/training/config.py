@@ -44,9 +44,7 @@ class TrainingConfig:
     """Partitions in one vision step."""
     vision_lr: float = 8.0e-4
     """Peak learning rate of the vision tower."""
-    language_shards: int = 16
-    """Shards whose features the language stage trains on; about 105 MB each."""
-    language_minutes: float = 44.0
+    language_minutes: float = 32.0
     """Training time of the projector and the language model."""
     language_batch: int = 16
     """Images in one language step."""

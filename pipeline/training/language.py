@@ -26,7 +26,7 @@ from pipeline.training.clock import (
     save_checkpoint,
 )
 from pipeline.training.config import TrainingConfig
-from pipeline.training.features import feature_statistics
+from pipeline.training.features import FrozenTower
 from pipeline.training.model import empty_model
 from pipeline.training.packing import NEWLINE, NO_LABEL
 from pipeline.training.tokenizer import build_processor
@@ -85,8 +85,9 @@ def language_checkpoint(config: TrainingConfig) -> Path:
     return config.folder / "language.pt"
 
 
-def start_weights(learner: LanguageLearner, mean: Tensor, std: Tensor) -> None:
-    """Sets the projector to standardise its input, and embeddings as large as its output."""
+def start_weights(learner: LanguageLearner, features: Tensor) -> None:
+    """Lets the projector standardise features `[n, C]`; embeddings get the size of its output."""
+    mean, std = features.mean(0), features.std(0)
     first, second = learner.projector.linear_1, learner.projector.linear_2
     with torch.no_grad():
         first.weight.normal_(std=1 / math.sqrt(len(mean))).div_(std.clamp(min=1e-3))
@@ -102,27 +103,27 @@ def train_language(config: TrainingConfig) -> None:
     torch.manual_seed(0)
     processor = build_processor()
     learner = LanguageLearner(empty_model(processor))
-    start_weights(learner, *feature_statistics(config))
     optimizer = make_optimizer(learner, config.language_lr)
+    table, rng = SceneTable(config, FrozenTower(config)), np.random.default_rng(11)
     path, step, elapsed = language_checkpoint(config), 0, 0.0
     if (state := load_checkpoint(path)) is not None:
         learner.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed_sec"]
+        rng = np.random.default_rng((11, step))
+    else:
+        start_weights(learner, table.features(table.draw(rng, 32)).flatten(0, 1))
     if can_compile():
         # One layer is compiled for all of them.
         for layer in learner.language_model.layers:
             layer.compile(dynamic=False)
-    table, maker = SceneTable(config), TextMaker(processor.tokenizer)
+    maker = TextMaker(processor.tokenizer)
     meter = _Meter(processor.tokenizer)
     clock = StageClock(60 * config.language_minutes, elapsed)
-    rng = np.random.default_rng((11, step))
     saved_sec = clock.elapsed_sec
     while (progress := clock.lap()) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = config.language_lr * cosine_with_warmup(step, progress, 200)
-        if step % 100 == 0:
-            table.refresh()
         batch = build_batch(table, table.draw(rng, config.language_batch), maker, rng)
         meter.add(batch.labels, train_step(learner, optimizer, batch))
         step += 1

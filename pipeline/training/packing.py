@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pipeline.evaluation.scenes import PARTITION_SIZE, best_canvas
 from pipeline.training.config import PATCH_SIZE, PATCHES_PER_PARTITION
 
-__all__ = ["NEWLINE", "NO_LABEL", "NO_TOKEN", "Sequence", "TextTokens", "pack", "visual_order"]
+__all__ = ["NEWLINE", "NO_LABEL", "NO_TOKEN", "PackedImage", "TextTokens", "pack", "visual_order"]
 
 NEWLINE, NO_TOKEN, NO_LABEL = -1, -2, -100
 _Ints = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ class TextTokens(NamedTuple):
     num_answer: int
 
 
-class Sequence(NamedTuple):
+class PackedImage(NamedTuple):
     """One packed image. `visual`, `blocks` and `positions` are `[L]`, `ids` and `labels` `[T]`.
 
     Attributes:
@@ -72,7 +72,7 @@ def visual_order(width: int, height: int) -> tuple[int, ...]:
 
 def pack(
     visual: tuple[int, ...], head: int, image_room: int, texts: list[TextTokens], text_room: int
-) -> Sequence:
+) -> PackedImage:
     """The sequence of one image; texts that do not fit into `text_room` tokens are left out.
 
     `head` is the number of tokens before the image, and `image_room` what the image area of the
@@ -97,4 +97,4 @@ def pack(
         blocks[area] = number
         positions[area] = head + len(visual) + np.arange(len(text.ids))
         start = end
-    return Sequence(places, blocks, positions, ids, labels)
+    return PackedImage(places, blocks, positions, ids, labels)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from pipeline.training.config import TrainingConfig
 from pipeline.training.export import export
-from pipeline.training.features import compute_features
 from pipeline.training.language import train_language
 from pipeline.training.shards import render_shards
 from pipeline.training.vision import train_vision
@@ -16,7 +15,6 @@ __all__ = ["STAGES", "run_stages"]
 STAGES: dict[str, Callable[[TrainingConfig], None]] = {
     "shards": render_shards,
     "vision": train_vision,
-    "features": compute_features,
     "language": train_language,
     "export": export,
 }

@@ -7,7 +7,7 @@ from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
 from pipeline.evaluation.drawing import draw_scene
 from pipeline.evaluation.scenes import GLYPHS, make_scene
-from pipeline.training.batches import TEXT_ROOM, SceneFeatures, TextMaker, build_batch
+from pipeline.training.batches import TEXT_ROOM, SceneRows, TextMaker, build_batch
 from pipeline.training.clock import StageClock, cosine_with_warmup
 from pipeline.training.config import PATCHES_PER_PARTITION
 from pipeline.training.language import LanguageLearner
@@ -36,10 +36,10 @@ class TowerTable:
         self.learner = VisionLearner(model.config.vision_config)
         self.learner.tower.load_state_dict(model.model.vision_tower.state_dict())
 
-    def load(self, scene: SceneFeatures) -> torch.Tensor:
-        pixels = torch.from_numpy(cut_scene(make_scene(scene.seed)).pixels)
+    def features(self, scenes: list[SceneRows]) -> torch.Tensor:
+        pixels = torch.from_numpy(cut_scene(make_scene(scenes[0].seed)).pixels)
         with torch.no_grad():
-            return self.learner.features(normalise(pixels))[:, 1:].flatten(0, 1)
+            return self.learner.features(normalise(pixels))[:, 1:].flatten(0, 1)[None]
 
 
 def test_partitions_equal_the_image_processor(processor: LlavaNextProcessor) -> None:
@@ -66,7 +66,7 @@ def test_packed_logits_equal_separate_prompts(
     processor: LlavaNextProcessor, model: LlavaNextForConditionalGeneration, seed: int
 ) -> None:
     scene, maker = make_scene(seed), TextMaker(processor.tokenizer)
-    item = SceneFeatures(seed, 0, 0, len(cut_scene(scene).pixels))
+    item = SceneRows(seed, 0, 0, len(cut_scene(scene).pixels))
     batch = build_batch(TowerTable(model), [item], maker, np.random.default_rng(5))
     inputs = processor(
         images=draw_scene(scene), text=prompt("").split("\n")[0], return_tensors="pt"
