@@ -59,7 +59,6 @@ class TrainingConfig:
             "scenes_per_shard",
             "vision_batch",
             "language_batch",
-            "language_shards",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
