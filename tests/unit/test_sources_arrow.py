@@ -41,6 +41,14 @@ def test_rows(tmp_path: Path, as_file: bool) -> None:
     assert count_rows(shard, CAPTIONING) == 3
 
 
+def test_bytes_below_a_null_are_null(tmp_path: Path) -> None:
+    image = pa.StructArray.from_arrays(
+        [pa.array([b"one", b"hidden by the null"])], ["bytes"], mask=pa.array([False, True])
+    )
+    rows = read_rows(write(tmp_path, pa.table({"image": image})))
+    assert codes(rows) == {"s.arrow#0": None, "s.arrow#1": "image_missing"}
+
+
 def test_id_column(tmp_path: Path) -> None:
     rows = read_rows(write(tmp_path), ReadOptions(prompt=PROMPT, id_column="label"))
     assert [row["image_id"] for row in rows] == ["s.arrow#7", "s.arrow#8", "s.arrow#9"]
