@@ -114,13 +114,17 @@ def page(comparisons: list[Comparison], title: str) -> str:
     return _PAGE.format(title=html.escape(title), figures=figures)
 
 
+_KINDS = {b"\xff\xd8": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
+
+
 def _figure(item: Comparison) -> str:
     image = base64.b64encode(item.sample.image).decode()
+    kind = next(kind for magic, kind in _KINDS.items() if item.sample.image.startswith(magic))
     truth = ", ".join(f"{colour} {shape}" for colour, shape in sorted(item.sample.objects))
     signs = f"; signs {', '.join(item.sample.signs)}" if item.sample.signs else ""
     note = f"F1 {item.score.f1:.2f} · {item.tokens} visual tokens · {item.image_id}"
     return (
-        f'<figure><img src="data:image;base64,{image}" alt="">'
+        f'<figure><img src="data:image/{kind};base64,{image}" alt="">'
         f"<figcaption>{html.escape(item.text)}<small>true: {html.escape(truth + signs)}</small>"
         f"<small>{html.escape(note)}</small></figcaption></figure>"
     )
