@@ -20,13 +20,27 @@ from hired_core.vision import VisionEncoder, VisionOutput
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionSettings:
-    """Which tokens to keep. See DESIGN terms: token_budget is what the user asked for."""
+    """Which tokens to keep.
+
+    Attributes:
+        method: a key of `METHODS`.
+        token_budget: what the user asked for; see `token_budget_to_count`.
+        alpha: share of the budget for the full-image, in [0, 1].
+        transposed_grid: see `PartitionLayout.from_image_size`.
+    """
 
     method: str = "hired"
     token_budget: float = 0.2
     budget_basis: BudgetBasis = "model"
     alpha: float = 0.5
     transposed_grid: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+        token_budget_to_count(self.token_budget, nominal=1, own=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +50,8 @@ class KeptTokens:
     Attributes:
         features: [K, C], on the CPU, in sequence order.
         order: int64 [K], ascending positions (`PartitionLayout.order`).
-        budgets: int64 [P], tokens given to each partition.
+        budgets: int64 [P], tokens given to each partition. Kept are as many, but for
+            `hired-upstream`, which loses those it spends on padding.
         num_dense: tokens the dense model would see, newlines not counted.
     """
 

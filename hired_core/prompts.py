@@ -24,16 +24,21 @@ class PromptTemplate:
     template: str | None
     image_token: str
 
-    def render(self, prompt: str) -> str:
+    def render(self, prompt: str, *, from_data: bool = False) -> str:
         """The text given to the model, the image as one placeholder.
 
         A prompt that holds the placeholder already is taken word for word; any other is put into
         the chat template as the user's turn, after the image.
 
+        Args:
+            from_data: the prompt comes with the images and is not to be trusted: it may not hold
+                the placeholder, which would let it replace the chat template.
+
         Raises:
-            PromptError: without a chat template, or with more than one placeholder.
+            PromptError: without a chat template, or with more placeholders than allowed.
         """
-        text = prompt if self.image_token in prompt else self._chat(prompt)
+        verbatim = self.image_token in prompt and not from_data
+        text = prompt if verbatim else self._chat(prompt)
         if text.count(self.image_token) != 1:
             raise PromptError(f"a prompt needs exactly one {self.image_token}, got {text!r}")
         return text
@@ -52,8 +57,8 @@ class PromptTemplate:
             )
         )
 
-    def token_ids(self, prompt: str) -> tuple[list[int], list[int]]:
-        """Ids before and after the image."""
-        ids: list[int] = self.tokenizer(self.render(prompt))["input_ids"]
+    def token_ids(self, prompt: str, *, from_data: bool = False) -> tuple[list[int], list[int]]:
+        """Ids before and after the image; see `render`."""
+        ids: list[int] = self.tokenizer(self.render(prompt, from_data=from_data))["input_ids"]
         at = ids.index(self.tokenizer.convert_tokens_to_ids(self.image_token))
         return ids[:at], ids[at + 1 :]

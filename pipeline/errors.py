@@ -60,7 +60,7 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "image_too_many_bytes": "the encoded image is over --max-image-bytes",
     "image_too_elongated": "no AnyRes grid keeps a single pixel of so elongated an image",
     "prompt_missing": "the prompt or question is null or empty",
-    "prompt_invalid": "the prompt holds the image placeholder more than once",
+    "prompt_invalid": "a prompt from the data holds the image placeholder",
     "prompt_too_long": "prompt, visual tokens and new tokens do not fit the model's context",
     "column_missing": "the shard lacks the image or prompt column",
     "key_duplicate": "the key occurred before in the same shard",

@@ -99,5 +99,9 @@ class ReferenceBackend:
             "pad_token_id": stop[0],
         }
         if self.settings.temperature > 0:
-            arguments |= {"temperature": self.settings.temperature, "top_p": self.settings.top_p}
+            arguments |= {
+                "temperature": self.settings.temperature,
+                "top_p": self.settings.top_p,
+                "top_k": 0,  # transformers' own default would cut at 50
+            }
         return arguments

@@ -17,6 +17,7 @@ from transformers.initialization import no_init_weights
 from transformers.models.llava_next.modeling_llava_next import LlavaNextMultiModalProjector
 
 from hired_core.language import LanguageModel
+from hired_core.layout import Size
 from hired_core.models.checkpoint import (
     CheckpointError,
     fill,
@@ -27,6 +28,8 @@ from hired_core.models.checkpoint import (
 from hired_core.models.spec import ModelSpec
 from hired_core.prompts import PromptTemplate
 from hired_core.vision import VisionTower
+
+_BICUBIC = 3
 
 
 def load_spec(model: str, revision: str | None = None) -> ModelSpec:
@@ -40,9 +43,10 @@ def load_spec(model: str, revision: str | None = None) -> ModelSpec:
     config = _config(folder)
     vision, image = config.vision_config, _image_processor(folder)
     size = vision.image_size
-    pinpoints = tuple((int(h), int(w)) for h, w in config.image_grid_pinpoints)
+    pinpoints = _points(config.image_grid_pinpoints)
     if not pinpoints or any(h % size or w % size for h, w in pinpoints):
         raise CheckpointError(f"grid pinpoints {pinpoints} are no multiples of {size} pixels")
+    _check_image_processor(image, size, pinpoints)
     return ModelSpec(
         name=model,
         path=str(folder),
@@ -80,6 +84,33 @@ def _config(folder: Path) -> Any:
 def _image_processor(folder: Path) -> dict[str, Any]:
     nested = read_json(folder, "processor_config.json").get("image_processor", {})
     return nested or read_json(folder, "preprocessor_config.json")
+
+
+def _check_image_processor(image: dict[str, Any], size: int, pinpoints: tuple[Size, ...]) -> None:
+    """Refuses settings under which transformers would cut images otherwise than `partition_image`.
+
+    What a file does not say is transformers' default, which is what this project does.
+    """
+    crop, edge = image.get("crop_size", size), image.get("size", size)
+    found = {
+        "resample": image.get("resample", _BICUBIC),
+        "crop_size": set(crop.values()) if isinstance(crop, dict) else {crop},
+        "size": {v for v in edge.values() if v} if isinstance(edge, dict) else {edge},
+        "image_grid_pinpoints": _points(image.get("image_grid_pinpoints", pinpoints)),
+    }
+    wanted = {
+        "resample": _BICUBIC,
+        "crop_size": {size},
+        "size": {size},
+        "image_grid_pinpoints": pinpoints,
+    }
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise CheckpointError(f"the image processor's {key} is {found[key]}, expected {value}")
+
+
+def _points(pinpoints: Any) -> tuple[Size, ...]:
+    return tuple((int(height), int(width)) for height, width in pinpoints)
 
 
 def _feature_layer(config: Any) -> int:

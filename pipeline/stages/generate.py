@@ -13,7 +13,7 @@ from hired_core.engine.reference import ReferenceBackend
 from hired_core.language import Backend, Completion, GenerationSettings, Request
 from hired_core.prompts import PromptError
 from hired_core.sequence import visual_sequence
-from pipeline.config import GenerationConfig, JobConfig
+from pipeline.config import CaptionConfig, GenerationConfig, JobConfig
 from pipeline.records import ANSWERED_SCHEMA
 from pipeline.rows import Row, fail, is_active, to_table
 from pipeline.stages.context import StageContext, compute_dtype
@@ -34,6 +34,9 @@ class GenerateStage:
         self._template = llava_next.load_prompt_template(self._spec)
         dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
         language = llava_next.load_language(self._spec, device=device, dtype=dtype)
+        question = config.question
+        fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
+        self._from_data = not fixed
         self._selection = config.selection
         self._generation = config.generation
         self._backend: Backend = ReferenceBackend(
@@ -78,7 +81,7 @@ class GenerateStage:
         return row, request
 
     def _request(self, row: Row, prompt: str) -> Request:
-        before, after = self._template.token_ids(prompt)
+        before, after = self._template.token_ids(prompt, from_data=self._from_data)
         layout = self._spec.layout(
             row["height"], row["width"], transposed_grid=self._selection.transposed_grid
         )

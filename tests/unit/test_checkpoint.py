@@ -404,3 +404,25 @@ def test_half_precision_halves(small_checkpoint: Path) -> None:
     assert language.newline.dtype == torch.bfloat16
     assert {p.dtype for p in language.decoder.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in language.projector.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("resample", 2),
+        ("crop_size", {"height": 48, "width": 48}),
+        ("size", {"shortest_edge": 28}),
+        ("image_grid_pinpoints", [[56, 112]]),
+    ],
+)
+def test_an_image_processor_that_cuts_otherwise_is_refused(
+    small_checkpoint: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(small_checkpoint, folder)
+    path = folder / "processor_config.json"
+    content = json.loads(path.read_text())
+    content["image_processor"][key] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=f"image processor's {key}"):
+        load_spec(str(folder))
