@@ -21,6 +21,8 @@ from PIL import Image
 
 from pipeline.config import GenerationConfig, InputConfig, JobConfig, OutputConfig, SelectionConfig
 from pipeline.cost import Prices
+from pipeline.evaluation.gallery import Sample
+from pipeline.evaluation.metrics import SetScore, parse_caption, pool
 from pipeline.records import ROW_SCHEMA
 from pipeline.report import versions
 from pipeline.rows import to_table
@@ -116,13 +118,27 @@ def run_benchmark(
     return rates
 
 
-def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Median and range of each contestant's rate, and of its ratio to the first."""
+def truth(contestant: Contestant, samples: Sequence[Sample], *, batch_size: int) -> float:
+    """F1 of the coloured shapes that a contestant names in rendered scenes of known content."""
+    texts = [
+        text
+        for start in range(0, len(samples), batch_size)
+        for text in contestant([s.image for s in samples[start : start + batch_size]])
+    ]
+    return pool(
+        SetScore.of(parse_caption(text).objects, sample.objects)
+        for text, sample in zip(texts, samples, strict=True)
+    ).f1
+
+
+def summarise(rates: dict[str, list[float]], f1: dict[str, float]) -> dict[str, Any]:
+    """Median and range of each contestant's rate and of its ratio to the first, and its F1."""
     base = next(iter(rates.values()))
     return {
         name: {
             "images_per_sec": _spread(values),
             "ratio": _spread([a / b for a, b in zip(values, base, strict=True)]),
+            "f1": f1[name],
         }
         for name, values in rates.items()
     }
@@ -134,11 +150,11 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def table(summary: dict[str, Any]) -> str:
     """The summary for people."""
-    lines = [f"{'':<34}{'images/s':>10}   ratio (min to max)"]
+    lines = [f"{'':<34}{'images/s':>10}{'F1':>7}   ratio (min to max)"]
     for name, found in summary.items():
         rate, ratio = found["images_per_sec"]["median"], found["ratio"]
         spread = f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
-        lines.append(f"{name:<34}{rate:>10.2f}   {spread}")
+        lines.append(f"{name:<34}{rate:>10.2f}{found['f1']:>7.2f}   {spread}")
     return "\n".join(lines)
 
 
