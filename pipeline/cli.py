@@ -32,11 +32,11 @@ from pipeline.errors import ConfigError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-_SECTIONS = {
+_SECTIONS: Final[dict[str, type[Any]]] = {
     "input": InputConfig,
     "output": OutputConfig,
-    "model": ModelConfig,
     "selection": SelectionConfig,
+    "model": ModelConfig,
     "generation": GenerationConfig,
     "run": RunConfig,
 }
@@ -75,7 +75,7 @@ def parse_job(
     Raises:
         ConfigError: with one line naming the key, the value and what is allowed.
     """
-    sections: dict[str, type[Any]] = {"question": question, **_SECTIONS}
+    sections: dict[str, type[Any]] = {**_SECTIONS, "question": question}
     parser = _parser(sections, description)
     values = _parse(parser, _ordered(argv))
     return JobConfig(**{name: _section(cls, values) for name, cls in sections.items()})
@@ -102,14 +102,13 @@ def _parser(sections: dict[str, type[Any]], description: str) -> _Parser:
     prog = sys.argv[0].removeprefix("./")
     # Abbreviated, `--conf FILE` would be read after the flags that are meant to override it.
     parser = _Parser(description=description, prog=prog, add_help=True, allow_abbrev=False)
+    parser.usage = f"{prog} --input PATH... --output URL [--budget X] [--config FILE] [OPTION]..."
+    parser.add_argument("--input", nargs="+", type=str, required=True, help=_INPUT_HELP)
     parser.add_argument(
         "--config", action="config", help="YAML file of settings; flags override it."
     )
     for section in sections.values():
-        skip = {"input"} & {f.name for f in fields(section)}
-        parser.add_class_arguments(section, None, skip=skip)
-        if skip:
-            parser.add_argument("--input", nargs="+", type=str, required=True, help=_INPUT_HELP)
+        parser.add_class_arguments(section, None, skip={"input"} if section is InputConfig else {})
     return parser
 
 

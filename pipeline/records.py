@@ -101,7 +101,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
         *_PROVENANCE,
     ]
 )
-QUARANTINE_SCHEMA: Final = pa.schema([*_ID, *_ERROR, *_PROVENANCE[3:]])
+QUARANTINE_SCHEMA: Final = pa.schema([*_ID, *_ERROR, _TEXT[0], *_PROVENANCE[3:]])
 
 SUMMARY_SCHEMA: Final = pa.schema(
     [

@@ -16,7 +16,7 @@ from pipeline.placement import Cluster, Placement
 from pipeline.plan import Plan
 from pipeline.sink import Sink
 from pipeline.sources import redact_url
-from pipeline.stats import STAGES, STATS_SCHEMA
+from pipeline.stats import ACTOR_STAGES, STAGES, STATS_SCHEMA
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
 
@@ -47,7 +47,7 @@ def build_report(
     codes = _quarantine_codes(sink)
     stages = _stages(sink)
     rows = sum(t.num_rows for t in sink.read("captions", ["image_id"])) + sum(codes.values())
-    images = stages.get("partition", {}).get("num_images", 0)
+    images = stages.get("select", {}).get("num_images", 0)
     gpu_sec = occupancy.gpus * occupancy.wall_sec
     wall, usd = occupancy.wall_sec, occupancy.usd
     tokens = stages.get("generate", {}).get("output_tokens", 0)
@@ -94,11 +94,14 @@ def _quarantine_codes(sink: Sink) -> Counter[str]:
 
 
 def _stages(sink: Sink) -> dict[str, dict[str, Any]]:
-    """Sums over batches by stage; `utilisation` is busy / (busy + idle) of its workers."""
+    """Sums over batches by stage; `utilisation` is busy / (busy + idle) of its actors.
+
+    Tasks have none: Ray gives each a fresh worker, which knows nothing of the time before.
+    """
     tables = list(sink.read("stats"))
     stats = pa.concat_tables(tables) if tables else STATS_SCHEMA.empty_table()
     return {
-        stage: _stage(stats.filter(pc.equal(stats["stage"], stage)))
+        stage: _stage(stats.filter(pc.equal(stats["stage"], stage)), stage in ACTOR_STAGES)
         for stage in STAGES
         if pc.any(pc.equal(stats["stage"], stage)).as_py()
     }
@@ -118,13 +121,13 @@ _SUMMED = (
 )
 
 
-def _stage(stats: pa.Table) -> dict[str, Any]:
+def _stage(stats: pa.Table, has_actors: bool) -> dict[str, Any]:
     sums = {name: pc.sum(stats[name]).as_py() for name in _SUMMED}
     held = sums["busy_sec"] + sums["idle_sec"]
     return {name: value for name, value in sums.items() if value is not None} | {
         "batches": stats.num_rows,
         "workers": len(pc.unique(stats["worker"])),
-        "utilisation": sums["busy_sec"] / held if held else None,
+        "utilisation": sums["busy_sec"] / held if has_actors and held else None,
         "peak_memory_bytes": pc.max(stats["peak_memory_bytes"]).as_py(),
     }
 
@@ -167,7 +170,7 @@ def _gpu(report: dict[str, Any]) -> str:
 def _utilisation(stages: dict[str, dict[str, Any]]) -> str:
     shares = [
         f"{name} {stage['busy_sec']:.1f} s busy"
-        + (f" ({stage['utilisation']:.0%})" if stage["utilisation"] and stage["idle_sec"] else "")
+        + (f" ({stage['utilisation']:.0%})" if stage["utilisation"] else "")
         for name, stage in stages.items()
     ]
     return ", ".join(shares)

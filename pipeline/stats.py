@@ -22,6 +22,7 @@ import pyarrow as pa
 from pipeline.cost import Prices
 
 STAGES: Final = ("read", "partition", "select", "generate", "write")
+ACTOR_STAGES: Final = ("select", "generate")
 
 STATS_SCHEMA: Final = pa.schema(
     [
@@ -81,7 +82,7 @@ class Meter:
         yield record
         ended = self._previous["ended"] = time.monotonic()
         record["busy_sec"] = record["wall_sec"] = ended - started
-        record["num_images"] = sum(row["shard_rows"] is None for row in rows)
+        record.setdefault("num_images", sum(row["shard_rows"] is None for row in rows))
         record["errors"] = _num_failed(rows) - failed
         if rows:
             rows[0]["stats"] = [*(rows[0]["stats"] or []), json.dumps(self._complete(record))]

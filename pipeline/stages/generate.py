@@ -105,12 +105,16 @@ class GenerateStage:
             return []
         try:
             return list(self._backend.generate([request for _, request in jobs]))
+        except torch.AcceleratorError:
+            raise  # The device is lost to this process: every later row would fail as well.
         except (RuntimeError, ValueError, IndexError):
             return [self._generate_alone(row, request) for row, request in jobs]
 
     def _generate_alone(self, row: Row, request: Request) -> Completion | None:
         try:
             return self._backend.generate([request])[0]
+        except torch.AcceleratorError:
+            raise
         except (RuntimeError, ValueError, IndexError) as exc:
             fail(row, STAGE, "generation_failed", f"{type(exc).__name__}: {exc}")
             return None

@@ -42,6 +42,7 @@ class SelectStage:
             )
             for row in active:
                 row.update(kept[row["sha256"]])
+            record["num_images"] = len(active)
             for key in ("visual_tokens_dense", "visual_tokens_kept"):
                 record[key] = sum(row[key] for row in active)
         return to_table(rows, SELECTED_SCHEMA)

@@ -184,7 +184,7 @@ def test_markers_and_failed_rows_pass_untouched_and_cost_nothing() -> None:
     assert found[2]["stats"] == ["{}"]
     assert found[1]["visual_tokens_kept"] == 64
     (record,) = [json.loads(text) for text in found[0]["stats"]]
-    assert (record["num_images"], record["errors"]) == (2, 0)
+    assert (record["num_images"], record["errors"]) == (1, 0)
     assert (record["visual_tokens_dense"], record["visual_tokens_kept"]) == (192, 64)
     assert found[1]["stats"] is None
 

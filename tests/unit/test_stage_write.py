@@ -128,7 +128,7 @@ def test_bad_rows_go_to_quarantine(sink: Sink) -> None:
     write(sink, ROWS)
     (table,) = sink.read("quarantine")
     assert table.column_names == QUARANTINE_SCHEMA.names
-    expected = failure("a#1") | {"fingerprint": "f" * 16, "run_id": "run-1"}
+    expected = failure("a#1") | {"prompt": None, "fingerprint": "f" * 16, "run_id": "run-1"}
     assert table.to_pylist() == [expected]
 
 
