@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    # Unix sockets below this folder must stay under 108 characters.
-    folder = tmp_path_factory.mktemp("ray")
-    with ray_head(folder) as started:
+def head() -> Iterator[Head]:
+    # Not below pytest's own folder: paths of Unix sockets must stay under 108 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        ray_head(Path(folder)) as started,
+    ):
         yield started
 
 
