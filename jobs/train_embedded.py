@@ -1,6 +1,7 @@
 """Trains the embedded model: `python jobs/train_embedded.py all`, or one stage of it.
 
-Every stage continues from its last checkpoint. Stages: shards, vision, language, export.
+Every stage continues from its last checkpoint. Stages: shards, vision, language, export, measure.
+Options such as `--training.vision_minutes 10` come after the stage.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pipeline.training.config import TrainingConfig
 from pipeline.training.stages import STAGES, run_stages
 
+_DEFAULTS = TrainingConfig()
 
-def train(stage: str, config: TrainingConfig | None = None) -> None:
+
+# Not `config`: that name is the parser's own option for a file.
+def train(stage: str, training: TrainingConfig = _DEFAULTS) -> None:
     """Runs one stage, or `all` of them in order."""
-    names = list(STAGES) if stage == "all" else [stage]
-    run_stages(names, config or TrainingConfig())
+    run_stages(list(STAGES) if stage == "all" else [stage], training)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class SceneTable:
         """`[B, P * N, C]` float32 features of scenes of one group."""
         pixels = [self._shards[scene.shard].pixels[scene.start : scene.end] for scene in scenes]
         features = self._tower(torch.from_numpy(np.concatenate(pixels)))
-        return features.view(len(scenes), -1, features.shape[-1])
+        return features.reshape(len(scenes), -1, features.shape[-1])
 
 
 class TextMaker:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pipeline.training.config import TrainingConfig
 from pipeline.training.export import export
 from pipeline.training.language import train_language
+from pipeline.training.measure import measure
 from pipeline.training.shards import render_shards
 from pipeline.training.vision import train_vision
 
@@ -17,6 +18,7 @@ STAGES: dict[str, Callable[[TrainingConfig], None]] = {
     "vision": train_vision,
     "language": train_language,
     "export": export,
+    "measure": measure,
 }
 
 
