@@ -86,7 +86,7 @@ def test_the_embedded_checkpoint(embedded: Model) -> None:
 
 
 def test_a_random_checkpoint_with_336_pixel_partitions(random_336: Model) -> None:
-    tokens = check(*random_336, ((1, 2), (1.7, 0.9), (1.3, 1.9), (2.9, 0.7), (1, 3)), 8)
+    tokens = check(*random_336, (*GRIDS, *PADDED), 8)
     # Nothing degenerate: texts differ, some rows stop early and at different steps.
     assert len({tuple(row) for row in tokens}) == len(tokens)
     assert len({len(row) for row in tokens}) >= 3
