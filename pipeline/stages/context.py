@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 
+from hired_core.models.checkpoint import CheckpointError
 from pipeline.config import ModelConfig
 from pipeline.cost import Prices
+from pipeline.errors import ModelError
 from pipeline.progress import Reporter
 from pipeline.stats import Meter
 
@@ -45,6 +49,15 @@ class StageContext:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         return torch.device("cuda" if self.gpus and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def model_errors() -> Iterator[None]:
+    """Makes of a checkpoint that cannot be used a `ModelError`: one line for the user."""
+    try:
+        yield
+    except CheckpointError as exc:
+        raise ModelError(f"model: {exc}") from exc
 
 
 def compute_dtype(model: ModelConfig, stored: str, device: torch.device) -> torch.dtype:

@@ -16,7 +16,7 @@ from hired_core.sequence import visual_sequence
 from pipeline.config import CaptionConfig, GenerationConfig, JobConfig
 from pipeline.records import ANSWERED_SCHEMA
 from pipeline.rows import Row, fail, is_active, to_table
-from pipeline.stages.context import StageContext, compute_dtype
+from pipeline.stages.context import StageContext, compute_dtype, model_errors
 from pipeline.stages.select import content_seed
 
 STAGE = "generate"
@@ -33,7 +33,8 @@ class GenerateStage:
         self._spec = llava_next.load_spec(config.model.model, config.model.revision)
         self._template = llava_next.load_prompt_template(self._spec)
         dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
-        language = llava_next.load_language(self._spec, device=device, dtype=dtype)
+        with model_errors():
+            language = llava_next.load_language(self._spec, device=device, dtype=dtype)
         question = config.question
         fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
         self._from_data = not fixed

@@ -14,7 +14,7 @@ from hired_core.vision import VisionEncoder
 from pipeline.config import JobConfig, SelectionConfig
 from pipeline.records import SELECTED_SCHEMA
 from pipeline.rows import Row, is_active, to_table
-from pipeline.stages.context import StageContext, compute_dtype
+from pipeline.stages.context import StageContext, compute_dtype, model_errors
 
 STAGE = "select"
 
@@ -28,8 +28,11 @@ class SelectStage:
         device = context.device()
         self._spec = llava_next.load_spec(config.model.model, config.model.revision)
         dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
-        vision = VisionEncoder(llava_next.load_vision(self._spec, device=device, dtype=dtype))
-        self._encoder = ImageEncoder(vision, self._spec, selection_settings(config.selection))
+        with model_errors():
+            tower = llava_next.load_vision(self._spec, device=device, dtype=dtype)
+        self._encoder = ImageEncoder(
+            VisionEncoder(tower), self._spec, selection_settings(config.selection)
+        )
         self._meter = context.meter(STAGE, str(device))
 
     def __call__(self, table: pa.Table) -> pa.Table:

@@ -11,10 +11,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file, save_file
 
-from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
+from pipeline.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.evaluation.gallery import load_samples
 from tests.bad_inputs import write_image_folder, write_parquet, write_webdataset
+from tests.checkpoints import build_checkpoint
 from tests.integration.job import Result, answer, caption
 from tests.s3_server import S3Server, s3
 
@@ -213,3 +215,20 @@ def test_storage_that_fails_stops_the_job_with_one_line(
     error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(error) == 1
     assert "cannot write" in error[0]
+
+
+def test_an_incomplete_checkpoint_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Found only where the weights are loaded: in an actor."""
+    folder = build_checkpoint(tmp_path / "model", seed=3)
+    weights = load_file(folder / "model.safetensors")
+    del weights[next(name for name in weights if name.endswith("lm_head.weight"))]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    source = [str(SAMPLES / "parquet" / "samples-00.parquet")]
+    result = caption(source, tmp_path / "out", "--limit", "2", "--model", str(folder))
+    assert result.exit_code == EXIT_BAD_CONFIG
+    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(error) == 1
+    assert "lm_head.weight" in error[0]
+    assert not result.captions
