@@ -24,16 +24,21 @@ from pipeline.stages.context import StageContext
 from pipeline.stages.write import Provenance
 
 
-def run_job(config: JobConfig, *, out: TextIO = sys.stdout, log: TextIO = sys.stderr) -> int:
-    """Run (or, with `--dry-run`, describe) a job; returns the exit code.
+def run_job(
+    config: JobConfig, *, started: float, out: TextIO = sys.stdout, log: TextIO = sys.stderr
+) -> int:
+    """Run a job; returns the exit code.
 
     The summary goes to `out`, progress to `log`. Ray must be running already: see
     `pipeline.session`.
 
+    Args:
+        started: `time.monotonic()` when the process began to hold its machines: cost counts from
+            there, so that starting Ray is included.
+
     Raises:
         JobError: with its exit code and one line on what went wrong.
     """
-    started = time.monotonic()
     plan = make_plan(config)
     cluster = Cluster.of_ray()
     placement = place(config.run, cluster)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from collections.abc import Sequence
 
 import ray
@@ -22,13 +23,14 @@ def main(
     argv: Sequence[str], question: type[CaptionConfig] | type[QuestionConfig], description: str
 ) -> int:
     """Parse, then run or describe; returns the exit code. Errors are one line on stderr."""
+    started = time.monotonic()
     try:
         config = parse_job(argv, question, description)
         if config.run.dry_run:
             print(describe(config))
             return 0
         connect()
-        return run_job(config)
+        return run_job(config, started=started)
     except JobError as exc:
         return _complain(str(exc), exc.exit_code)
     except RayError as exc:
