@@ -42,6 +42,7 @@ def run_job(
     plan = make_plan(config)
     cluster = Cluster.of_ray()
     placement = place(config.run, cluster)
+    plan.sink.check_writable()
     if config.output.overwrite:
         plan.sink.clear()
     run_id = new_run_id()

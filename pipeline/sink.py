@@ -48,6 +48,18 @@ class Sink:
     def write_report(self, report: Mapping[str, Any]) -> None:
         self._put(REPORT, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
 
+    def check_writable(self) -> None:
+        """Store and delete a small file: better to fail before a model runs than after.
+
+        Raises:
+            StorageError: if the output does not take or let go of it.
+        """
+        name = f".write-check-{uuid.uuid4().hex}"
+        self._put(name, b"")
+        filesystem, root = self._open()
+        with storage_errors("delete from", self.url):
+            filesystem.rm_file(f"{root}/{name}")
+
     def _put(self, name: str, data: bytes) -> None:
         filesystem, root = self._open()
         path = f"{root}/{name}"

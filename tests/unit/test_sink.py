@@ -179,3 +179,12 @@ def test_an_unknown_protocol_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"^output: .*nosuch://bucket") as caught:
         Sink(url="nosuch://user:secret@bucket/x").parts("captions")
     assert "secret" not in str(caught.value)
+
+
+def test_an_output_is_tried_before_anything_runs(tmp_path: Path) -> None:
+    writable = Sink(url=str(tmp_path / "out"))
+    writable.check_writable()
+    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="write-check"):
+        Sink(url=str(tmp_path / "file" / "out")).check_writable()
