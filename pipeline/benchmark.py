@@ -1,7 +1,8 @@
 """Side by side on one machine: transformers' `generate` and this engine, image bytes in, text out.
 
 Contestants run interleaved, several times over, after one warm-up each; ratios are taken within a
-repeat, so that a machine that slows down slows both sides. No cache spans repeats.
+repeat, so that a machine that slows down slows both sides. No cache spans repeats. Both sides run
+on the CPU in float32, also where there is a GPU: one device and one dtype, or the ratio means nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def ours(setting: Setting, budget: float) -> Contestant:
             max_new_tokens=setting.max_new_tokens, batch_size=setting.batch_size
         ),
     )
-    context = StageContext(run_id="-", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), gpus=1)
+    context = StageContext(run_id="-", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
     from hired_core.models import llava_next
 
     spec = llava_next.load_spec(setting.model)
@@ -164,6 +165,6 @@ def environment() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "device": "cpu",
         "versions": versions(),
     }

@@ -13,7 +13,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from hired_core.language import Completion, GenerationSettings, LanguageModel, Request, Timing
 
 
-class _FirstToken(StoppingCriteria):  # type: ignore[misc]
+class _FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
     """Notes when `generate` has its first token; never stops it."""
 
     def __init__(self, device: torch.device) -> None:
