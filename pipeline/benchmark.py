@@ -2,7 +2,7 @@
 
 Contestants run interleaved, several times over, after one warm-up each; ratios are taken within a
 repeat, so that a machine that slows down slows both sides. No cache spans repeats. Both sides run
-on the CPU in float32, also where there is a GPU: one device and one dtype, or the ratio means nothing.
+on the CPU in float32, also where there is a GPU: on two devices the ratio would mean nothing.
 """
 
 from __future__ import annotations
