@@ -83,19 +83,31 @@ class OutputConfig:
     """Output"""
 
     output: str
-    """Folder or URL prefix for captions/, quarantine/, stats/ and report.json."""
+    """Folder or URL prefix for captions/, quarantine/, stats/ and report.json. Run again with the
+    same settings, a job does what is missing there; with other settings it is refused."""
     overwrite: bool = False
-    """Delete the results that are at --output first. Without it a used --output is refused."""
+    """Delete the results that are at --output first."""
+    new_run: bool = False
+    """If --output holds results of other settings, keep them and write to its folder
+    runs/FINGERPRINT, which is an output of its own: the same command resumes it."""
+    retry_quarantined: bool = False
+    """Do the quarantined rows of the input's shards again."""
+    on_changed: Literal["fail", "redo", "skip"] = "fail"
+    """What to do with a shard whose size, etag or modification time is another than when it was
+    captioned: refuse to start, caption it anew, or keep its captions."""
     rows_per_part: int = 512
     """Rows of one Parquet part file."""
     max_error_rate: float = 0.1
-    """Exit with 3 when a larger share of the rows is quarantined."""
+    """Exit with 3 when a larger share of the rows is quarantined, of those in the shards that this
+    run opened or of all at --output."""
 
     def __post_init__(self) -> None:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
         require(self.rows_per_part > 0, "rows_per_part", self.rows_per_part, "1 or more")
         ok = 0 <= self.max_error_rate <= 1
         require(ok, "max_error_rate", self.max_error_rate, "0 to 1")
+        if self.overwrite and self.new_run:
+            raise ConfigError("new_run: keeps the results that --overwrite deletes; choose one")
 
 
 @dataclass(frozen=True, kw_only=True)

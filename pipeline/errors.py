@@ -46,6 +46,10 @@ class StorageError(JobError):
     """Reading or writing storage failed for a reason other than the data itself."""
 
 
+class BusyError(JobError):
+    """Another run is writing to the output."""
+
+
 class ReconcileError(JobError):
     """Rows in differ from captions + quarantine, or an `image_id` occurs twice."""
 

@@ -19,15 +19,21 @@ _SAMPLES: Final = 64
 _SAMPLE_BYTES: Final = 2**16
 
 
-def fingerprint_fields(config: JobConfig, spec: ModelSpec) -> dict[str, Any]:
-    """What the fingerprint is taken over, readable, for a diff when it changes."""
+def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[str, Any]:
+    """What the fingerprint is taken over, readable, for a diff when it changes.
+
+    Args:
+        dtype: that the model computes in, e.g. "float16".
+    """
     selection, generation = config.selection, config.generation
     question = config.question
     fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
     return {
         "model": config.model.model,
         "weights": weights_digest(Path(spec.path)),
-        "dtype": config.model.dtype,
+        "dtype": dtype,
+        "image_column": config.input.image_column,
+        "id_column": config.input.id_column,
         "method": selection.effective_method,
         "token_budget": float(selection.token_budget),
         "budget_basis": selection.budget_basis,

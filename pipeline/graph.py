@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,14 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hired_core.models.spec import ModelSpec
 from pipeline.config import JobConfig
+from pipeline.ledger.lease import Fence
+from pipeline.ledger.work import Assignment
 from pipeline.placement import Placement, Pool
 from pipeline.sink import Sink
-from pipeline.sources import ReadOptions, Shard
+from pipeline.sources import ReadOptions
 from pipeline.stages import GenerateStage, PartitionStage, ReadStage, SelectStage, WriteStage
 from pipeline.stages.context import StageContext
+from pipeline.stages.read import COLUMN
 from pipeline.stages.write import Provenance
 
 BLOCK_BYTES = 32 * 1024**2
@@ -45,24 +49,25 @@ def set_up_ray_data() -> None:
 def build(
     config: JobConfig,
     *,
-    shards: tuple[Shard, ...],
+    assignments: Sequence[Assignment],
     options: ReadOptions,
     spec: ModelSpec,
     placement: Placement,
     context: StageContext,
     sink: Sink,
     provenance: Provenance,
+    fence: Fence,
 ) -> Dataset:
     """The lazy pipeline from shards to part summaries (`SUMMARY_SCHEMA`).
 
     Nothing is caught here: row failures are values, and an exception out of a stage stops the job.
     Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
     """
-    read = ReadStage(context, shards, options)
+    read = ReadStage(context, options, sink)
     partition = PartitionStage(context, spec, max_pixels=config.input.max_pixels)
-    write = WriteStage(context, sink, provenance)
-    index = pa.table({"index": pa.array(range(len(shards)), type=pa.int64())})
-    rows = ray.data.from_arrow(index).repartition(min(len(shards), MAX_READ_TASKS))
+    write = WriteStage(context, sink, provenance, fence)
+    texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
+    rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
     rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)
     rows = _tasks(rows, partition, batch_size=IMAGES_PER_TASK, cpus=placement.partition_cpus)
     rows = _model_stages(rows, config, placement, context)

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.sources import Shard, list_shards
+from pipeline.sources import Shard, list_input
 
 
 def make(folder: Path, *names: str) -> None:
@@ -20,17 +20,17 @@ def make(folder: Path, *names: str) -> None:
 
 
 def names(*inputs: object, root: Path | None = None) -> list[str]:
-    shards = list_shards(
+    listing = list_input(
         [str(each) for each in inputs],
         storage_options={},
         input_root=None if root is None else str(root),
     )
-    return [shard.name for shard in shards]
+    return [shard.name for shard in listing.shards]
 
 
 def test_directory_is_walked_and_sorted(tmp_path: Path) -> None:
     make(tmp_path, "b/2.tar", "b/10.tar", "a.parquet", "c/d/e.TGZ", "c/x.tar.gz", "notes.txt")
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     assert [(shard.name, shard.format) for shard in shards] == [
         ("a.parquet", "parquet"),
         ("b/10.tar", "webdataset"),
@@ -108,7 +108,7 @@ def test_a_file_reached_twice_is_listed_once(tmp_path: Path) -> None:
 def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a/1.tar")
     monkeypatch.chdir(tmp_path)
-    (shard,) = list_shards(["a/*.tar"], storage_options={})
+    (shard,) = list_input(["a/*.tar"], storage_options={}).shards
     assert shard.url == str(tmp_path / "a/1.tar")
 
 
@@ -143,7 +143,7 @@ def test_broken_link_is_refused(tmp_path: Path) -> None:
 def test_images_are_chunked_by_directory(tmp_path: Path) -> None:
     images = [f"{i:03}.jpg" for i in range(130)]
     make(tmp_path, *images, *(f"sub/{name}" for name in ("b.PNG", "a.webp", "c.TIFF")))
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     assert [(shard.name, len(shard.files)) for shard in shards] == [
         (".", 64),
         (".", 64),
@@ -159,7 +159,7 @@ def test_images_are_chunked_by_directory(tmp_path: Path) -> None:
 
 def test_files_and_folders_that_sort_between_each_other(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "b/x.jpg", "c.jpg", "d/x.jpg", "e.jpg")
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     assert [(shard.name, shard.files) for shard in shards] == [
         (".", ("a.jpg", "c.jpg", "e.jpg")),
         ("b", ("x.jpg",)),
@@ -177,7 +177,7 @@ def test_saved_dataset_is_its_data_files(tmp_path: Path) -> None:
     make(tmp_path, "test/data-0.arrow", "dataset_dict.json")
     for split in ("train", "test"):
         write_state(tmp_path / split, "data-0.arrow")
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     assert [(shard.name, shard.format) for shard in shards] == [
         ("test/data-0.arrow", "arrow"),
         ("train/data-0.arrow", "arrow"),
@@ -210,7 +210,7 @@ def test_inputs_of_several_file_systems(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe({"/corpus/a/1.tar": b"x", "/corpus/b/2.tar": b"x"})
     try:
-        shards = list_shards(["memory://corpus/**/*.tar"], storage_options={})
+        shards = list_input(["memory://corpus/**/*.tar"], storage_options={}).shards
         assert [shard.name for shard in shards] == ["a/1.tar", "b/2.tar"]
         assert shards[0].url == "memory://corpus/a/1.tar"
         both = names("memory://corpus/a", tmp_path / "1.tar")

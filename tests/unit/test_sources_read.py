@@ -22,7 +22,7 @@ from pipeline.sources import (
     check_columns,
     count_rows,
     limit_shards,
-    list_shards,
+    list_input,
     read_shard,
 )
 from tests.bad_images import CASES, OK
@@ -65,7 +65,7 @@ def test_every_format_hands_on_the_same_bytes(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
     write(tmp_path)
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     options = ReadOptions(prompt=PROMPT, id_column="id")
     rows = [row for shard in shards for row in read_rows(shard, options)]
     found = {row["key"].partition(".")[0]: row["image"] for row in rows}
@@ -122,7 +122,7 @@ def test_no_file_stays_open(tmp_path: Path, suffix: str) -> None:
         "arrow": lambda: write_saved_dataset(tmp_path),
     }
     write[suffix]()
-    shard = list_shards([str(tmp_path)], storage_options={})[0]
+    shard = list_input([str(tmp_path)], storage_options={}).shards[0]
     gc.collect()
     before = open_files(tmp_path)
     one_by_one = ReadOptions(prompt=PROMPT, batch_rows=1)
@@ -197,7 +197,7 @@ def test_limit_keeps_whole_shards_as_they_are(tmp_path: Path) -> None:
 def test_limit_within_images_and_broken_shards(tmp_path: Path) -> None:
     write_files(tmp_path)
     (tmp_path / "0.tar").write_bytes(b"no tar" * 200)
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     tar_first = sorted(shards, key=lambda shard: shard.format != "webdataset")
     limited = limit_shards(tar_first, 3, CAPTIONING)
     rows = [row for shard in limited for row in read_rows(shard)]
@@ -242,7 +242,7 @@ def test_check_columns_lists_what_there_is(
 
 def test_check_columns_refuses_questions_of_loose_images(tmp_path: Path) -> None:
     write_files(tmp_path)
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     with pytest.raises(InputError, match="loose images have no 'q'"):
         check_columns(shards, ReadOptions(prompt_column="q"))
     rows = read_rows(shards[0], ReadOptions(prompt_column="q"))
@@ -252,7 +252,7 @@ def test_check_columns_refuses_questions_of_loose_images(tmp_path: Path) -> None
 def test_images_over_the_limit(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x" * 11)
     (tmp_path / "b.jpg").write_bytes(b"x" * 10)
-    (shard,) = list_shards([str(tmp_path)], storage_options={})
+    (shard,) = list_input([str(tmp_path)], storage_options={}).shards
     first, second = read_rows(shard, ReadOptions(prompt=PROMPT, max_image_bytes=10))
     assert (first["image_id"], first["error_code"]) == (".#a.jpg", "image_too_many_bytes")
     assert first["error_detail"] == "11 bytes, the limit is 10"
