@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import ray
@@ -18,7 +16,7 @@ from pipeline.cost import load_prices
 from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
 from pipeline.graph import build, set_up_ray_data
 from pipeline.ledger.keeper import Keeper, Wishes
-from pipeline.ledger.lease import Lease
+from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.placement import Cluster, Placement, place
 from pipeline.plan import Plan, make_plan
@@ -95,11 +93,6 @@ def _tell_resume(
             file=log,
             flush=True,
         )
-
-
-def new_run_id() -> str:
-    """Sortable by time, e.g. 20261120T201500-3f9a2c."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
 def _execute(

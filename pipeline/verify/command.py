@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import EXIT_DONE, EXIT_FAILED, ConfigError, JobError
-from pipeline.run import new_run_id
-from pipeline.sink import Sink
+from pipeline.ledger.identity import load_identity
+from pipeline.ledger.lease import new_run_id
+from pipeline.sink import ROW_KINDS, Sink
 from pipeline.sources import redact_url
 from pipeline.verify.check import Findings, check
 from pipeline.verify.repair import repair
@@ -29,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
         sink = Sink(url=arguments.output, storage_options=_options(arguments.storage_options))
+        if load_identity(sink) is None and not any(sink.parts(kind) for kind in ROW_KINDS):
+            raise ConfigError(f"output: there are no results at {redact_url(sink.url)}")
         found = check(sink)
         _tell(found)
         if arguments.repair and any(found.problems()):

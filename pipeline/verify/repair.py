@@ -15,9 +15,10 @@ from pipeline.errors import ConfigError, StorageError
 from pipeline.ledger.doubles import remove_doubles
 from pipeline.ledger.files import LedgerWriter, load_ledger, remove_ledger
 from pipeline.ledger.identity import Identity, load_identity
+from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord
+from pipeline.ledger.records import ShardRecord, Share
 from pipeline.ledger.scan import Held, read_held
 from pipeline.ledger.withdraw import withdraw_void
 from pipeline.sink import ROW_KINDS, Sink
@@ -70,9 +71,8 @@ def _identity_of_parts(sink: Sink) -> Identity:
     """Of an output that lost its own: the settings are unknown, their fingerprint is not."""
     prints = {sink.metadata(path)["fingerprint"] for path in _paths(sink)}
     if len(prints) != 1:
-        raise ConfigError(
-            f"output: its parts are of {len(prints)} configurations; keep one by hand"
-        )
+        found = f"{len(prints)} configurations"
+        raise ConfigError(f"output: its parts are of {found}; only a person can choose")
     return Identity(fingerprint=prints.pop(), fields={}, input_root=None)
 
 
@@ -98,13 +98,15 @@ def _agree(sink: Sink, writer: LedgerWriter, doubled: set[str]) -> None:
         stored[held.ledger_id].append(held)
     for record in list(writer.ledger.records()):
         there = stored.pop(record.ledger_id, [])
-        if {h.share.path: h.share.ids for h in there} != {
-            s.path: s.ids for s in record.shares
-        } or record.name in doubled:
+        if _by_path(h.share for h in there) != _by_path(record.shares) or record.name in doubled:
             writer.put(_agreed(sink, record, there))
     for ledger_id, there in stored.items():
         blank = ShardRecord(ledger_id=ledger_id, name=there[0].name, signature="")
         writer.put(_agreed(sink, blank, there))
+
+
+def _by_path(shares: Iterable[Share]) -> dict[str, IdSum]:
+    return {share.path: share.ids for share in shares}
 
 
 def _agreed(sink: Sink, record: ShardRecord, there: list[Held]) -> ShardRecord:
