@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
@@ -28,9 +27,7 @@ from pipeline.stages.context import StageContext
 from pipeline.stages.write import Provenance
 
 
-def run_job(
-    config: JobConfig, *, started: float, out: TextIO = sys.stdout, log: TextIO = sys.stderr
-) -> int:
+def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
     """Run a job; returns the exit code.
 
     The summary goes to `out`, progress to `log`. Ray must be running already: see
