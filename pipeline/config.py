@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hired_core.budget import BudgetBasis
 from hired_core.sequence import NewlinePolicy
 from pipeline.errors import ConfigError
+from pipeline.isolation.protocol import DecodeLimits
 
 MethodName = Literal["hired", "dense", "hired-upstream", "uniform", "stride", "random"]
 
@@ -42,6 +43,10 @@ class InputConfig:
     """Larger images are quarantined unread."""
     max_image_bytes: int = 64 * 1024**2
     """Larger encoded images are quarantined unread."""
+    decode_timeout_sec: float = 30.0
+    """Images that take longer to decode are quarantined."""
+    max_decode_mib: int = 2048
+    """Images that take more memory to decode are quarantined."""
     storage_options: dict[str, Any] = field(default_factory=dict)
     """Arguments for the fsspec filesystem, e.g. '{"endpoint_url": "http://minio:9000"}'. Keep
     secrets out: credentials belong in the environment."""
@@ -52,6 +57,17 @@ class InputConfig:
         require(self.limit is None or self.limit > 0, "limit", self.limit, "1 or more")
         require(self.max_pixels > 0, "max_pixels", self.max_pixels, "1 or more")
         require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
+        timeout = self.decode_timeout_sec
+        require(0 < timeout < math.inf, "decode_timeout_sec", timeout, "above 0")
+        require(self.max_decode_mib > 0, "max_decode_mib", self.max_decode_mib, "1 or more")
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        return DecodeLimits(
+            max_pixels=self.max_pixels,
+            timeout_sec=self.decode_timeout_sec,
+            max_mib=self.max_decode_mib,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ def build(
     Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
     """
     read = ReadStage(context, shards, options)
-    partition = PartitionStage(context, spec, max_pixels=config.input.max_pixels)
+    partition = PartitionStage(context, spec, config.input.decode_limits)
     write = WriteStage(context, sink, provenance)
     index = pa.table({"index": pa.array(range(len(shards)), type=pa.int64())})
     rows = ray.data.from_arrow(index).repartition(min(len(shards), MAX_READ_TASKS))

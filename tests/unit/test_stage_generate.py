@@ -44,7 +44,7 @@ def selected(name: str) -> dict[str, Any]:
     """The row of one image after the select stage, without prompts."""
     data = encode(picture(size=SIZES[name]), "PNG")
     row = {"image_id": name, "shard": "s", "key": name, "image": data}
-    partition = PartitionStage(CONTEXT, load_spec("embedded"), max_pixels=10**8)
+    partition = PartitionStage(CONTEXT, load_spec("embedded"), BASE.input.decode_limits)
     table = select()(partition(to_table([row], ROW_SCHEMA)))
     found: dict[str, Any] = table.to_pylist()[0] | {"stats": None}
     return found

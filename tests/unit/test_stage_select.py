@@ -51,7 +51,7 @@ def partitioned(*names: str) -> pa.Table:
         {"image_id": f"{i}", "image": image(name), "row_ids": [f"{i}"], "prompts": ["p"]}
         for i, name in enumerate(names)
     ]
-    stage = PartitionStage(CONTEXT, SPEC, max_pixels=10**8)
+    stage = PartitionStage(CONTEXT, SPEC, BASE.input.decode_limits)
     return without_stats(stage(to_table(rows, ROW_SCHEMA)))
 
 
