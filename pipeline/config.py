@@ -203,12 +203,17 @@ class GenerationConfig:
     """Of the sampler."""
     batch_size: int = 8
     """Images per call of the vision tower and requests per call of the language model."""
+    generation_timeout_sec: float | None = 300.0
+    """Rows that take longer to generate, on their own, are quarantined. null: no limit."""
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
         require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
         require(self.batch_size > 0, "batch_size", self.batch_size, "1 or more")
+        timeout = self.generation_timeout_sec
+        ok = timeout is None or 0 < timeout < math.inf
+        require(ok, "generation_timeout_sec", timeout, "above 0, or null")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,9 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "member_not_a_file": "a tar member is a link, a device or the like",
     "shard_truncated": "the shard ends early: rows after this point are unknown",
     "shard_corrupt": "the shard does not open or parse",
+    "encoding_failed": "the vision tower failed on this row alone",
+    "generation_timeout": "generating took longer than --generation-timeout-sec",
+    "row_kills_process": "the stage's process died of this row, run alone, twice",
     "generation_failed": "the language model failed on this row alone",
 }
 """Stable codes of row failures, and what each means. Codes are never renamed."""

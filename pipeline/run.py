@@ -22,6 +22,7 @@ from pipeline.reconcile import Tally, reconcile
 from pipeline.report import Occupancy, build_report, summary
 from pipeline.stages.context import StageContext
 from pipeline.stages.write import Provenance
+from pipeline.strikes import start_strikes
 
 
 def run_job(
@@ -69,7 +70,10 @@ def _execute(
     """Run the pipeline to its end and check that nothing was lost."""
     prices = load_prices(plan.config.run, cluster.gpu_name)
     board = start_board()
-    context = StageContext(run_id=run_id, prices=prices, reporter=Reporter(board=board))
+    strikes = start_strikes()
+    context = StageContext(
+        run_id=run_id, prices=prices, reporter=Reporter(board=board), strikes=strikes
+    )
     set_up_ray_data()
     dataset = build(
         plan.config,
@@ -94,6 +98,7 @@ def _execute(
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
             tally.add(table)
     ray.kill(board)
+    ray.kill(strikes.actor)
     reconcile(tally, plan.shards, plan.sink)
     wall_sec = time.monotonic() - started
     return Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)

@@ -93,6 +93,8 @@ def test_only_the_published_code_transposes_the_grid() -> None:
         (GenerationConfig, "top_p", 0),
         (GenerationConfig, "top_p", 1.1),
         (GenerationConfig, "batch_size", 0),
+        (GenerationConfig, "generation_timeout_sec", 0.0),
+        (GenerationConfig, "generation_timeout_sec", float("inf")),
         (RunConfig, "vision_actors", 0),
         (RunConfig, "language_actors", -1),
         (RunConfig, "torch_threads", 0),
