@@ -25,6 +25,7 @@ from pipeline.sink import REPORT
 from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
 from pipeline.stages.write import Provenance
+from pipeline.strikes import start_strikes
 
 
 def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
@@ -113,7 +114,10 @@ def _execute(
             usd_per_sec=usd_per_sec,
             out=log,
         )
-        context = StageContext(run_id=keeper.run_id, prices=prices, reporter=Reporter(board=board))
+        strikes = start_strikes()
+        context = StageContext(
+            run_id=keeper.run_id, prices=prices, reporter=Reporter(board=board), strikes=strikes
+        )
         with printer if plan.config.run.progress else nullcontext():
             _stream(_dataset(plan, keeper, assignments, placement, context), keeper)
         ray.kill(board)
