@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
+from pipeline.ledger.files import FOLDER
+from pipeline.ledger.lease import LOCK
 from pipeline.store import Store
 
 ROW_KINDS: Final = ("captions", "quarantine")
@@ -45,9 +47,13 @@ class Sink(Store):
         return [path for path in found if path.endswith(".parquet")]
 
     def temporaries(self) -> list[str]:
-        """What writers that were killed left behind."""
-        hidden = [path for kind in KINDS for path in self.names(kind, prefix=".part-")]
-        return [path for path in hidden if path.endswith(".tmp")]
+        """What writers that were killed left behind.
+
+        Not that of the lock, which a thread of the run that holds it may be writing just now.
+        """
+        found = [path for folder in ("", *KINDS, FOLDER) for path in self.half_written(folder)]
+        lock = LOCK.rpartition("/")[2]
+        return [path for path in found if not path.startswith(f"{FOLDER}/.{lock}.")]
 
     def read(
         self, kind: str, columns: list[str] | None = None, run_id: str | None = None

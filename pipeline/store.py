@@ -8,12 +8,15 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import fsspec
 
 from pipeline.errors import ConfigError, StorageError
 from pipeline.sources.storage import storage_errors
+
+
+_ASIDE: Final = ".tmp"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class Store:
             raise StorageError(f"{name} of the output is no JSON: {exc}") from exc
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
-        """Names of the blobs right in `folder` whose last component begins with `prefix`; sorted.
+        """Names of the blobs right in `folder` ('' for the top) whose last component begins with `prefix`; sorted.
 
         Hidden ones, as files half written are, are left out unless `prefix` begins with a dot.
         """
@@ -68,15 +71,18 @@ class Store:
         with storage_errors(f"list {folder} of", self.url):
             filesystem.invalidate_cache()  # Other processes write; clients remember listings.
             try:
-                paths = _paths(filesystem, f"{root}/{folder}", prefix)
+                paths = _paths(filesystem, f"{root}/{folder}".rstrip("/"), prefix)
             except FileNotFoundError:
                 return []
         found = (str(path).rstrip("/").rpartition("/") for path in paths)
         bases = [base for parent, _, base in found if parent.endswith(folder)]
         hidden = prefix.startswith(".")
-        return sorted(
-            f"{folder}/{b}" for b in bases if b.startswith(prefix) and b.startswith(".") == hidden
-        )
+        chosen = [b for b in bases if b.startswith(prefix) and b.startswith(".") == hidden]
+        return sorted(f"{folder}/{base}".lstrip("/") for base in chosen)
+
+    def half_written(self, folder: str, base: str = "") -> list[str]:
+        """Names of the files in `folder` that a killed process left while it wrote `base`."""
+        return [name for name in self.names(folder, f".{base}") if name.endswith(_ASIDE)]
 
     def exists(self, name: str) -> bool:
         filesystem, root = self._open()
@@ -136,7 +142,7 @@ def _write_aside(filesystem: Any, path: str, data: bytes) -> None:
     """Under a hidden name first: a rename on one disk is atomic, a write is not."""
     folder, _, base = path.rpartition("/")
     filesystem.makedirs(folder, exist_ok=True)
-    aside = f"{folder}/.{base}.{uuid.uuid4().hex}.tmp"
+    aside = f"{folder}/.{base}.{uuid.uuid4().hex}{_ASIDE}"
     try:
         filesystem.pipe_file(aside, data)
         filesystem.mv(aside, path)

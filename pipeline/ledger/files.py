@@ -4,8 +4,8 @@
     _ledger/000003-000001-<run>.segment.parquet
 
 The first number counts the runs that wrote to the output, the second the files of one run. A run
-begins with a snapshot, so that whatever a killed predecessor still writes counts for nothing: a
-later snapshot replaces every file that sorts before it, and a later record an earlier one.
+begins with a snapshot, so that whatever a killed predecessor still writes counts for nothing: the
+last snapshot replaces all files of other runs, and a later record an earlier one.
 """
 
 from __future__ import annotations
@@ -59,10 +59,16 @@ def _load(store: Store) -> Ledger | None:
     open_runs = json.loads((table.schema.metadata or {})[_OPEN_RUNS])
     ledger = Ledger(base=table.replace_schema_metadata(None), open_runs=tuple(open_runs))
     for name in names:
-        if name.endswith(_SEGMENT) and name > snapshots[-1]:
+        if name.endswith(_SEGMENT) and name > snapshots[-1] and _run(name) == _run(snapshots[-1]):
             for row in _read(store, name).to_pylist():
                 ledger.put(ShardRecord.from_row(row))
     return ledger
+
+
+def _run(name: str) -> tuple[str, str]:
+    """Which run wrote the file: its number and its id."""
+    number, _, run_id = name.rpartition("/")[2].partition(".")[0].split("-", 2)
+    return number, run_id
 
 
 def remove_ledger(store: Store) -> None:

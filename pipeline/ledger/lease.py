@@ -31,6 +31,7 @@ LOCK: Final = f"{FOLDER}/lock.json"
 LEASE_SEC: Final = 30.0
 RENEW_SEC: Final = 5.0
 _LOOK_SEC: Final = 1.0
+_SETTLE_SEC: Final = 0.3
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE: Final = "/proc/self/ns/pid"
 
@@ -78,7 +79,10 @@ class Lease:
         """Raises `BusyError` if another run is at work there."""
         self._wait_for_others()
         self._write()
+        time.sleep(_SETTLE_SEC)
         self.fence.check()  # Of two that come at once, the one that wrote last goes on.
+        for name in self.store.half_written(FOLDER, LOCK.rpartition("/")[2]):
+            self.store.remove(name)
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
         return self
