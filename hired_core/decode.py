@@ -47,8 +47,8 @@ def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.
     are converted. On opaque 8-bit images this equals `Image.convert("RGB")`.
 
     Raises:
-        ImageError: image_empty, image_unidentified, image_too_many_pixels, image_truncated or
-            image_corrupt.
+        ImageError: image_empty, image_unidentified, image_too_many_pixels, image_truncated,
+            image_corrupt or, where memory is limited, image_too_much_memory.
     """
     if not data:
         raise ImageError("image_empty", "zero bytes")
@@ -101,5 +101,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _code_of(exc: Exception) -> str:
     text = str(exc).lower()
+    if isinstance(exc, MemoryError) or "out of memory" in text:
+        return "image_too_much_memory"
     truncated = any(word in text for word in ("truncated", "not enough", "unexpected end"))
     return "image_truncated" if truncated else "image_corrupt"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hired_core.budget import BudgetBasis
 from hired_core.sequence import NewlinePolicy
 from pipeline.errors import ConfigError
+from pipeline.isolation.protocol import DecodeLimits
 
 MethodName = Literal["hired", "dense", "hired-upstream", "uniform", "stride", "random"]
 
@@ -42,6 +43,10 @@ class InputConfig:
     """Larger images are quarantined unread."""
     max_image_bytes: int = 64 * 1024**2
     """Larger encoded images are quarantined unread."""
+    decode_timeout_sec: float = 30.0
+    """Images that take longer to decode are quarantined."""
+    max_decode_mib: int = 2048
+    """Images that take more memory to decode are quarantined."""
     storage_options: dict[str, Any] = field(default_factory=dict)
     """Arguments for the fsspec filesystem, e.g. '{"endpoint_url": "http://minio:9000"}'. Keep
     secrets out: credentials belong in the environment."""
@@ -52,6 +57,17 @@ class InputConfig:
         require(self.limit is None or self.limit > 0, "limit", self.limit, "1 or more")
         require(self.max_pixels > 0, "max_pixels", self.max_pixels, "1 or more")
         require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
+        timeout = self.decode_timeout_sec
+        require(0 < timeout < math.inf, "decode_timeout_sec", timeout, "above 0")
+        require(self.max_decode_mib > 0, "max_decode_mib", self.max_decode_mib, "1 or more")
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        return DecodeLimits(
+            max_pixels=self.max_pixels,
+            timeout_sec=self.decode_timeout_sec,
+            max_mib=self.max_decode_mib,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,12 +215,17 @@ class GenerationConfig:
     """Of the sampler."""
     batch_size: int = 8
     """Images per call of the vision tower and requests per call of the language model."""
+    generation_timeout_sec: float | None = 300.0
+    """Rows that take longer to generate, on their own, are quarantined. null: no limit."""
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
         require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
         require(self.batch_size > 0, "batch_size", self.batch_size, "1 or more")
+        timeout = self.generation_timeout_sec
+        ok = timeout is None or 0 < timeout < math.inf
+        require(ok, "generation_timeout_sec", timeout, "above 0, or null")
 
 
 @dataclass(frozen=True, kw_only=True)

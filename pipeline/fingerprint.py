@@ -14,6 +14,8 @@ from pipeline.config import CaptionConfig, JobConfig
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees."""
 
+_NO_DIFFERENCE: Final = ("batch_size", "generation_timeout_sec")
+"""Settings of generation that change no caption."""
 
 _SAMPLES: Final = 64
 _SAMPLE_BYTES: Final = 2**16
@@ -43,7 +45,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "prompt": question.prompt if fixed and isinstance(question, CaptionConfig) else None,
         "prompt_column": None if fixed else _column(question),
         "generation": {
-            key: value for key, value in asdict(generation).items() if key != "batch_size"
+            key: value for key, value in asdict(generation).items() if key not in _NO_DIFFERENCE
         },
         "preprocessing": PREPROCESSING_VERSION,
     }

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import ray
@@ -18,7 +15,7 @@ from pipeline.cost import load_prices
 from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
 from pipeline.graph import build, set_up_ray_data
 from pipeline.ledger.keeper import Keeper, Wishes
-from pipeline.ledger.lease import Lease
+from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.placement import Cluster, Placement, place
 from pipeline.plan import Plan, make_plan
@@ -28,11 +25,10 @@ from pipeline.sink import REPORT
 from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
 from pipeline.stages.write import Provenance
+from pipeline.strikes import start_strikes
 
 
-def run_job(
-    config: JobConfig, *, started: float, out: TextIO = sys.stdout, log: TextIO = sys.stderr
-) -> int:
+def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
     """Run a job; returns the exit code.
 
     The summary goes to `out`, progress to `log`. Ray must be running already: see
@@ -97,11 +93,6 @@ def _tell_resume(
         )
 
 
-def new_run_id() -> str:
-    """Sortable by time, e.g. 20261120T201500-3f9a2c."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-
-
 def _execute(
     plan: Plan,
     keeper: Keeper,
@@ -123,7 +114,10 @@ def _execute(
             usd_per_sec=usd_per_sec,
             out=log,
         )
-        context = StageContext(run_id=keeper.run_id, prices=prices, reporter=Reporter(board=board))
+        strikes = start_strikes()
+        context = StageContext(
+            run_id=keeper.run_id, prices=prices, reporter=Reporter(board=board), strikes=strikes
+        )
         with printer if plan.config.run.progress else nullcontext():
             _stream(_dataset(plan, keeper, assignments, placement, context), keeper)
         ray.kill(board)

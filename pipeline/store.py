@@ -74,7 +74,8 @@ class Store:
                 paths = _paths(filesystem, f"{root}/{folder}", prefix)
             except FileNotFoundError:
                 return []
-        bases = [str(path).rstrip("/").rpartition("/")[2] for path in paths]
+        found = (str(path).rstrip("/").rpartition("/") for path in paths)
+        bases = [base for parent, _, base in found if parent.endswith(folder)]
         hidden = prefix.startswith(".")
         return sorted(
             f"{folder}/{b}" for b in bases if b.startswith(prefix) and b.startswith(".") == hidden
@@ -119,7 +120,7 @@ class Store:
 def _paths(filesystem: Any, folder: str, prefix: str) -> list[str]:
     """Not by a glob: the folder's own name may hold '[' or '*'."""
     if prefix and _lists_by_prefix(filesystem):
-        return list(filesystem.find(folder, maxdepth=1, prefix=prefix))
+        return list(filesystem.find(folder, prefix=prefix))
     return list(filesystem.ls(folder, detail=False))
 
 

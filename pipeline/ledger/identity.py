@@ -21,12 +21,12 @@ class Identity:
 
     Attributes:
         fields: what the fingerprint is taken over.
-        input_root: what shard names are relative to, without credentials.
+        input_root: what shard names are relative to, without credentials; None if that was lost.
     """
 
     fingerprint: str
     fields: Mapping[str, Any]
-    input_root: str
+    input_root: str | None
 
     def save(self, store: Store) -> None:
         store.put_json(IDENTITY, {"version": _VERSION} | vars(self))

@@ -80,10 +80,11 @@ class Keeper:
         finish_clearing(self._sink)
         if wishes.overwrite:
             clear(self._sink)
-        if (there := load_identity(self._sink)) is None:
-            self._identity.save(self._sink)
-        else:
+        there = load_identity(self._sink)
+        if there is not None:
             check_same(there, self._identity)
+        if there is None or there.input_root is None:
+            self._identity.save(self._sink)
         self._open_ledger()
         self._adopt_unknown()
         planned = tuple(shards)

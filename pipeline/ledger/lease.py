@@ -15,9 +15,11 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -31,6 +33,11 @@ RENEW_SEC: Final = 5.0
 _LOOK_SEC: Final = 1.0
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE: Final = "/proc/self/ns/pid"
+
+
+def new_run_id() -> str:
+    """Sortable by time, e.g. 20261120T201500-3f9a2c."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.ledger.records import RECORD_SCHEMA, ShardRecord, to_table
 
+_BATCH: Final = 1024
 _BUCKET: Final = re.compile(r"\[\d+/(\d+)\]$")
 
 
@@ -100,6 +101,12 @@ class Ledger:
             quarantined=quarantined + sum(record.quarantined for record in changed),
             codes=dict(sorted(codes.items())),
         )
+
+    def records(self) -> Iterator[ShardRecord]:
+        """All of them, built one after the other."""
+        for batch in self._unchanged().to_batches(max_chunksize=_BATCH):
+            yield from map(ShardRecord.from_row, batch.to_pylist())
+        yield from list(self.changed.values())
 
     def select(self, column: str) -> Iterator[ShardRecord]:
         """Records where `column` is neither null, nor false, 0 or empty."""

@@ -59,7 +59,7 @@ def check_fits(existing: Existing, identity: Identity) -> None:
     if there is None:
         return
     check_same(there, identity)
-    if there.input_root != identity.input_root:
+    if there.input_root not in (None, identity.input_root):
         raise ConfigError(
             f"input_root: names in this output are relative to {there.input_root}, now to "
             f"{identity.input_root}; give --input-root, or another --output"

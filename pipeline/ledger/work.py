@@ -91,9 +91,10 @@ def find_work(shards: Iterable[Shard], ledger: Ledger) -> Work:
 def has_changed(before: str, now: str) -> bool:
     """Whether rows that were read are there no more as they were; new loose images are no change.
 
-    The signature of loose images lists files: one that is gone leaves its caption as it is.
+    The signature of loose images lists files: one that is gone leaves its caption as it is. An
+    empty one is that of a ledger made anew: nothing is known.
     """
-    if before == now:
+    if before in ("", now):
         return False
     if not now.startswith("{"):
         return True
