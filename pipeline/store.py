@@ -58,9 +58,12 @@ class Store:
         if data is None:
             return None
         try:
-            return dict(json.loads(data))
+            content = json.loads(data)
         except ValueError as exc:
             raise StorageError(f"{name} of the output is no JSON: {exc}") from exc
+        if not isinstance(content, dict):
+            raise StorageError(f"{name} of the output is no JSON object")
+        return content
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
         """Names of the blobs right in `folder` ('' for the top) whose last component begins with `prefix`; sorted.
