@@ -15,7 +15,6 @@ import fsspec
 from pipeline.errors import ConfigError, StorageError
 from pipeline.sources.storage import storage_errors
 
-
 _ASIDE: Final = ".tmp"
 
 
@@ -66,9 +65,10 @@ class Store:
         return content
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
-        """Names of the blobs right in `folder` ('' for the top) whose last component begins with `prefix`; sorted.
+        """Names of the blobs right in `folder` ('' for the top), sorted.
 
-        Hidden ones, as files half written are, are left out unless `prefix` begins with a dot.
+        Only those whose last part begins with `prefix`. Hidden ones, as files half written are,
+        are left out unless it begins with a dot.
         """
         filesystem, root = self._open()
         with storage_errors(f"list {folder} of", self.url):
