@@ -13,10 +13,11 @@ from pipeline.isolation.protocol import CutSettings, PartitionedImage
 
 TRIES: Final = 2
 START_TRIES: Final = 3
+IMAGES_PER_CHILD: Final = 10_000
 
 
 class IsolatedDecoder:
-    """Keeps one child; starts another when it dies.
+    """Keeps one child; starts another when it dies, or has done its share: leaks add up.
 
     An image that ends its child, or finds too little memory, is tried once more in a fresh one: the
     kernel may have chosen the child when another process took too much, and what earlier images
@@ -27,6 +28,7 @@ class IsolatedDecoder:
     def __init__(self, settings: CutSettings) -> None:
         self._settings = settings
         self._child: ChildProcess | None = None
+        self._left = 0
         self._lock = threading.Lock()
 
     def partition(self, image: bytes) -> PartitionedImage:
@@ -56,9 +58,10 @@ class IsolatedDecoder:
             self._end()
 
     def _running(self) -> ChildProcess:
-        if self._child is None or not self._child.running:
+        if self._child is None or not self._child.running or self._left == 0:
             self._end()
-            self._child = self._start()
+            self._child, self._left = self._start(), IMAGES_PER_CHILD
+        self._left -= 1
         return self._child
 
     def _start(self) -> ChildProcess:

@@ -19,6 +19,7 @@ from hired_core.decode import ImageError
 from hired_core.models.llava_next import load_spec
 from pipeline.isolation import CutSettings, DecodeLimits, IsolatedDecoder
 from pipeline.isolation.cut import cut
+from pipeline.isolation.decoder import IMAGES_PER_CHILD
 from pipeline.isolation.protocol import (
     ANSWER,
     BROKEN,
@@ -102,6 +103,17 @@ def test_an_image_larger_than_any_socket_buffer(real: IsolatedDecoder) -> None:
     data = encode(noise, "BMP")
     assert len(data) > 10_000_000
     assert is_good(real, data)
+
+
+def test_a_child_that_has_done_its_share_is_replaced(decoder: IsolatedDecoder) -> None:
+    assert is_good(decoder)
+    first = pid_of(decoder)
+    decoder._left = 1
+    assert is_good(decoder)
+    assert pid_of(decoder) == first
+    assert is_good(decoder)
+    assert pid_of(decoder) != first
+    assert decoder._left == IMAGES_PER_CHILD - 1
 
 
 @pytest.mark.parametrize(
