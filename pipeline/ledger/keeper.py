@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -95,6 +95,7 @@ class Keeper:
         work = find_work(planned, self.ledger)
         if wishes.on_changed == "skip":
             work = work.without_changed()
+        self._reread(work.to_open)
         assignments = [self._assign(shard) for shard in work.to_open]
         self._writer.flush()
         return assignments
@@ -185,6 +186,22 @@ class Keeper:
                 if record.ledger_id in planned:
                     bad = [share.path for share in record.shares if share.in_quarantine]
                     self._writer.put(record.without(bad))
+
+    def _reread(self, shards: Iterable[Shard]) -> None:
+        """Correct records of unfinished shards by what the parts themselves say.
+
+        A run that was killed may have taken doubled rows out of parts and not told the ledger.
+        """
+        if self.ledger.open_runs == (self.run_id,):
+            return
+        known = [record for shard in shards if (record := self.ledger.get(shard.ledger_id))]
+        paths = {share.path for record in known for share in record.shares}
+        held: dict[str, list[Share]] = defaultdict(list)
+        for each in read_held(self._sink, sorted(paths)):
+            held[each.ledger_id].append(each.share)
+        for record in known:
+            empty = replace(record, shares=(), codes={})
+            self._writer.put(empty.with_shares(held[record.ledger_id]))
 
     def _assign(self, shard: Shard) -> Assignment:
         record = opened(shard, self.ledger.get(shard.ledger_id))
