@@ -216,20 +216,26 @@ class Keeper:
 
     def _settle(self, ledger_id: str) -> None:
         """Mark the shard complete as soon as it is."""
-        is_settled = self._tally.is_settled(ledger_id)
-        if is_settled and not self._tally.ends[ledger_id][0].doubled_rows:
+        if ledger_id not in self._opened or not self._tally.is_settled(ledger_id):
+            return
+        doubled = self._tally.ends[ledger_id][0].doubled_rows
+        if not doubled and not self._num_foreign(ledger_id):
             self._writer.put(replace(self._record(ledger_id), complete=True))
 
     def _check_nothing_foreign(self) -> None:
-        """Rows stored before this run must be among those its reader met and left out."""
-        for ledger_id, shard in self._opened.items():
-            end = self._tally.ends[ledger_id][0]
-            extra = self._before[ledger_id].rows - end.skipped_rows - end.doubled_rows
-            if extra and shard.max_rows is None and shard.format != "images":
+        for ledger_id in self._opened:
+            if extra := self._num_foreign(ledger_id):
                 raise ReconcileError(
                     f"{ledger_id}: {extra} rows are stored that the shard does not hold; "
                     "jobs/verify.py --repair takes the shard out, to be read again"
                 )
+
+    def _num_foreign(self, ledger_id: str) -> int:
+        """Rows stored before this run that are not among those its reader met and left out."""
+        shard, end = self._opened[ledger_id], self._tally.ends[ledger_id][0]
+        if shard.max_rows is not None or shard.format == "images":
+            return 0
+        return self._before[ledger_id].rows - end.skipped_rows - end.doubled_rows
 
     def _record(self, ledger_id: str) -> ShardRecord:
         record = self.ledger.get(ledger_id)

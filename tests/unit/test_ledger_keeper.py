@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import ReconcileError
 from pipeline.ledger.files import load_ledger
 from pipeline.ledger.keeper import Wishes
 from pipeline.ledger.ledger import Ledger
@@ -272,6 +273,17 @@ def test_killed_and_killed_again(tmp_path: Path, memory: Any) -> None:
             for _ in every_death(memory, replace(story.run, run_id="2")):
                 replace(story.run, run_id="3").play(Sink(url=URL))
                 check(story)
+
+
+def test_rows_that_a_shard_has_not_are_refused_every_night(tmp_path: Path) -> None:
+    """A file became shorter, which neither its size nor its time has told."""
+    sink = Sink(url=URL)
+    cut_short(sink, Run(run_id="0", shards=[shard(tmp_path, "a", 3)], rows_per_part=3), 4)
+    assert texts().keys() == set(ids(a=3))
+    shorter = [shard(tmp_path, "a", 1)]
+    for run_id in "12":
+        with pytest.raises(ReconcileError, match="^a: 2 rows are stored that the shard does not"):
+            Run(run_id=run_id, shards=shorter).play(sink)
 
 
 def every_death(memory: Any, run: Run) -> Iterator[int]:
