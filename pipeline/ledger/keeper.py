@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -95,6 +95,7 @@ class Keeper:
         work = find_work(planned, self.ledger)
         if wishes.on_changed == "skip":
             work = work.without_changed()
+        self._reread(work.to_open)
         assignments = [self._assign(shard) for shard in work.to_open]
         self._writer.flush()
         return assignments
@@ -186,6 +187,22 @@ class Keeper:
                     bad = [share.path for share in record.shares if share.in_quarantine]
                     self._writer.put(record.without(bad))
 
+    def _reread(self, shards: Iterable[Shard]) -> None:
+        """Correct records of unfinished shards by what the parts themselves say.
+
+        A run that was killed may have taken doubled rows out of parts and not told the ledger.
+        """
+        if self.ledger.open_runs == (self.run_id,):
+            return
+        known = [record for shard in shards if (record := self.ledger.get(shard.ledger_id))]
+        paths = {share.path for record in known for share in record.shares}
+        held: dict[str, list[Share]] = defaultdict(list)
+        for each in read_held(self._sink, sorted(paths)):
+            held[each.ledger_id].append(each.share)
+        for record in known:
+            empty = replace(record, shares=(), codes={})
+            self._writer.put(empty.with_shares(held[record.ledger_id]))
+
     def _assign(self, shard: Shard) -> Assignment:
         record = opened(shard, self.ledger.get(shard.ledger_id))
         self._writer.put(record)
@@ -199,20 +216,26 @@ class Keeper:
 
     def _settle(self, ledger_id: str) -> None:
         """Mark the shard complete as soon as it is."""
-        is_settled = self._tally.is_settled(ledger_id)
-        if is_settled and not self._tally.ends[ledger_id][0].doubled_rows:
+        if ledger_id not in self._opened or not self._tally.is_settled(ledger_id):
+            return
+        doubled = self._tally.ends[ledger_id][0].doubled_rows
+        if not doubled and not self._num_foreign(ledger_id):
             self._writer.put(replace(self._record(ledger_id), complete=True))
 
     def _check_nothing_foreign(self) -> None:
-        """Rows stored before this run must be among those its reader met and left out."""
-        for ledger_id, shard in self._opened.items():
-            end = self._tally.ends[ledger_id][0]
-            extra = self._before[ledger_id].rows - end.skipped_rows - end.doubled_rows
-            if extra and shard.max_rows is None and shard.format != "images":
+        for ledger_id in self._opened:
+            if extra := self._num_foreign(ledger_id):
                 raise ReconcileError(
                     f"{ledger_id}: {extra} rows are stored that the shard does not hold; "
                     "jobs/verify.py --repair takes the shard out, to be read again"
                 )
+
+    def _num_foreign(self, ledger_id: str) -> int:
+        """Rows stored before this run that are not among those its reader met and left out."""
+        shard, end = self._opened[ledger_id], self._tally.ends[ledger_id][0]
+        if shard.max_rows is not None or shard.format == "images":
+            return 0
+        return self._before[ledger_id].rows - end.skipped_rows - end.doubled_rows
 
     def _record(self, ledger_id: str) -> ShardRecord:
         record = self.ledger.get(ledger_id)

@@ -59,4 +59,7 @@ def read_held(sink: Sink, paths: Iterable[str]) -> list[Held]:
 
 
 def held_in(sink: Sink, path: str) -> list[Held]:
+    """Nothing, if the part is gone."""
+    if not sink.exists(path):
+        return []
     return [Held.from_json(path, content) for content in sink.metadata(path)[SHARES_KEY]]
