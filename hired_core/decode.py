@@ -6,8 +6,10 @@ from the header first, and every failure is an `ImageError` with a stable code.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -28,8 +30,6 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-Image.MAX_IMAGE_PIXELS = None  # `decode_image` has its own limit, and it is never only a warning.
 
 
 class ImageError(ValueError):
@@ -53,16 +53,36 @@ def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.
     """
     if not data:
         raise ImageError("image_empty", "zero bytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd EXIF or TIFF tags; pixels decide.
+    with _pixel_limit(max_pixels):
         try:
             return _decode(data, max_pixels)
         except ImageError:
             raise
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
+            detail = str(exc).partition(", could be")[0]
+            raise ImageError("image_too_many_pixels", detail) from exc
         except UnidentifiedImageError as exc:
             raise ImageError("image_unidentified", f"not one of {', '.join(FORMATS)}") from exc
         except Exception as exc:  # Pillow's decoders raise half a dozen unrelated types.
             raise ImageError(_code_of(exc), f"{type(exc).__name__}: {exc}") from exc
+
+
+@contextlib.contextmanager
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow's own limit, and no warning but that it is exceeded.
+
+    Pillow allocates what the frames of a GIF claim as it opens it, before there is a size to look
+    at; only its own check comes in time.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd EXIF or TIFF tags; pixels decide.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _decode(data: bytes, max_pixels: int) -> Image.Image:
@@ -70,9 +90,6 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
         width, height = image.size
         if width < 1 or height < 1:
             raise ImageError("image_corrupt", f"a size of {width} x {height}")
-        if width * height > max_pixels:
-            detail = f"{width} x {height} pixels, the limit is {max_pixels}"
-            raise ImageError("image_too_many_pixels", detail)
         image.seek(0)
         image.load()
         return _to_rgb(_upright(image))

@@ -113,6 +113,15 @@ def _rotated() -> bytes:
     return encode(picture(), "JPEG", exif=exif)
 
 
+def _frame_bomb() -> bytes:
+    """A small GIF whose frame claims to be large and to be disposed of, for which Pillow allocates
+    as it opens it."""
+    screen = struct.pack("<HHBBB", 48, 32, 0x80, 0, 0) + bytes(6)
+    disposal = b"\x21\xf9\x04" + bytes([2 << 2, 0, 0, 0, 0])
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x02\x44\x01\x00"
+    return b"GIF89a" + screen + disposal + frame + b";"
+
+
 def _cases() -> tuple[Case, ...]:
     jpeg, png = encode(picture(), "JPEG", quality=90), encode(picture(), "PNG")
     webp = encode(picture(), "WEBP", lossless=True)
@@ -146,6 +155,7 @@ def _cases() -> tuple[Case, ...]:
         Case("corrupt_png", _corrupt_png(), ".png", "image_corrupt"),
         Case("zero_width", png_with_header(0, 8), ".png", "image_unidentified"),
         Case("bomb", png_with_header(60_000, 60_000), ".png", "image_too_many_pixels"),
+        Case("frame_bomb", _frame_bomb(), ".gif", "image_too_many_pixels"),
         Case(
             "elongated",
             encode(Image.new("RGB", (1, 5000), "blue"), "PNG"),
