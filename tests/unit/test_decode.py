@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import struct
 import zlib
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from hired_core.decode import FORMATS, ImageError, _to_eight_bits, decode_image
 from pipeline.errors import ROW_ERROR_CODES
+from tests.bad_images import CASES
 
 RNG = np.random.default_rng(0)
 NOISE = Image.fromarray(RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8))
@@ -238,3 +240,11 @@ def test_sixteen_bits_are_scaled_and_rounded_to_eight() -> None:
     assert (_to_eight_bits(values.astype(">u2")) == exact).all()
     assert (_to_eight_bits(values.astype(np.int32)) == exact).all()
     assert _to_eight_bits(np.array([-5, 70_000, 2**31 - 1])).tolist() == [0, 255, 255]
+
+
+def test_a_claim_of_size_takes_no_memory() -> None:
+    """Pillow by itself allocates 3.6 GB for this GIF's frame as it opens the file."""
+    data = next(case.data for case in CASES if case.name == "frame_bomb")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert code_of(data) == "image_too_many_pixels"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024 * 1024  # KiB
