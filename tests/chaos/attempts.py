@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -17,8 +18,8 @@ from tests.chaos.storage import Folder
 
 POLL_SEC = 0.05
 MAX_ATTEMPTS = 6
-GOES_ON = (1, 15, -2, -9, -15)
-"""Exit codes after which the job is run again: failed, or ended by a signal (15 is Ray's way)."""
+RAY_TERMINATED = 15
+"""How Ray's handler of SIGTERM ends a driver, once it is installed; before, it aborts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,8 @@ def run_until_done(job: Job, cluster: TwoNodes, kills: tuple[Kill, ...]) -> Outc
         outcome.quiet = len(outcome.struck) == hits
         if code == 0 or outcome.problems:
             break
-        if code not in GOES_ON:
+        by_signal = code < 0 or code == RAY_TERMINATED
+        if code != 1 and (outcome.quiet or not by_signal):
             outcome.problems.append(f"exit code {code} of attempt {len(outcome.exit_codes)}")
             break
     else:
@@ -101,19 +103,32 @@ def run_until_done(job: Job, cluster: TwoNodes, kills: tuple[Kill, ...]) -> Outc
 
 def _attempt(job: Job, cluster: TwoNodes, left: list[Kill], outcome: Outcome) -> int:
     """Exit code of one attempt; takes the kills that strike off `left`."""
-    since = job.progress()
     with job.log.open("a") as log:
         driver = job.start(cluster, log)
-        while (code := _poll(driver)) is None:
-            now = job.progress()
-            if now.seconds - since.seconds > job.limit_sec:
-                outcome.problems.append(f"attempt still running after {job.limit_sec:.0f} s")
-                driver.kill()
-                return driver.wait()
-            due = left and left[0].moment.due(since, now, job.corpus.num_ok)
-            if due and (hit := left[0].strike(cluster, driver.pid)):
-                outcome.struck.append(f"{left.pop(0)}: {hit}")
-                since = job.progress()
+        try:
+            return _under_fire(job, driver, cluster, left, outcome)
+        finally:
+            driver.kill()  # had it ended, nothing happens
+            driver.wait()
+
+
+def _under_fire(
+    job: Job,
+    driver: subprocess.Popen[str],
+    cluster: TwoNodes,
+    left: list[Kill],
+    outcome: Outcome,
+) -> int:
+    started = since = job.progress()
+    while (code := _poll(driver)) is None:
+        now = job.progress()
+        if now.seconds - started.seconds > job.limit_sec:
+            outcome.problems.append(f"attempt still running after {job.limit_sec:.0f} s")
+            return -signal.SIGKILL
+        due = left and left[0].moment.due(since, now, job.corpus.num_ok)
+        if due and (hit := left[0].strike(cluster, driver.pid)):
+            outcome.struck.append(f"{left.pop(0)}: {hit}")
+            since = job.progress()
     return code
 
 

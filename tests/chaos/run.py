@@ -11,6 +11,7 @@ import json
 import logging
 import platform
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,21 @@ def main() -> int:
     options = _options()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # the S3 server's every request
     runs = [options.only] if options.only is not None else range(options.runs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the cluster ends as well
     results: list[dict[str, Any]] = []
     with session(options.rows, options.seed) as series:
         for run in runs:
             results.append(_one(series, run))
             _store(options, results)
-    struck = sum(len(result["struck"]) for result in results)
-    bad = [result["run"] for result in results if not result["ok"]]
-    missed = [result["run"] for result in results if not result["struck"]]
-    print(
-        f"{len(results)} runs, {struck} kills, failed: {bad or 'none'}, unhurt: {missed or 'none'}"
-    )
-    return 1 if bad else 0
+    print(_summary(results))
+    return 0 if all(result["ok"] for result in results) else 1
+
+
+def _summary(results: list[dict[str, Any]]) -> str:
+    kills = sum(len(result["struck"]) for result in results)
+    failed = ", ".join(result["run"] for result in results if not result["ok"]) or "none"
+    unhurt = ", ".join(result["run"] for result in results if not result["struck"]) or "none"
+    return f"{len(results)} runs, {kills} kills, failed: {failed}, unhurt: {unhurt}"
 
 
 def _options() -> argparse.Namespace:

@@ -78,7 +78,11 @@ def measure(series: Session, num_rows: int) -> Measure:
     """
     job = _job(series, num_rows)
     with job.log.open("a") as log:
-        watched = _watch(job, job.start(series.cluster, log))
+        driver = job.start(series.cluster, log)
+        try:
+            watched = _watch(job, driver)
+        finally:
+            driver.kill()  # had it ended, nothing happens
     wrong = problems(job.output, job.corpus)
     if wrong:
         raise RuntimeError(f"{num_rows} rows: {'; '.join(wrong)}")
