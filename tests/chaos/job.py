@@ -7,11 +7,16 @@ import sys
 from pipeline import graph
 from pipeline.config import CaptionConfig
 from pipeline.session import main
-from tests.chaos.stand_in import StandInLanguage, StandInModel
+from tests.chaos.stand_in import StandInGenerate, StandInSelect
 
-STAND_INS = {"language": StandInLanguage, "model": StandInModel}
+STAND_INS = {
+    "language": {"GenerateStage": StandInGenerate},
+    "model": {"GenerateStage": StandInGenerate, "SelectStage": StandInSelect},
+}
 
 if __name__ == "__main__":
-    # Pickled by reference: workers import it from this package, which must be on their path.
-    setattr(graph, "SelectAndGenerateStage", STAND_INS[sys.argv[1]])  # noqa: B010
+    # Pickled by reference: workers import them from this package, which must be on their path.
+    for name, stand_in in STAND_INS[sys.argv[1]].items():
+        assert hasattr(graph, name), f"the graph has no {name} to replace"
+        setattr(graph, name, stand_in)
     sys.exit(main(sys.argv[2:], CaptionConfig, ""))

@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from hired_core.language import Completion, Request, Timing
+from hired_core.models import llava_next
 from pipeline.config import JobConfig
-from pipeline.graph import SelectAndGenerateStage
-from pipeline.records import ANSWERED_SCHEMA
+from pipeline.records import SELECTED_SCHEMA
 from pipeline.rows import is_active, to_table
 from pipeline.stages.context import StageContext
+from pipeline.stages.generate import GenerateStage
 
 ANSWERED = "CHAOS_ANSWERED"
 
@@ -43,34 +44,35 @@ class Digests:
         return [Completion(text=_text(r), token_ids=[0], finish_reason="stop") for r in requests]
 
 
-class StandInLanguage:
-    """All stages are real, down to the prompt's tokens; only the decoder is replaced."""
+class StandInGenerate(GenerateStage):
+    """All is real, down to the prompt's tokens; only the decoder is replaced."""
 
     def __init__(self, context: StageContext, config: JobConfig) -> None:
-        self._stages = SelectAndGenerateStage(context, config)
-        self._stages._generate._backend = Digests(_answer_log(context, config))
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return self._stages(table)
+        super().__init__(context, config)
+        log = answer_log(os.environ[ANSWERED], config.output.output, context.run_id)
+        self._backend = Digests(log)
 
 
-class StandInModel:
-    """Replaces vision as well, where only the pipeline around the model is in question."""
+class StandInSelect:
+    """Keeps one token of zeros per image, where only the pipeline around the model matters."""
+
+    name = "select"
 
     def __init__(self, context: StageContext, config: JobConfig) -> None:
-        self._log = _answer_log(context, config)
-        self._prompt = getattr(config.question, "prompt", None)
+        width = llava_next.load_spec(config.model.model, config.model.revision).vision_width
+        self._columns = {
+            "visual_tokens_dense": 1,
+            "visual_tokens_kept": 1,
+            "partition_budgets": [1],
+            "features": np.zeros(width, dtype=np.float16).tobytes(),
+            "order": np.zeros(1, dtype=np.int32).tobytes(),
+        }
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
-        active = [row for row in rows if is_active(row)]
-        for row in active:
-            row.update(text=row["sha256"][:16], finish_reason="stop", output_tokens=1)
-        for row in rows:
-            if row["shard_rows"] is None:
-                row.update(image_id=row["row_ids"][0], prompt=self._prompt)
-        self._log.add(len(active))
-        return to_table(rows, ANSWERED_SCHEMA)
+        for row in filter(is_active, rows):
+            row.update(self._columns)
+        return to_table(rows, SELECTED_SCHEMA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +113,6 @@ def answer_log(folder: Path | str, output: str, run_id: str = "") -> AnswerLog:
     """The log of the job with this output."""
     name = hashlib.sha256(output.encode()).hexdigest()[:16]
     return AnswerLog(file=Path(folder) / name, run_id=run_id)
-
-
-def _answer_log(context: StageContext, config: JobConfig) -> AnswerLog:
-    return answer_log(os.environ[ANSWERED], config.output.output, context.run_id)
 
 
 def _text(request: Request) -> str:
