@@ -9,7 +9,7 @@ from pipeline.config import CaptionConfig
 from pipeline.session import main
 from tests.chaos.stand_in import StandInGenerate, StandInSelect
 
-STAND_INS = {
+STAND_INS: dict[str, dict[str, type]] = {
     "language": {"GenerateStage": StandInGenerate},
     "model": {"GenerateStage": StandInGenerate, "SelectStage": StandInSelect},
 }
