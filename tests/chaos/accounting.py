@@ -43,10 +43,10 @@ def texts_of(output: Folder) -> dict[str, str]:
 
 
 def in_vain(output: Folder, answered: Mapping[str, int]) -> list[str]:
-    """What the last run answered beyond what it stored; empty if it did only what was missing.
+    """What the latest of these runs answered beyond what it stored; empty if nothing.
 
     Args:
-        answered: rows by run id, of a job whose last run was left alone.
+        answered: rows by run id. Run ids sort by time.
     """
     last = max(answered, default="")
     stored = Counter(

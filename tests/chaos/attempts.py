@@ -70,6 +70,7 @@ class Outcome:
         unused: kills whose moment did not come.
         exit_codes: of the attempts, in order.
         quiet: whether nothing was struck in the last attempt.
+        answered: rows by run id, of runs that the last attempt began.
     """
 
     struck: list[str] = field(default_factory=list)
@@ -77,6 +78,7 @@ class Outcome:
     exit_codes: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     quiet: bool = True
+    answered: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -84,11 +86,13 @@ def run_until_done(job: Job, cluster: TwoNodes, kills: tuple[Kill, ...]) -> Outc
     """Attempt after attempt, with the kills as their moments come, until exit code 0."""
     outcome, left = Outcome(), list(kills)
     while len(outcome.exit_codes) < MAX_ATTEMPTS:
-        started, hits = time.monotonic(), len(outcome.struck)
+        started, hits, before = time.monotonic(), len(outcome.struck), job.answered.by_run()
         code = _attempt(job, cluster, left, outcome)
         outcome.exit_codes.append(code)
         outcome.seconds.append(round(time.monotonic() - started, 1))
         outcome.quiet = len(outcome.struck) == hits
+        rows = job.answered.by_run()
+        outcome.answered = {run_id: rows[run_id] for run_id in rows.keys() - before.keys()}
         if code == 0 or outcome.problems:
             break
         by_signal = code < 0 or code == RAY_TERMINATED

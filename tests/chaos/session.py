@@ -141,7 +141,7 @@ def check(job: Job, cluster: TwoNodes, outcome: Outcome, texts: dict[str, str] |
     """Adds to `outcome.problems` what is wrong with the output, or with one more run of the job."""
     outcome.problems += problems(job.output, job.corpus, texts)
     if outcome.quiet:
-        outcome.problems += in_vain(job.output, job.answered.by_run())
+        outcome.problems += in_vain(job.output, outcome.answered)
     before, answered = job.output.files(), job.answered.by_run()
     again = run_until_done(job, cluster, ())
     outcome.problems += [f"one more run: {problem}" for problem in again.problems]
