@@ -2,13 +2,18 @@
 
 Implements HiRED (High-Resolution Early Dropping, arXiv:2408.10945v3) for LLaVA-Next's AnyRes
 partitions as pure tensor functions. Importing this package imports neither ray nor transformers;
-the adapters that need transformers live in `hired_core.models`.
+the adapters that need transformers live in `hired_core.models`. Its names are loaded at their first
+use, so that a process that only decodes images does not load torch.
 """
 
-from hired_core.budget import allocate_budget, token_budget_to_count
-from hired_core.layout import LayoutBatch, PartitionLayout
-from hired_core.scores import feature_importance_score, visual_content_score
-from hired_core.selection import select_tokens
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hired_core.budget import allocate_budget, token_budget_to_count
+    from hired_core.layout import LayoutBatch, PartitionLayout
+    from hired_core.scores import feature_importance_score, visual_content_score
+    from hired_core.selection import select_tokens
 
 __all__ = [
     "LayoutBatch",
@@ -19,3 +24,23 @@ __all__ = [
     "token_budget_to_count",
     "visual_content_score",
 ]
+
+_HOMES = {
+    "LayoutBatch": "layout",
+    "PartitionLayout": "layout",
+    "allocate_budget": "budget",
+    "feature_importance_score": "scores",
+    "select_tokens": "selection",
+    "token_budget_to_count": "budget",
+    "visual_content_score": "scores",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

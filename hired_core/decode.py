@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -47,8 +48,8 @@ def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.
     are converted. On opaque 8-bit images this equals `Image.convert("RGB")`.
 
     Raises:
-        ImageError: image_empty, image_unidentified, image_too_many_pixels, image_truncated or
-            image_corrupt.
+        ImageError: image_empty, image_unidentified, image_too_many_pixels, image_truncated,
+            image_corrupt or, where memory is limited, image_too_much_memory.
     """
     if not data:
         raise ImageError("image_empty", "zero bytes")
@@ -88,18 +89,30 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BIT:
-        values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray((values / 257.0).round().clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
 
 
+def _to_eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """values / 257, rounded, where values are 0..65535; what is beyond is clipped.
+
+    In integers and in place: large images have little memory to spare. There are no ties, 257 being
+    odd.
+    """
+    scaled = values.clip(0, 65535).astype(np.uint32)
+    scaled += 128
+    scaled //= 257
+    return scaled.astype(np.uint8)
+
+
 def _code_of(exc: Exception) -> str:
+    # libjpeg's lack of memory is "broken data" by the time Pillow tells of it: image_corrupt.
     text = str(exc).lower()
+    if isinstance(exc, MemoryError) or "out of memory" in text:
+        return "image_too_much_memory"
     truncated = any(word in text for word in ("truncated", "not enough", "unexpected end"))
     return "image_truncated" if truncated else "image_corrupt"

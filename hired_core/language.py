@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hired_core.models.spec import ModelSpec
 from hired_core.sequence import NEWLINE
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "timeout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """What was generated; `token_ids` end before the stop token."""
+    """What was generated; `token_ids` end before the stop token. After "timeout" it is a torso."""
 
     text: str
     token_ids: list[int]
@@ -53,11 +53,17 @@ class Completion:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
-    """How to generate. `temperature` 0 is greedy; otherwise sampling, seeded row by row."""
+    """How to generate. `temperature` 0 is greedy; otherwise sampling, seeded row by row.
+
+    Attributes:
+        timeout_sec: a request that takes longer on its own ends with "timeout". Looked at between
+            tokens; None: no limit.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
+    timeout_sec: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +122,15 @@ class LanguageModel:
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)
 
-    def complete(self, generated: list[int]) -> Completion:
-        """Cut at the first stop id and decode."""
+    def complete(self, generated: list[int], *, cut_short: bool = False) -> Completion:
+        """Cut at the first stop id and decode.
+
+        Args:
+            cut_short: whether a text without a stop id has run out of time rather than of tokens.
+        """
         stop = next((i for i, t in enumerate(generated) if t in self.stop_ids), None)
         ids = generated if stop is None else generated[:stop]
         text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-        reason: FinishReason = "length" if stop is None else "stop"
+        unfinished: FinishReason = "timeout" if cut_short else "length"
+        reason = unfinished if stop is None else "stop"
         return Completion(text=text, token_ids=ids, finish_reason=reason)

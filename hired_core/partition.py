@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hired_core.layout import CanvasFit, Size, select_best_resolution
+from hired_core.canvas import CanvasFit, Size, select_best_resolution
 
 _BICUBIC = Image.Resampling.BICUBIC
 

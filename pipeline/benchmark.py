@@ -83,7 +83,7 @@ def ours(setting: Setting, budget: float) -> Contestant:
     from hired_core.models import llava_next
 
     spec = llava_next.load_spec(setting.model)
-    partition = PartitionStage(context, spec, max_pixels=config.input.max_pixels)
+    partition = PartitionStage(context, spec, config.input.decode_limits)
     select, generate = SelectStage(context, config), GenerateStage(context, config)
 
     def caption(batch: Sequence[bytes]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hired_core.budget import BudgetBasis
 from hired_core.sequence import NewlinePolicy
 from pipeline.errors import ConfigError
+from pipeline.isolation.protocol import DecodeLimits
 
 MethodName = Literal["hired", "dense", "hired-upstream", "uniform", "stride", "random"]
 
@@ -42,6 +43,10 @@ class InputConfig:
     """Larger images are quarantined unread."""
     max_image_bytes: int = 64 * 1024**2
     """Larger encoded images are quarantined unread."""
+    decode_timeout_sec: float = 30.0
+    """Images that take longer to decode are quarantined."""
+    max_decode_mib: int = 2048
+    """Images that take more memory to decode are quarantined."""
     storage_options: dict[str, Any] = field(default_factory=dict)
     """Arguments for the fsspec filesystem, e.g. '{"endpoint_url": "http://minio:9000"}'. Keep
     secrets out: credentials belong in the environment."""
@@ -52,6 +57,17 @@ class InputConfig:
         require(self.limit is None or self.limit > 0, "limit", self.limit, "1 or more")
         require(self.max_pixels > 0, "max_pixels", self.max_pixels, "1 or more")
         require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
+        timeout = self.decode_timeout_sec
+        require(0 < timeout < math.inf, "decode_timeout_sec", timeout, "above 0")
+        require(self.max_decode_mib > 0, "max_decode_mib", self.max_decode_mib, "1 or more")
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        return DecodeLimits(
+            max_pixels=self.max_pixels,
+            timeout_sec=self.decode_timeout_sec,
+            max_mib=self.max_decode_mib,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +99,31 @@ class OutputConfig:
     """Output"""
 
     output: str
-    """Folder or URL prefix for captions/, quarantine/, stats/ and report.json."""
+    """Folder or URL prefix for captions/, quarantine/, stats/ and report.json. Run again with the
+    same settings, a job does what is missing there; with other settings it is refused."""
     overwrite: bool = False
-    """Delete the results that are at --output first. Without it a used --output is refused."""
+    """Delete the results that are at --output first."""
+    new_run: bool = False
+    """If --output holds results of other settings, keep them and write to its folder
+    runs/FINGERPRINT, which is an output of its own: the same command resumes it."""
+    retry_quarantined: bool = False
+    """Do the quarantined rows of the input's shards again."""
+    on_changed: Literal["fail", "redo", "skip"] = "fail"
+    """What to do with a shard whose size, etag or modification time is another than when it was
+    captioned: refuse to start, caption it anew, or keep its captions."""
     rows_per_part: int = 512
     """Rows of one Parquet part file."""
     max_error_rate: float = 0.1
-    """Exit with 3 when a larger share of the rows is quarantined."""
+    """Exit with 3 when a larger share of the rows is quarantined, of those in the shards that this
+    run opened or of all at --output."""
 
     def __post_init__(self) -> None:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
         require(self.rows_per_part > 0, "rows_per_part", self.rows_per_part, "1 or more")
         ok = 0 <= self.max_error_rate <= 1
         require(ok, "max_error_rate", self.max_error_rate, "0 to 1")
+        if self.overwrite and self.new_run:
+            raise ConfigError("new_run: keeps the results that --overwrite deletes; choose one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,12 +215,17 @@ class GenerationConfig:
     """Of the sampler."""
     batch_size: int = 8
     """Images per call of the vision tower and requests per call of the language model."""
+    generation_timeout_sec: float | None = 300.0
+    """Rows that take longer to generate, on their own, are quarantined. null: no limit."""
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
         require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
         require(self.batch_size > 0, "batch_size", self.batch_size, "1 or more")
+        timeout = self.generation_timeout_sec
+        ok = timeout is None or 0 < timeout < math.inf
+        require(ok, "generation_timeout_sec", timeout, "above 0, or null")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ def describe(config: JobConfig) -> str:
     Raises:
         JobError: where the job itself would refuse to start.
     """
-    plan = make_plan(config)
     cluster = Cluster.of_this_machine()
+    plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
     lines = [
         ("input", _input(plan)),
+        ("work", _work(plan)),
         ("model", f"{config.model.model} ({plan.spec.num_patches} patches per partition)"),
         ("prompt", _prompt(config)),
         ("visual tokens", _tokens(plan)),
@@ -29,7 +30,7 @@ def describe(config: JobConfig) -> str:
         ("memory", _memory(plan, cluster)),
         ("cost", _cost(plan, cluster)),
         ("output", _output(plan)),
-        ("fingerprint", plan.fingerprint),
+        ("fingerprint", plan.identity.fingerprint),
     ]
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
 
@@ -50,11 +51,17 @@ def _machine(cluster: Cluster) -> str:
 
 
 def _output(plan: Plan) -> str:
-    where = redact_url(plan.config.output.output)
-    if not any(plan.sink.parts(kind) for kind in ("captions", "quarantine")):
-        return where
-    fate = "deleted first" if plan.config.output.overwrite else "refused without --overwrite"
-    return f"{where}, which holds results already: {fate}"
+    where = redact_url(plan.sink.url)
+    if plan.config.output.overwrite:
+        return f"{where}; results that are there are deleted first"
+    rows = plan.ledger.totals().rows
+    return f"{where}, where {rows:,} rows are stored" if rows else where
+
+
+def _work(plan: Plan) -> str:
+    work = plan.work
+    changed = f", {len(work.changed):,} of them changed" if work.changed else ""
+    return f"{len(work.to_open):,} shards to open{changed}, {work.num_complete:,} are complete"
 
 
 def _prompt(config: JobConfig) -> str:

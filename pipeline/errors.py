@@ -46,6 +46,10 @@ class StorageError(JobError):
     """Reading or writing storage failed for a reason other than the data itself."""
 
 
+class BusyError(JobError):
+    """Another run is writing to the output."""
+
+
 class ReconcileError(JobError):
     """Rows in differ from captions + quarantine, or an `image_id` occurs twice."""
 
@@ -59,6 +63,9 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "image_too_many_pixels": "width x height is over --max-pixels (checked before decoding)",
     "image_too_many_bytes": "the encoded image is over --max-image-bytes",
     "image_too_elongated": "no AnyRes grid keeps a single pixel of so elongated an image",
+    "image_timeout": "decoding took longer than --decode-timeout-sec",
+    "image_too_much_memory": "decoding needs more memory than --max-decode-mib",
+    "image_kills_decoder": "the process that decodes died of the image, twice",
     "prompt_missing": "the prompt or question is null or empty",
     "prompt_invalid": "a prompt from the data holds the image placeholder",
     "prompt_too_long": "prompt, visual tokens and new tokens do not fit the model's context",
@@ -68,6 +75,9 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "member_not_a_file": "a tar member is a link, a device or the like",
     "shard_truncated": "the shard ends early: rows after this point are unknown",
     "shard_corrupt": "the shard does not open or parse",
+    "encoding_failed": "the vision tower failed on this row alone",
+    "generation_timeout": "generating took longer than --generation-timeout-sec",
+    "row_kills_process": "the stage's process died of this row, run alone, twice",
     "generation_failed": "the language model failed on this row alone",
 }
 """Stable codes of row failures, and what each means. Codes are never renamed."""

@@ -14,20 +14,28 @@ from pipeline.config import CaptionConfig, JobConfig
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees."""
 
+_NO_DIFFERENCE: Final = ("batch_size", "generation_timeout_sec")
+"""Settings of generation that change no caption."""
 
 _SAMPLES: Final = 64
 _SAMPLE_BYTES: Final = 2**16
 
 
-def fingerprint_fields(config: JobConfig, spec: ModelSpec) -> dict[str, Any]:
-    """What the fingerprint is taken over, readable, for a diff when it changes."""
+def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[str, Any]:
+    """What the fingerprint is taken over, readable, for a diff when it changes.
+
+    Args:
+        dtype: that the model computes in, e.g. "float16".
+    """
     selection, generation = config.selection, config.generation
     question = config.question
     fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
     return {
         "model": config.model.model,
         "weights": weights_digest(Path(spec.path)),
-        "dtype": config.model.dtype,
+        "dtype": dtype,
+        "image_column": config.input.image_column,
+        "id_column": config.input.id_column,
         "method": selection.effective_method,
         "token_budget": float(selection.token_budget),
         "budget_basis": selection.budget_basis,
@@ -37,7 +45,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec) -> dict[str, Any]:
         "prompt": question.prompt if fixed and isinstance(question, CaptionConfig) else None,
         "prompt_column": None if fixed else _column(question),
         "generation": {
-            key: value for key, value in asdict(generation).items() if key != "batch_size"
+            key: value for key, value in asdict(generation).items() if key not in _NO_DIFFERENCE
         },
         "preprocessing": PREPROCESSING_VERSION,
     }

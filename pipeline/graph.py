@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,21 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hired_core.models.spec import ModelSpec
 from pipeline.config import JobConfig
+from pipeline.ledger.lease import Fence
+from pipeline.ledger.work import Assignment
 from pipeline.placement import Placement, Pool
 from pipeline.sink import Sink
-from pipeline.sources import ReadOptions, Shard
-from pipeline.stages import GenerateStage, PartitionStage, ReadStage, SelectStage, WriteStage
+from pipeline.sources import ReadOptions
+from pipeline.stages import (
+    GenerateStage,
+    Guarded,
+    PartitionStage,
+    ReadStage,
+    SelectStage,
+    WriteStage,
+)
 from pipeline.stages.context import StageContext
+from pipeline.stages.read import COLUMN
 from pipeline.stages.write import Provenance
 
 BLOCK_BYTES = 32 * 1024**2
@@ -23,15 +34,16 @@ IMAGES_PER_TASK = 16
 MAX_READ_TASKS = 1000
 
 
-class SelectAndGenerateStage:
-    """Both model stages in one actor: features never leave it."""
+class ModelStages:
+    """One model stage or both in one actor, where features never leave it; each under guard."""
 
-    def __init__(self, context: StageContext, config: JobConfig) -> None:
-        self._select = SelectStage(context, config)
-        self._generate = GenerateStage(context, config)
+    def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, config: JobConfig):
+        self._stages = [Guarded(kind, context, config) for kind in kinds]
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        return self._generate(self._select(table))
+        for stage in self._stages:
+            table = stage(table)
+        return table
 
 
 def set_up_ray_data() -> None:
@@ -45,24 +57,25 @@ def set_up_ray_data() -> None:
 def build(
     config: JobConfig,
     *,
-    shards: tuple[Shard, ...],
+    assignments: Sequence[Assignment],
     options: ReadOptions,
     spec: ModelSpec,
     placement: Placement,
     context: StageContext,
     sink: Sink,
     provenance: Provenance,
+    fence: Fence,
 ) -> Dataset:
     """The lazy pipeline from shards to part summaries (`SUMMARY_SCHEMA`).
 
     Nothing is caught here: row failures are values, and an exception out of a stage stops the job.
     Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
     """
-    read = ReadStage(context, shards, options)
-    partition = PartitionStage(context, spec, max_pixels=config.input.max_pixels)
-    write = WriteStage(context, sink, provenance)
-    index = pa.table({"index": pa.array(range(len(shards)), type=pa.int64())})
-    rows = ray.data.from_arrow(index).repartition(min(len(shards), MAX_READ_TASKS))
+    read = ReadStage(context, options, sink)
+    partition = Guarded(PartitionStage, context, spec, config.input.decode_limits)
+    write = WriteStage(context, sink, provenance, fence)
+    texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
+    rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
     rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)
     rows = _tasks(rows, partition, batch_size=IMAGES_PER_TASK, cpus=placement.partition_cpus)
     rows = _model_stages(rows, config, placement, context)
@@ -80,19 +93,23 @@ def _model_stages(
     rows: Dataset, config: JobConfig, placement: Placement, context: StageContext
 ) -> Dataset:
     if placement.vision is None:
-        return _actors(rows, SelectAndGenerateStage, placement.language, config, context)
-    rows = _actors(rows, SelectStage, placement.vision, config, context)
-    return _actors(rows, GenerateStage, placement.language, config, context)
+        return _actors(rows, (SelectStage, GenerateStage), placement.language, config, context)
+    rows = _actors(rows, (SelectStage,), placement.vision, config, context)
+    return _actors(rows, (GenerateStage,), placement.language, config, context)
 
 
 def _actors(
-    rows: Dataset, stage: type[Any], pool: Pool, config: JobConfig, context: StageContext
+    rows: Dataset,
+    kinds: tuple[type[Any], ...],
+    pool: Pool,
+    config: JobConfig,
+    context: StageContext,
 ) -> Dataset:
-    """A stage that holds a model, as a pool of actors of fixed size."""
+    """Stages that hold models, as a pool of actors of fixed size."""
     here = replace(context, gpus=pool.gpus, cpus=pool.cpus, threads=pool.threads)
     return rows.map_batches(
-        stage,
-        fn_constructor_args=(here, config),
+        ModelStages,
+        fn_constructor_args=(kinds, here, config),
         compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=4),
         batch_size=config.generation.batch_size,
         batch_format="pyarrow",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+import torch
 
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.models.spec import ModelSpec
@@ -12,71 +13,122 @@ from pipeline.config import CaptionConfig, JobConfig, QuestionConfig
 from pipeline.errors import ConfigError, ModelError
 from pipeline.estimate import estimate
 from pipeline.fingerprint import fingerprint, fingerprint_fields
+from pipeline.ledger.identity import Identity
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.look import Existing, check_fits, choose_sink, look_at
+from pipeline.ledger.work import Work, find_work, refuse_changed
 from pipeline.sink import KINDS, Sink
 from pipeline.sources import (
+    Listing,
     ReadOptions,
     Shard,
     check_columns,
     count_rows,
     limit_shards,
-    list_shards,
+    list_input,
     redact_url,
 )
 from pipeline.sources.storage import local_path, url_parts
+from pipeline.stages.context import compute_dtype
 
 MAX_COUNTED_SHARDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A checked configuration, with its inputs listed and its model's geometry known.
+    """A checked configuration, with its inputs listed and compared with what is stored.
 
     Attributes:
-        num_images: None where only reading can tell (tars). As many rows, unless an image has a
-            list of questions.
+        shards: all of the input.
+        work: which of them are to be opened, as far as can be told without holding the output.
+        num_images: in the shards to open; None where only reading can tell (tars). As many rows,
+            unless an image has a list of questions.
+        identity: what the output is, or will be, marked with.
     """
 
     config: JobConfig
     spec: ModelSpec
     shards: tuple[Shard, ...]
+    work: Work
     options: ReadOptions
     num_images: int | None
     sink: Sink
-    fingerprint: str
-    fingerprint_fields: dict[str, Any]
+    ledger: Ledger
+    identity: Identity
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything is stored and in order, so that a run would change nothing."""
+        retry = self.config.output.retry_quarantined
+        again = {r.ledger_id for r in self.ledger.select("quarantined")} if retry else set()
+        return not (
+            self.work.to_open
+            or self.ledger.open_runs
+            or self.config.output.overwrite
+            or any(shard.ledger_id in again for shard in self.shards)
+        )
 
 
-def make_plan(config: JobConfig) -> Plan:
-    """Lists the input, reads the model's configuration and checks the output; runs nothing.
+def make_plan(config: JobConfig, device: str) -> Plan:
+    """Lists the input, reads the model's configuration and looks at the output; changes nothing.
+
+    Args:
+        device: that models will run on, "cuda" or "cpu".
 
     Raises:
         InputError, ModelError, ConfigError, StorageError: with one line on what to change.
     """
     spec = _load_spec(config)
     options = read_options(config)
-    shards = list_shards(
-        config.input.input,
-        storage_options=config.input.storage_options,
-        input_root=config.input.input_root,
-    )
-    check_columns(shards, options)
+    _check_prompt(config, spec)
+    dtype = compute_dtype(config.model, spec.stored_dtype, torch.device(device))
+    fields = fingerprint_fields(config, spec, str(dtype).removeprefix("torch."))
+    sink, existing = _look_at_output(config, fingerprint(fields))
+    listing = _list_input(config, existing)
+    identity = Identity(fingerprint=fingerprint(fields), fields=fields, input_root=listing.root)
+    check_fits(existing, identity)
+    shards = listing.shards
+    _check_apart(config.output.output, shards)
     if config.input.limit is not None:
         shards = limit_shards(shards, config.input.limit, options)
-    _check_prompt(config, spec)
-    _check_apart(config.output.output, shards)
-    sink = Sink(url=config.output.output, storage_options=config.input.storage_options)
-    _check_output(config, sink)
-    fields = fingerprint_fields(config, spec)
+    work = _find_work(config, shards, existing.ledger)
+    if work.to_open:
+        check_columns(work.to_open, options)
     return Plan(
         config=config,
         spec=spec,
         shards=shards,
+        work=work,
         options=options,
-        num_images=_num_images(shards, options),
+        num_images=_num_images(work.to_open, options),
         sink=sink,
-        fingerprint=fingerprint(fields),
-        fingerprint_fields=fields,
+        ledger=existing.ledger,
+        identity=identity,
     )
+
+
+def _look_at_output(config: JobConfig, fingerprint: str) -> tuple[Sink, Existing]:
+    output = config.output
+    sink = Sink(url=output.output, storage_options=config.input.storage_options)
+    sink = choose_sink(sink, fingerprint, new_run=output.new_run)
+    return sink, look_at(sink, overwrite=output.overwrite)
+
+
+def _list_input(config: JobConfig, existing: Existing) -> Listing:
+    return list_input(
+        config.input.input,
+        storage_options=config.input.storage_options,
+        input_root=config.input.input_root,
+        known_root=existing.identity.input_root if existing.identity else None,
+        buckets=existing.ledger.buckets(),
+    )
+
+
+def _find_work(config: JobConfig, shards: tuple[Shard, ...], ledger: Ledger) -> Work:
+    work = find_work(shards, ledger)
+    if config.output.on_changed == "fail":
+        refuse_changed(work)
+    return work.without_changed() if config.output.on_changed == "skip" else work
 
 
 def read_options(config: JobConfig) -> ReadOptions:
@@ -135,7 +187,8 @@ def _prompt_tokens(question: CaptionConfig | QuestionConfig, spec: ModelSpec) ->
 
 def _check_apart(output: str, shards: tuple[Shard, ...]) -> None:
     """Results among the input, as in `--input data --output data/out`, would be read as images."""
-    inside = [url_parts(f"{(local_path(output) or output).rstrip('/')}/{kind}") for kind in KINDS]
+    base = (local_path(output) or output).rstrip("/")
+    inside = [url_parts(f"{base}/{folder}") for folder in (*KINDS, "runs")]
     for shard in shards:
         folder = url_parts(local_path(shard.url) or shard.url)
         if any(folder[: len(parts)] == parts for parts in inside):
@@ -143,16 +196,6 @@ def _check_apart(output: str, shards: tuple[Shard, ...]) -> None:
                 f"output: its results, e.g. {redact_url(shard.url)}, are among the input; "
                 "give an --output elsewhere, or an --input that leaves it out"
             )
-
-
-def _check_output(config: JobConfig, sink: Sink) -> None:
-    if config.output.overwrite or config.run.dry_run:
-        return
-    if any(sink.parts(kind) for kind in ("captions", "quarantine")):
-        where = redact_url(config.output.output)
-        raise ConfigError(
-            f"output: {where} holds results already; give another --output, or --overwrite"
-        )
 
 
 def _num_images(shards: tuple[Shard, ...], options: ReadOptions) -> int | None:

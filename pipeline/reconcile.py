@@ -1,108 +1,60 @@
-"""The proof at the end: rows in = captions + quarantine, and no `image_id` twice."""
+"""The proof at the end: every row that was read is stored, once."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from pipeline.errors import ReconcileError
-from pipeline.sink import Sink
-from pipeline.sources import Shard
+from pipeline.ledger.idsum import IdSum
+from pipeline.records import ShardEnd
 
 SHOWN = 5
 
 
 @dataclass
 class Tally:
-    """Row counts by shard, added up from the write stage's summaries as they come in."""
+    """What the write stage reported, by ledger id.
 
-    shards: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    Attributes:
+        stored: rows that this run has stored.
+        ends: how the shard ended for its reader; one, when all is well.
+    """
 
-    def add(self, summary: pa.Table) -> None:
-        """`summary` is a table of `SUMMARY_SCHEMA`."""
-        for row in summary.to_pylist():
-            self.shards[row.pop("shard")].update(row)
+    stored: dict[str, IdSum] = field(default_factory=lambda: defaultdict(IdSum))
+    ends: dict[str, list[ShardEnd]] = field(default_factory=lambda: defaultdict(list))
 
-    def total(self, name: str) -> int:
-        """Sum over shards of "captions", "quarantined", "shard_rows" or "markers"."""
-        return sum(counts[name] for counts in self.shards.values())
+    def is_settled(self, ledger_id: str) -> bool:
+        """Whether all rows of the shard have been read and stored."""
+        return self.problem(ledger_id) is None
+
+    def problem(self, ledger_id: str) -> str | None:
+        """Why the shard does not add up; None if it does."""
+        ends, stored = self.ends.get(ledger_id, []), self.stored.get(ledger_id, IdSum())
+        if len(ends) != 1:
+            return f"{ledger_id}: read to its end {len(ends)} times, planned once"
+        read = IdSum(ends[0].shard_rows, ends[0].shard_digest)
+        if stored.rows != read.rows:
+            return f"{ledger_id}: {read.rows} rows in, {stored.rows} stored"
+        if stored != read:
+            return f"{ledger_id}: the {stored.rows} rows stored are not those read"
+        return None
 
 
-def reconcile(tally: Tally, shards: Iterable[Shard], sink: Sink) -> None:
-    """Check what was read against what is stored.
-
-    Args:
-        tally: as the write stage reported.
-        shards: all that the plan wanted read; several may share a name (loose images).
+def reconcile(tally: Tally, ledger_ids: Iterable[str]) -> None:
+    """Check that every opened shard was read to its end and its rows are stored.
 
     Raises:
-        ReconcileError: naming the shards where something is missing, or an id that occurs twice.
+        ReconcileError: naming shards that do not add up.
     """
-    planned = Counter(shard.name for shard in shards)
-    problems = [
-        problem
-        for name in sorted({*planned, *tally.shards})
-        if (problem := _problem(name, planned[name], tally.shards[name]))
-    ]
+    expected = set(ledger_ids)
+    every = sorted({*expected, *tally.stored, *tally.ends})
+    problems = [problem for i in every if (problem := _problem(tally, i, i in expected))]
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise ReconcileError(f"rows do not add up: {'; '.join(problems[:SHOWN])}{more}")
-    _check_stored(tally, sink)
 
 
-def _problem(name: str, planned: int, counts: Counter[str]) -> str | None:
-    stored = counts["captions"] + counts["quarantined"]
-    if counts["markers"] != planned:
-        return f"{name}: read to its end {counts['markers']} times, planned {planned}"
-    if stored != counts["shard_rows"]:
-        return f"{name}: {counts['shard_rows']} rows in, {stored} stored"
-    return None
-
-
-def _check_stored(tally: Tally, sink: Sink) -> None:
-    """The parts themselves: as many rows as reported, every id once."""
-    hashes: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
-    for kind, reported in (("captions", "captions"), ("quarantine", "quarantined")):
-        stored: Counter[str] = Counter()
-        for table in sink.read(kind, ["image_id", "shard"]):
-            hashes.append(_hashes(table["image_id"]))
-            stored.update(table["shard"].to_pylist())
-        _compare(kind, stored, Counter({s: c[reported] for s, c in tally.shards.items()}))
-    every = np.sort(np.concatenate(hashes)) if hashes else np.empty(0, np.int64)
-    repeated = set(every[1:][every[1:] == every[:-1]].tolist())
-    if repeated:
-        raise ReconcileError(f"image_id occurs twice: {', '.join(_named(repeated, sink))}")
-
-
-def _compare(kind: str, stored: Counter[str], reported: Counter[str]) -> None:
-    wrong = [
-        f"{name}: {stored[name]} rows are stored, {reported[name]} were reported"
-        for name in sorted({*stored, *reported})
-        if stored[name] != reported[name]
-    ]
-    if wrong:
-        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise ReconcileError(f"{kind}: {'; '.join(wrong[:SHOWN])}{more}")
-
-
-def _hashes(ids: pa.ChunkedArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """64 bits per id; within one run, stable over processes."""
-    digests = (hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids.to_pylist())
-    return np.frombuffer(b"".join(digests), dtype=np.int64)
-
-
-def _named(repeated: set[int], sink: Sink) -> list[str]:
-    """The ids behind some hashes, found by a second look at the parts."""
-    found: set[str] = set()
-    for kind in ("captions", "quarantine"):
-        for table in sink.read(kind, ["image_id"]):
-            ids = pc.unique(table["image_id"])
-            marks = _hashes(ids).tolist()
-            found |= {i for i, h in zip(ids.to_pylist(), marks, strict=True) if h in repeated}
-    return sorted(found)[:SHOWN]
+def _problem(tally: Tally, ledger_id: str, is_expected: bool) -> str | None:
+    return tally.problem(ledger_id) if is_expected else f"{ledger_id}: was not to be read"

@@ -6,6 +6,7 @@ rows, nullable, and cheap to read back, where Arrow's ragged tensors would turn 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -27,10 +28,19 @@ _QUESTIONS: Final = [
     pa.field("row_ids", _TEXTS),
     pa.field("prompts", _TEXTS),
 ]
+_END: Final = [
+    pa.field("shard_rows", pa.int64()),
+    pa.field("shard_digest", pa.int64()),
+    pa.field("skipped_rows", pa.int64()),
+    pa.field("skipped_digest", pa.int64()),
+    pa.field("doubled_rows", pa.int64()),
+]
 _FLOW: Final = [
     *_ERROR,
-    # Null but on the marker that ends a shard, where it counts the shard's rows.
-    pa.field("shard_rows", pa.int64()),
+    # What the shard is called in the ledger: the buckets of one folder share a name.
+    pa.field("ledger_id", pa.string()),
+    # Null but on the marker that ends a shard: `ShardEnd` says what they mean.
+    *_END,
     # JSON objects, one per stage and batch, attached to the batch's first row.
     pa.field("stats", _TEXTS),
 ]
@@ -63,9 +73,28 @@ _PROVENANCE: Final = [
 ROW_SCHEMA: Final = pa.schema([*_ID, pa.field("image", pa.large_binary()), *_QUESTIONS, *_FLOW])
 """What the read stage hands on: image rows, and one marker row at the end of every shard.
 
-A marker has `shard` and `shard_rows` set, everything else null: it lets the end of the job prove
-that nothing was lost on the way, for shards whose row count only reading can tell.
+A marker has the shard's names and the columns of `ShardEnd` set, everything else null: it lets the
+end of the job prove that nothing was lost on the way, for shards whose row count only reading can
+tell.
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardEnd:
+    """What a marker tells of its shard, each as count and digest of row ids (see `IdSum`).
+
+    Attributes:
+        shard_rows, shard_digest: rows handed on before the marker.
+        skipped_rows, skipped_digest: rows left out because an earlier run has stored them.
+        doubled_rows: rows among the skipped that are stored more than once.
+    """
+
+    shard_rows: int
+    shard_digest: int
+    skipped_rows: int = 0
+    skipped_digest: int = 0
+    doubled_rows: int = 0
+
 
 PARTITIONED_SCHEMA: Final = pa.schema(
     [*_ID, *_IMAGE, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
@@ -105,12 +134,16 @@ QUARANTINE_SCHEMA: Final = pa.schema([*_ID, *_ERROR, _TEXT[0], *_PROVENANCE[3:]]
 
 SUMMARY_SCHEMA: Final = pa.schema(
     [
-        pa.field("shard", pa.string()),
-        pa.field("captions", pa.int64()),
-        pa.field("quarantined", pa.int64()),
-        pa.field("shard_rows", pa.int64()),
-        pa.field("markers", pa.int64()),
+        pa.field("ledger_id", pa.string()),
+        pa.field("name", pa.string()),
+        # A share: rows of the shard in one part. Null on markers.
+        pa.field("path", pa.string()),
+        pa.field("rows", pa.int64()),
+        pa.field("digest", pa.int64()),
+        # JSON object, error code -> rows.
+        pa.field("codes", pa.string()),
+        *_END,
     ]
 )
-"""What the write stage tells the driver: per part and shard, rows stored, markers seen and the rows
-these announce."""
+"""What the write stage tells the driver: one row for each shard in each part it stored, and the
+markers that it saw."""

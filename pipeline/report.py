@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.cost import Prices
+from pipeline.ledger.keeper import Keeper
 from pipeline.placement import Cluster, Placement
 from pipeline.plan import Plan
 from pipeline.sink import Sink
@@ -36,33 +36,38 @@ class Occupancy:
 
 
 def build_report(
-    plan: Plan,
-    run_id: str,
-    sink: Sink,
-    occupancy: Occupancy,
-    placement: Placement,
-    cluster: Cluster,
+    plan: Plan, keeper: Keeper, occupancy: Occupancy, placement: Placement, cluster: Cluster
 ) -> dict[str, Any]:
-    """The content of `report.json`, from what is stored."""
-    codes = _quarantine_codes(sink)
-    stages = _stages(sink)
-    rows = sum(t.num_rows for t in sink.read("captions", ["image_id"])) + sum(codes.values())
+    """The content of `report.json`.
+
+    Rows are those of the whole output, "opened" those of the shards this run opened; images,
+    tokens, time and cost are of this run.
+    """
+    totals, opened = keeper.ledger.totals(), keeper.opened()
+    stages = _stages(plan.sink, keeper.run_id)
     images = stages.get("select", {}).get("num_images", 0)
     gpu_sec = occupancy.gpus * occupancy.wall_sec
     wall, usd = occupancy.wall_sec, occupancy.usd
     tokens = stages.get("generate", {}).get("output_tokens", 0)
     return {
-        "run_id": run_id,
+        "run_id": keeper.run_id,
         "input": [redact_url(url) for url in plan.config.input.input],
-        "output": redact_url(plan.config.output.output),
-        "fingerprint": plan.fingerprint,
-        "fingerprint_fields": plan.fingerprint_fields,
+        "output": redact_url(plan.sink.url),
+        "fingerprint": plan.identity.fingerprint,
+        "fingerprint_fields": plan.identity.fields,
         "shards": len(plan.shards),
-        "rows": rows,
+        "shards_changed": [shard.ledger_id for shard in plan.work.changed],
+        "rows": totals.rows,
+        "captioned": totals.captions,
+        "quarantined": totals.quarantined,
+        "quarantined_by_code": totals.codes,
+        "opened": {
+            "shards": keeper.num_opened,
+            "rows": opened.rows,
+            "quarantined": opened.quarantined,
+            "quarantined_by_code": opened.codes,
+        },
         "images": images,
-        "captioned": rows - sum(codes.values()),
-        "quarantined": sum(codes.values()),
-        "quarantined_by_code": dict(sorted(codes.items())),
         "wall_sec": wall,
         "images_per_sec": images / wall,
         "images_per_gpu_sec": images / gpu_sec if gpu_sec else None,
@@ -86,19 +91,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}
 
 
-def _quarantine_codes(sink: Sink) -> Counter[str]:
-    codes: Counter[str] = Counter()
-    for table in sink.read("quarantine", ["error_code"]):
-        codes.update(table["error_code"].to_pylist())
-    return codes
-
-
-def _stages(sink: Sink) -> dict[str, dict[str, Any]]:
+def _stages(sink: Sink, run_id: str) -> dict[str, dict[str, Any]]:
     """Sums over batches by stage; `utilisation` is busy / (busy + idle) of its actors.
 
     Tasks have none: Ray gives each a fresh worker, which knows nothing of the time before.
     """
-    tables = list(sink.read("stats"))
+    tables = list(sink.read("stats", run_id=run_id))
     stats = pa.concat_tables(tables) if tables else STATS_SCHEMA.empty_table()
     return {
         stage: _stage(stats.filter(pc.equal(stats["stage"], stage)), stage in ACTOR_STAGES)
@@ -136,7 +134,7 @@ def summary(report: dict[str, Any]) -> str:
     """What a person wants to know first, in a dozen lines."""
     dense, kept = report["visual_tokens_dense"], report["visual_tokens_kept"]
     lines = [
-        ("rows", f"{report['rows']:,} from {report['shards']:,} shards"),
+        ("rows", _rows(report)),
         ("captioned", f"{report['captioned']:,}"),
         ("quarantined", f"{report['quarantined']:,}{_codes(report['quarantined_by_code'])}"),
         ("visual tokens", f"{kept:,} kept of {dense:,} ({_percent(kept, dense)})"),
@@ -151,6 +149,14 @@ def summary(report: dict[str, Any]) -> str:
         ("output", report["output"]),
     ]
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _rows(report: dict[str, Any]) -> str:
+    opened = report["opened"]
+    all_of_it = f"{report['rows']:,} from {report['shards']:,} shards"
+    if opened["rows"] == report["rows"]:
+        return all_of_it
+    return f"{all_of_it}, {opened['rows']:,} of them in the {opened['shards']:,} opened now"
 
 
 def _codes(codes: dict[str, int]) -> str:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import uuid
-from contextlib import nullcontext
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import Any, TextIO
 
 import ray
+from ray.data import Dataset
 
-from pipeline.config import JobConfig
+from pipeline.config import JobConfig, OutputConfig
 from pipeline.cost import load_prices
-from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
+from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
 from pipeline.graph import build, set_up_ray_data
+from pipeline.ledger.keeper import Keeper, Wishes
+from pipeline.ledger.lease import Lease, new_run_id
+from pipeline.ledger.work import Assignment
 from pipeline.placement import Cluster, Placement, place
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import ProgressPrinter, Reporter, start_board
-from pipeline.reconcile import Tally, reconcile
 from pipeline.report import Occupancy, build_report, summary
+from pipeline.sink import REPORT
+from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
 from pipeline.stages.write import Provenance
+from pipeline.strikes import start_strikes
 
 
-def run_job(
-    config: JobConfig, *, started: float, out: TextIO = sys.stdout, log: TextIO = sys.stderr
-) -> int:
+def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
     """Run a job; returns the exit code.
 
     The summary goes to `out`, progress to `log`. Ray must be running already: see
@@ -39,28 +41,62 @@ def run_job(
     Raises:
         JobError: with its exit code and one line on what went wrong.
     """
-    plan = make_plan(config)
     cluster = Cluster.of_ray()
+    plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
     placement = place(config.run, cluster)
-    plan.sink.check_writable()
-    if config.output.overwrite:
-        plan.sink.clear()
+    if plan.is_done:
+        return _nothing_to_do(plan, out, log)
     run_id = new_run_id()
-    occupancy = _execute(plan, run_id, placement, cluster, started, log)
-    report = build_report(plan, run_id, plan.sink, occupancy, placement, cluster)
-    plan.sink.write_report(report)
+    with Lease(store=plan.sink, run_id=run_id, log=log) as lease:
+        keeper = Keeper(plan.sink, lease.fence, plan.identity)
+        assignments = keeper.begin(plan.shards, _wishes(config.output))
+        _tell_resume(plan, keeper, assignments, log)
+        occupancy = _execute(plan, keeper, assignments, placement, cluster, started, log)
+        report = build_report(plan, keeper, occupancy, placement, cluster)
+        plan.sink.put_json(REPORT, report)
+        keeper.close()
     print(summary(report), file=out)
     return _exit_code(report, config.output.max_error_rate, log)
 
 
-def new_run_id() -> str:
-    """Sortable by time, e.g. 20261120T201500-3f9a2c."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+def _wishes(output: OutputConfig) -> Wishes:
+    return Wishes(
+        overwrite=output.overwrite,
+        retry_quarantined=output.retry_quarantined,
+        on_changed=output.on_changed,
+    )
+
+
+def _nothing_to_do(plan: Plan, out: TextIO, log: TextIO) -> int:
+    totals = plan.ledger.totals()
+    kept = f", {len(plan.work.changed)} changed and skipped" if plan.work.changed else ""
+    print(
+        f"nothing to do: {plan.work.num_complete:,} shards are complete{kept}; "
+        f"{totals.captions:,} captions and {totals.quarantined:,} quarantined rows are at "
+        f"{redact_url(plan.sink.url)}, fingerprint {plan.identity.fingerprint}",
+        file=out,
+    )
+    return _rate_code(totals.quarantined, totals.rows, plan.config.output.max_error_rate, log)
+
+
+def _tell_resume(
+    plan: Plan, keeper: Keeper, assignments: Sequence[Assignment], log: TextIO
+) -> None:
+    """What is there already, when anything is."""
+    rows = keeper.ledger.totals().rows
+    if rows:
+        print(
+            f"{rows:,} rows are stored; {len(assignments):,} of {len(plan.shards):,} shards "
+            "to open",
+            file=log,
+            flush=True,
+        )
 
 
 def _execute(
     plan: Plan,
-    run_id: str,
+    keeper: Keeper,
+    assignments: Sequence[Assignment],
     placement: Placement,
     cluster: Cluster,
     started: float,
@@ -68,35 +104,58 @@ def _execute(
 ) -> Occupancy:
     """Run the pipeline to its end and check that nothing was lost."""
     prices = load_prices(plan.config.run, cluster.gpu_name)
-    board = start_board()
-    context = StageContext(run_id=run_id, prices=prices, reporter=Reporter(board=board))
+    if assignments:
+        board = start_board()
+        usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
+        printer = ProgressPrinter(
+            board,
+            total_rows=plan.num_images if plan.options.prompt_column is None else None,
+            num_shards=len(assignments),
+            usd_per_sec=usd_per_sec,
+            out=log,
+        )
+        strikes = start_strikes()
+        context = StageContext(
+            run_id=keeper.run_id, prices=prices, reporter=Reporter(board=board), strikes=strikes
+        )
+        with printer if plan.config.run.progress else nullcontext():
+            _stream(_dataset(plan, keeper, assignments, placement, context), keeper)
+        ray.kill(board)
+    keeper.finish()
+    wall_sec = time.monotonic() - started
+    return Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)
+
+
+def _dataset(
+    plan: Plan,
+    keeper: Keeper,
+    assignments: Sequence[Assignment],
+    placement: Placement,
+    context: StageContext,
+) -> Dataset:
     set_up_ray_data()
-    dataset = build(
+    return build(
         plan.config,
-        shards=plan.shards,
+        assignments=assignments,
         options=plan.options,
         spec=plan.spec,
         placement=placement,
         context=context,
         sink=plan.sink,
-        provenance=_provenance(plan, run_id),
+        provenance=_provenance(plan, keeper.run_id),
+        fence=keeper.fence,
     )
-    usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
-    printer = ProgressPrinter(
-        board,
-        total_rows=plan.num_images if plan.options.prompt_column is None else None,
-        num_shards=len(plan.shards),
-        usd_per_sec=usd_per_sec,
-        out=log,
-    )
-    tally = Tally()
-    with printer if plan.config.run.progress else nullcontext():
+
+
+def _stream(dataset: Dataset, keeper: Keeper) -> None:
+    """Enter each part in the ledger as it is reported; keep what is known if the job fails."""
+    try:
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            tally.add(table)
-    ray.kill(board)
-    reconcile(tally, plan.shards, plan.sink)
-    wall_sec = time.monotonic() - started
-    return Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)
+            keeper.add(table)
+    except BaseException:
+        with suppress(StorageError):
+            keeper.flush()
+        raise
 
 
 def _provenance(plan: Plan, run_id: str) -> Provenance:
@@ -105,13 +164,20 @@ def _provenance(plan: Plan, run_id: str) -> Provenance:
         model=plan.config.model.model,
         method=selection.effective_method,
         token_budget=selection.token_budget,
-        fingerprint=plan.fingerprint,
+        fingerprint=plan.identity.fingerprint,
         run_id=run_id,
     )
 
 
 def _exit_code(report: dict[str, Any], max_error_rate: float, log: TextIO) -> int:
-    rate = report["quarantined"] / max(1, report["rows"])
+    """Of what this run opened and of all that is stored, the worse."""
+    opened = report["opened"]
+    code = _rate_code(opened["quarantined"], opened["rows"], max_error_rate, log)
+    return code or _rate_code(report["quarantined"], report["rows"], max_error_rate, log)
+
+
+def _rate_code(quarantined: int, rows: int, max_error_rate: float, log: TextIO) -> int:
+    rate = quarantined / max(1, rows)
     if rate <= max_error_rate:
         return EXIT_DONE
     print(f"{rate:.1%} of the rows are in quarantine, over --max-error-rate", file=log)

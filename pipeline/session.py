@@ -30,7 +30,7 @@ def main(
             print(describe(config))
             return 0
         connect()
-        return run_job(config, started=started)
+        return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
     except JobError as exc:
         return _complain(str(exc), exc.exit_code)
     except RayError as exc:

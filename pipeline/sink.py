@@ -1,140 +1,79 @@
-"""Part files that are there whole or not at all."""
+"""Part files that are there whole or not at all, and say what is in them."""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
+from dataclasses import dataclass
 from typing import Any, Final
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ConfigError, StorageError
-from pipeline.sources.storage import storage_errors
+from pipeline.errors import StorageError
+from pipeline.ledger.files import FOLDER
+from pipeline.ledger.lease import LOCK
+from pipeline.store import Store
 
-KINDS: Final = ("captions", "quarantine", "stats")
+ROW_KINDS: Final = ("captions", "quarantine")
+KINDS: Final = (*ROW_KINDS, "stats")
 REPORT: Final = "report.json"
 METADATA_KEY: Final = b"hired"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sink:
-    """The output folder: `<kind>/part-*.parquet` and `report.json`.
+class Sink(Store):
+    """The output: `<kind>/part-<run>-<digest>.parquet` and `report.json`.
 
-    On object stores a part is a single PUT; on file systems it is written aside and renamed.
-    Every part carries, as Parquet metadata, what made it.
+    Parts are named by their path below the output. Every part carries, as Parquet metadata, what
+    made it and which rows of which shards it holds: it is its own commit record.
     """
 
-    url: str
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
-
-    def write(self, kind: str, name: str, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-        """Store `table` as part `name`, replacing one of that name.
+    def write(self, path: str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
+        """Store `table` as the part at `path`, replacing one of that name.
 
         Raises:
             StorageError: if it cannot be stored.
         """
-        metadata = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(dict(provenance))}
+        extended = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(dict(metadata))}
         buffer = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
-        self._put(f"{kind}/{name}", buffer.getvalue())
+        pq.write_table(table.replace_schema_metadata(extended), buffer, compression="zstd")
+        self.put(path, buffer.getvalue())
 
-    def write_report(self, report: Mapping[str, Any]) -> None:
-        self._put(REPORT, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    def parts(self, kind: str, run_id: str | None = None) -> list[str]:
+        """Paths of the parts of `kind`, of one run or of all; sorted."""
+        found = self.names(kind, prefix=f"part-{run_id}-" if run_id else "part-")
+        return [path for path in found if path.endswith(".parquet")]
 
-    def check_writable(self) -> None:
-        """Store and delete a small file: better to fail before a model runs than after.
+    def temporaries(self) -> list[str]:
+        """What writers that were killed left behind.
+
+        Not that of the lock, which a thread of the run that holds it may be writing just now.
+        """
+        found = [path for folder in ("", *KINDS, FOLDER) for path in self.half_written(folder)]
+        lock = LOCK.rpartition("/")[2]
+        return [path for path in found if not path.startswith(f"{FOLDER}/.{lock}.")]
+
+    def read(
+        self, kind: str, columns: list[str] | None = None, run_id: str | None = None
+    ) -> Iterator[pa.Table]:
+        """Tables of the parts of `kind`, one at a time."""
+        for path in self.parts(kind, run_id):
+            yield self.read_part(path, columns)
+
+    def read_part(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        with self.open(path) as file:
+            return pq.read_table(file, columns=columns)
+
+    def metadata(self, path: str) -> dict[str, Any]:
+        """What the part says of itself; only its end is read.
 
         Raises:
-            StorageError: if the output does not take or let go of it.
+            StorageError: if it cannot be read or is no part of ours.
         """
-        name = f".write-check-{uuid.uuid4().hex}"
-        self._put(name, b"")
-        filesystem, root = self._open()
-        with storage_errors("delete from", self.url):
-            filesystem.rm_file(f"{root}/{name}")
-
-    def _put(self, name: str, data: bytes) -> None:
-        filesystem, root = self._open()
-        path = f"{root}/{name}"
-        with storage_errors(f"write {name} to", self.url):
-            if _is_local(filesystem):
-                _write_aside(filesystem, path, data)
-            else:
-                filesystem.pipe_file(path, data)
-
-    def parts(self, kind: str) -> list[str]:
-        """Paths of the parts of `kind`, sorted.
-
-        Raises:
-            StorageError: if they cannot be listed.
-        """
-        filesystem, root = self._open()
-        with storage_errors(f"list {kind} of", self.url):
-            filesystem.invalidate_cache()  # Other processes write; clients remember listings.
-            try:
-                # Not by a glob: the folder's own name may hold '[' or '*'.
-                paths = filesystem.ls(f"{root}/{kind}", detail=False)
-            except FileNotFoundError:
-                return []
-        return sorted(path for path in map(str, paths) if _is_part(path))
-
-    def read(self, kind: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Tables of all parts of `kind`, one at a time.
-
-        Raises:
-            StorageError: if one cannot be read.
-        """
-        filesystem, _ = self._open()
-        for path in self.parts(kind):
-            with storage_errors(f"read {kind} of", self.url), filesystem.open(path, "rb") as file:
-                table = pq.read_table(file, columns=columns)
-            yield table
-
-    def clear(self) -> None:
-        """Delete every part and the report; nothing else that may lie in the folder."""
-        filesystem, root = self._open()
-        paths = [path for kind in KINDS for path in self.parts(kind)]
-        report = f"{root}/{REPORT}"
-        with storage_errors("clear", self.url):
-            for path in [*paths, *([report] if filesystem.exists(report) else [])]:
-                filesystem.rm_file(path)
-
-    def _open(self) -> tuple[Any, str]:
-        try:
-            with storage_errors("open", self.url):
-                filesystem, root = fsspec.core.url_to_fs(self.url, **self.storage_options)
-        except StorageError as exc:
-            if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
-                raise ConfigError(f"output: {exc}") from exc
-            raise
-        return filesystem, str(root).rstrip("/")
-
-
-def _is_part(path: str) -> bool:
-    return fnmatch(path.rpartition("/")[2], "part-*.parquet")
-
-
-def _is_local(filesystem: Any) -> bool:
-    protocol = filesystem.protocol
-    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
-
-
-def _write_aside(filesystem: Any, path: str, data: bytes) -> None:
-    """Under a hidden name first: a rename on one disk is atomic, a write is not."""
-    folder, _, base = path.rpartition("/")
-    filesystem.makedirs(folder, exist_ok=True)
-    aside = f"{folder}/.{base}.{uuid.uuid4().hex}.tmp"
-    try:
-        filesystem.pipe_file(aside, data)
-        filesystem.mv(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            filesystem.rm_file(aside)
-        raise
+        with self.open(path) as file:
+            found = pq.read_metadata(file).metadata or {}
+        if METADATA_KEY not in found:
+            raise StorageError(f"{path} of the output was not written by this job")
+        return dict(json.loads(found[METADATA_KEY]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,27 @@ def read_rows(shard: Shard, options: ReadOptions = CAPTIONING) -> list[dict[str,
     assert all(table.schema.equals(ROW_SCHEMA) for table in tables)
     *rows, marker = pa.concat_tables(tables).to_pylist()
     row_ids = [row_id for row in rows for row_id in row["row_ids"]]
-    assert {name: value for name, value in marker.items() if value is not None} == {
-        "shard": shard.name,
-        "shard_rows": len(row_ids),
-    }
+    assert marker == marker_of(shard, row_ids)
     assert len(set(row_ids)) == len(row_ids)
     assert len({row["image_id"] for row in rows}) == len(rows)
     for row in rows:
         _check_row(row, shard)
     return rows
+
+
+def marker_of(shard: Shard, row_ids: Sequence[str], **more: int) -> dict[str, Any]:
+    """The row that ends a shard of which `row_ids` were handed on."""
+    nothing_skipped = {"skipped_rows": 0, "skipped_digest": 0, "doubled_rows": 0}
+    counts = {"shard_rows": len(row_ids), "shard_digest": digest(row_ids)}
+    names = {"shard": shard.name, "ledger_id": shard.ledger_id}
+    return dict.fromkeys(ROW_SCHEMA.names) | names | counts | nothing_skipped | more
+
+
+def digest(ids: Iterable[str]) -> int:
+    """The sum of the ids' hashes, in plain Python and as a signed 64-bit number."""
+    hashes = (hashlib.blake2b(i.encode("utf-8", "surrogatepass"), digest_size=8) for i in ids)
+    total = sum(int.from_bytes(each.digest(), "little", signed=True) for each in hashes)
+    return int.from_bytes((total % 2**64).to_bytes(8, "little"), "little", signed=True)
 
 
 def codes(rows: Iterable[dict[str, Any]]) -> dict[str, str | None]:
@@ -54,7 +67,7 @@ def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _check_row(row: dict[str, Any], shard: Shard) -> None:
-    assert row["shard"] == shard.name
+    assert (row["shard"], row["ledger_id"]) == (shard.name, shard.ledger_id)
     assert row["shard_rows"] is None
     assert len(row["row_ids"]) == len(row["prompts"]) >= 1
     is_error = row["error_code"] is not None

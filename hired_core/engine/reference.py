@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,21 @@ class _FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is un
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
+class _Deadline(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
+    """Stops all rows of a batch once the clock has passed `at`; then `passed` is true."""
+
+    def __init__(self, clock: Callable[[], float], at: float) -> None:
+        self.passed = False
+        self._clock = clock
+        self._at = at
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        self.passed = self.passed or self._clock() > self._at
+        return torch.full(
+            (input_ids.shape[0],), self.passed, dtype=torch.bool, device=input_ids.device
+        )
+
+
 def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -36,16 +52,23 @@ class ReferenceBackend:
     """`generate(inputs_embeds=...)` over left-padded batches of at most `batch_size` requests.
 
     Requests are batched with others of similar length. Sampling runs row by row, each with its own
-    seed, so that a text does not depend on its batch.
+    seed, so that a text does not depend on its batch. A batch shares one clock: when it runs out,
+    the requests that have not finished are generated anew, each alone and with a clock of its own.
     """
 
     def __init__(
-        self, model: LanguageModel, settings: GenerationSettings, *, batch_size: int = 8
+        self,
+        model: LanguageModel,
+        settings: GenerationSettings,
+        *,
+        batch_size: int = 8,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = model
         self.settings = settings
         self.batch_size = batch_size if settings.temperature == 0 else 1
         self.timing = Timing()
+        self._clock = clock
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -59,18 +82,30 @@ class ReferenceBackend:
         return [done[i] for i in range(len(requests))]
 
     def _batch(self, requests: list[Request]) -> list[Completion]:
+        found = self._together(requests)
+        if len(requests) == 1:
+            return found
+        return [
+            self._together([request])[0] if completion.finish_reason == "timeout" else completion
+            for request, completion in zip(requests, found, strict=True)
+        ]
+
+    def _together(self, requests: list[Request]) -> list[Completion]:
         embeds, mask = self._pad_left([self.model.embed(request) for request in requests])
         if self.settings.temperature > 0:
             torch.manual_seed(requests[0].seed)
         started, first = _now(embeds.device), _FirstToken(embeds.device)
+        limit = self.settings.timeout_sec
+        deadline = _Deadline(self._clock, math.inf if limit is None else self._clock() + limit)
         ids = self.model.decoder.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
-            stopping_criteria=StoppingCriteriaList([first]),
+            stopping_criteria=StoppingCriteriaList([first, deadline]),
             **self._arguments(),
         )
         self._note(started, first.at or started)
-        return [self.model.complete(row) for row in ids.tolist()]
+        cut_short = deadline.passed and ids.shape[1] < self.settings.max_new_tokens
+        return [self.model.complete(row, cut_short=cut_short) for row in ids.tolist()]
 
     def _note(self, started: float, first: float) -> None:
         prefill, decode = first - started, _now(self.model.device) - first

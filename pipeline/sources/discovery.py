@@ -16,11 +16,16 @@ from pipeline.sources.storage import (
     url_parts,
 )
 
-__all__ = ["STATE_FILE", "Found", "discover", "format_of"]
+__all__ = ["STATE_FILE", "FileInfo", "Found", "discover", "format_of"]
 
 STATE_FILE: Final = "state.json"
 """Marks a directory written by Hugging Face `save_to_disk`."""
 
+# How file systems spell what changes with a file's content; the first that is there counts.
+_VERSIONS: Final = (
+    *("ETag", "etag", "md5Hash", "content_md5", "checksum"),
+    *("mtime", "last_modified", "LastModified", "updated", "modified"),
+)
 _SUFFIXES: Final[dict[str, ShardFormat]] = {
     ".parquet": "parquet",
     ".tar": "webdataset",
@@ -31,6 +36,15 @@ _SUFFIXES: Final[dict[str, ShardFormat]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """What a listing tells of a file."""
+
+    size_bytes: int | None
+    signature: str
+    """Changes when the file does, as far as the storage tells."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """Files below one directory."""
@@ -38,8 +52,8 @@ class Found:
     base_url: str
     """The directory that all files are below: of a glob, the part without wildcards."""
 
-    sizes: Mapping[str, int | None]
-    """Bytes of each file by its URL."""
+    files: Mapping[str, FileInfo]
+    """By URL."""
 
 
 def discover(url: str, storage_options: Mapping[str, Any]) -> Found:
@@ -64,7 +78,7 @@ def discover(url: str, storage_options: Mapping[str, Any]) -> Found:
             raise InputError(f"nothing matches {redact_url(url)}") from exc
         except ValueError as exc:  # A pattern that the file system does not do.
             raise InputError(f"cannot list {redact_url(url)}: {exc}") from exc
-    if not any(format_of(url_parts(file)[-1]) for file in found.sizes):
+    if not any(format_of(url_parts(file)[-1]) for file in found.files):
         known = ", ".join(_SUFFIXES)
         raise InputError(f"nothing matches {redact_url(url)} and ends in one of {known}")
     return found
@@ -96,7 +110,7 @@ def _named(fs: Any, url: str, path: str) -> Found:
         raise InputError(f"{redact_url(url)} is of no known format; known endings: {known}")
     _check_is_file(url, info)
     plain = url.partition("?")[0] if _is_web(url) else url
-    return Found(base_url=plain.rpartition("/")[0], sizes={url: _size(info)})
+    return Found(base_url=plain.rpartition("/")[0], files={url: _info(info)})
 
 
 def _glob(fs: Any, url: str) -> Found:
@@ -127,12 +141,12 @@ def _walk(fs: Any, path: str) -> dict[str, dict[str, Any]]:
 def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> Found:
     """The files of known formats among those below `base_url`."""
     base = base_url if base_url.endswith("/") else f"{base_url}/"
-    sizes: dict[str, int | None] = {}
+    files: dict[str, FileInfo] = {}
     for name, info in infos.items():
         if format_of(name) is not None or name.rpartition("/")[2] == STATE_FILE:
             _check_is_file(base + name, info)
-            sizes[base + name] = _size(info)
-    return Found(base_url=base_url, sizes=sizes)
+            files[base + name] = _info(info)
+    return Found(base_url=base_url, files=files)
 
 
 def _check_is_file(url: str, info: Mapping[str, Any]) -> None:
@@ -140,9 +154,10 @@ def _check_is_file(url: str, info: Mapping[str, Any]) -> None:
         raise InputError(f"{redact_url(url)} is a broken link, or not a regular file")
 
 
-def _size(info: Mapping[str, Any]) -> int | None:
+def _info(info: Mapping[str, Any]) -> FileInfo:
     size = info.get("size")
-    return None if size is None else int(size)
+    version = next((info[key] for key in _VERSIONS if info.get(key) is not None), "")
+    return FileInfo(None if size is None else int(size), f"{size}:{version}")
 
 
 def _literal_directory(url: str) -> str:

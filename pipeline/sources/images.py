@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 
 from pipeline.sources.samples import Failure, Sample, constant_prompt, oversize
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.storage import open_input
 
-__all__ = ["read_images"]
+__all__ = ["bucket_of", "read_images"]
+
+
+def bucket_of(key: str, count: int) -> int:
+    """Which of a folder's `count` buckets the file of this key is in, 0 to `count` - 1.
+
+    By name alone: a folder that grows leaves every file where it was.
+    """
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % count
 
 
 def read_images(shard: Shard, options: ReadOptions) -> Generator[Sample, None, None]:
-    """One sample per file of the chunk, in its order. Files over the byte limit are not read on.
+    """One sample per file of the bucket, in its order. Files over the byte limit are not read on.
 
     Raises:
         StorageError: if a file cannot be opened or read, or is gone since it was listed.

@@ -4,35 +4,53 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.errors import InputError
-from pipeline.sources.discovery import STATE_FILE, Found, discover, format_of
-from pipeline.sources.keys import encode_control
+from pipeline.sources.discovery import STATE_FILE, FileInfo, Found, discover, format_of
+from pipeline.sources.images import bucket_of
+from pipeline.sources.keys import encode_control, encode_unsafe
 from pipeline.sources.shard import Shard
 from pipeline.sources.storage import local_path, open_input, redact_url, url_parts
 
-__all__ = ["list_shards"]
+__all__ = ["Listing", "list_input"]
 
-_IMAGES_PER_SHARD: Final = 64
+_IMAGES_PER_BUCKET: Final = 64
+_MIN_BUCKETS: Final = 16  # so that a folder that begins small can grow
 _Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     url: str
-    size_bytes: int | None
+    info: FileInfo
 
 
-def list_shards(
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What there is to read.
+
+    Attributes:
+        shards: sorted by name.
+        root: what names are relative to, without credentials.
+    """
+
+    shards: tuple[Shard, ...]
+    root: str
+
+
+def list_input(
     inputs: Sequence[str],
     *,
     storage_options: Mapping[str, Any],
     input_root: str | None = None,
-) -> tuple[Shard, ...]:
-    """The shards of all inputs, sorted by name.
+    known_root: str | None = None,
+    buckets: Mapping[str, int] | None = None,
+) -> Listing:
+    """The shards of all inputs.
 
     Args:
         inputs: Files, globs (`*`, `**`) and directories, as paths or fsspec URLs; all formats
@@ -40,6 +58,10 @@ def list_shards(
         storage_options: Passed to fsspec.
         input_root: What names are relative to; by default the longest directory that all inputs
             share. Name it when `image_id`s must be equal between runs over different inputs.
+        known_root: The `Listing.root` of an earlier run: taken instead of the default if all
+            inputs lie below it.
+        buckets: Into how many buckets folders of loose images are divided, by name; others get a
+            number that suits their size.
 
     Raises:
         InputError: if an input matches nothing or is of no known format, or lies outside the root.
@@ -48,50 +70,81 @@ def list_shards(
     if not inputs:
         raise InputError("no input given")
     found = [discover(url, storage_options) for url in inputs]
-    root = _root(input_root, found)
-    files = {url_parts(url): _File(url, size) for each in found for url, size in each.sizes.items()}
+    root = _root(input_root, known_root, found)
+    files = {url_parts(url): _File(url, info) for each in found for url, info in each.files.items()}
     shards: list[Shard] = []
     by_directory = sorted(files, key=lambda parts: (parts[:-1], parts[-1]))
     for _, group in itertools.groupby(by_directory, key=lambda parts: parts[:-1]):
-        shards += _directory_shards({parts: files[parts] for parts in group}, root, storage_options)
-    return tuple(sorted(shards, key=lambda shard: (shard.name, shard.files)))
+        kept = _only_dataset_files({parts: files[parts] for parts in group}, storage_options)
+        shards += _file_shards(kept, root)
+        shards += _image_shards(kept, root, buckets or {})
+    in_order = sorted(shards, key=lambda shard: (shard.name, shard.files))
+    return Listing(shards=tuple(in_order), root="/".join(root))
 
 
-def _root(input_root: str | None, found: Sequence[Found]) -> _Parts:
-    if input_root is not None:
-        return url_parts(local_path(input_root) or input_root)
+def _root(given: str | None, known: str | None, found: Sequence[Found]) -> _Parts:
+    if given is not None:
+        return url_parts(local_path(given) or given)
     bases = [url_parts(each.base_url) for each in found]
+    if known is not None:
+        parts = tuple(known.split("/"))
+        if all(base[: len(parts)] == parts for base in bases):
+            return parts
     levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*bases, strict=False))
     return tuple(level[0] for level in levels)
 
 
-def _directory_shards(
-    files: Mapping[_Parts, _File], root: _Parts, storage_options: Mapping[str, Any]
-) -> Iterator[Shard]:
-    """Shards of the files of one directory."""
-    kept = _only_dataset_files(files, storage_options)
-    images: list[_Parts] = []
-    for parts, file in kept.items():
+def _file_shards(files: Mapping[_Parts, _File], root: _Parts) -> Iterator[Shard]:
+    """Shards of the files of one directory that hold many images each."""
+    for parts, file in files.items():
         fmt = format_of(parts[-1])
-        if fmt == "images":
-            images.append(parts)
-        elif fmt is not None:
-            name = _name(parts, root, file.url)
-            yield Shard(url=file.url, name=name, format=fmt, size_bytes=file.size_bytes)
-    for start in range(0, len(images), _IMAGES_PER_SHARD):
-        chunk = [files[parts] for parts in images[start : start + _IMAGES_PER_SHARD]]
-        yield _image_shard(chunk, _name(images[0][:-1], root, chunk[0].url))
+        if fmt is not None and fmt != "images":
+            yield Shard(
+                url=file.url,
+                name=_name(parts, root, file.url),
+                format=fmt,
+                size_bytes=file.info.size_bytes,
+                signature=file.info.signature,
+            )
 
 
-def _image_shard(chunk: Sequence[_File], name: str) -> Shard:
-    sizes = [file.size_bytes for file in chunk]
+def _image_shards(
+    files: Mapping[_Parts, _File], root: _Parts, buckets: Mapping[str, int]
+) -> Iterator[Shard]:
+    """The loose images of one directory, divided by name."""
+    images = {parts: file for parts, file in files.items() if format_of(parts[-1]) == "images"}
+    if not images:
+        return
+    first, file = next(iter(images.items()))
+    name = _name(first[:-1], root, file.url) or "."
+    count = buckets.get(name) or _num_buckets(len(images))
+    divided: dict[int, list[_File]] = defaultdict(list)
+    for file in images.values():
+        divided[bucket_of(encode_unsafe(_base(file)), count)].append(file)
+    for bucket, chosen in sorted(divided.items()):
+        yield _image_shard(chosen, name, f"{bucket}/{count}")
+
+
+def _num_buckets(num_images: int) -> int:
+    """A power of two."""
+    return max(_MIN_BUCKETS, 1 << (num_images // _IMAGES_PER_BUCKET).bit_length())
+
+
+def _image_shard(files: Sequence[_File], name: str, bucket: str) -> Shard:
+    sizes = [file.info.size_bytes for file in files]
     return Shard(
-        url=chunk[0].url.rpartition("/")[0],
-        name=name or ".",
+        url=files[0].url.rpartition("/")[0],
+        name=name,
         format="images",
-        files=tuple(file.url.rpartition("/")[2] for file in chunk),
+        files=tuple(_base(file) for file in files),
+        bucket=bucket,
         size_bytes=None if None in sizes else sum(size or 0 for size in sizes),
+        signature=json.dumps({_base(file): file.info.signature for file in files}),
     )
+
+
+def _base(file: _File) -> str:
+    return file.url.rpartition("/")[2]
 
 
 def _name(parts: _Parts, root: _Parts, url: str) -> str:

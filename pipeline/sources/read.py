@@ -15,7 +15,7 @@ from pipeline.sources.arrow_dataset import arrow_schema, count_arrow_rows, read_
 from pipeline.sources.columns import plan_columns
 from pipeline.sources.images import read_images
 from pipeline.sources.parquet import count_parquet_rows, parquet_schema, read_parquet
-from pipeline.sources.rows import read_tables
+from pipeline.sources.rows import DoneRows, read_tables
 from pipeline.sources.samples import Sample
 from pipeline.sources.shard import ReadOptions, Shard, ShardFormat
 from pipeline.sources.storage import redact_url
@@ -34,16 +34,19 @@ _READERS: Final[
 }
 
 
-def read_shard(shard: Shard, options: ReadOptions) -> Iterator[pa.Table]:
+def read_shard(
+    shard: Shard, options: ReadOptions, done: DoneRows | None = None
+) -> Iterator[pa.Table]:
     """Tables of `ROW_SCHEMA`: every image of the shard, good or bad, in order; then one marker.
 
-    The marker's `shard_rows` is the number of `row_ids` handed on before it. What is held in
-    memory is one table, one record batch and the keys seen.
+    Rows that are `done` are left out. The marker (`ShardEnd`) adds up the `row_ids` handed on
+    before it. What is held in memory is one table, one record batch, the keys seen and those done.
 
     Raises:
         StorageError: if the shard cannot be opened or read. Bad data is never an exception.
     """
-    return read_tables(shard, _READERS[shard.format](shard, options), options)
+    samples = _READERS[shard.format](shard, options)
+    return read_tables(shard, samples, options, done or DoneRows())
 
 
 def count_rows(shard: Shard, options: ReadOptions) -> int | None:

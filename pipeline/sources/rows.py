@@ -4,40 +4,99 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Set
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.records import ROW_SCHEMA
+from pipeline.ledger.idsum import IdSum
+from pipeline.records import ROW_SCHEMA, ShardEnd
 from pipeline.sources.keys import KeyBook
 from pipeline.sources.samples import Failure, Sample, one_line, oversize
 from pipeline.sources.shard import ReadOptions, Shard
 
-__all__ = ["read_tables"]
+__all__ = ["DoneRows", "read_tables"]
 
 _Row = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class DoneRows:
+    """Rows of one shard that are stored already.
+
+    Attributes:
+        doubled: how many of them are stored more than once.
+    """
+
+    ids: Set[str] = frozenset()
+    doubled: int = 0
+
+
 def read_tables(
-    shard: Shard, samples: Generator[Sample, None, None], options: ReadOptions
+    shard: Shard,
+    samples: Generator[Sample, None, None],
+    options: ReadOptions,
+    done: DoneRows,
 ) -> Iterator[pa.Table]:
     """Tables of at most `batch_rows` images and about `batch_bytes`; the marker is on its own."""
     book = KeyBook(shard.name)
+    counted = _Counted(done)
     batch: list[_Row] = []
-    num_row_ids = num_bytes = 0
+    num_bytes = 0
     with contextlib.closing(samples):
         for sample in itertools.islice(samples, shard.max_rows):
             row = _row(shard, sample, book, options)
-            num_row_ids += len(row["row_ids"])
+            if not counted.is_wanted(row):
+                continue
             num_bytes += len(row["image"] or b"")
             batch.append(row)
             if len(batch) >= options.batch_rows or num_bytes >= options.batch_bytes:
+                counted.settle()
                 yield _table(batch)
                 batch, num_bytes = [], 0
     if batch:
         yield _table(batch)
-    yield _table([{"shard": shard.name, "shard_rows": num_row_ids}])
+    yield _table([_marker(shard, counted.end())])
+
+
+class _Counted:
+    """Leaves out what is done, and adds up both kinds of rows."""
+
+    def __init__(self, done: DoneRows) -> None:
+        self._done = done
+        self._emitted, self._skipped = IdSum(), IdSum()
+        self._new: list[str] = []
+        self._old: list[str] = []
+
+    def is_wanted(self, row: _Row) -> bool:
+        """Whether any of the row's ids is new; the row is cut down to these."""
+        ids, prompts = row["row_ids"], row["prompts"]
+        new = [i for i, row_id in enumerate(ids) if row_id not in self._done.ids]
+        self._old += [row_id for row_id in ids if row_id in self._done.ids]
+        self._new += [ids[i] for i in new]
+        row["row_ids"], row["prompts"] = [ids[i] for i in new], [prompts[i] for i in new]
+        return bool(new)
+
+    def settle(self) -> None:
+        """Turn the ids at hand into sums: a shard's ids need not be kept."""
+        self._emitted += IdSum.of(self._new)
+        self._skipped += IdSum.of(self._old)
+        self._new, self._old = [], []
+
+    def end(self) -> ShardEnd:
+        self.settle()
+        return ShardEnd(
+            shard_rows=self._emitted.rows,
+            shard_digest=self._emitted.digest,
+            skipped_rows=self._skipped.rows,
+            skipped_digest=self._skipped.digest,
+            doubled_rows=self._done.doubled,
+        )
+
+
+def _marker(shard: Shard, end: ShardEnd) -> _Row:
+    return {"shard": shard.name, "ledger_id": shard.ledger_id} | vars(end)
 
 
 def _row(shard: Shard, sample: Sample, book: KeyBook, options: ReadOptions) -> _Row:
@@ -53,6 +112,7 @@ def _row(shard: Shard, sample: Sample, book: KeyBook, options: ReadOptions) -> _
     row: _Row = {
         "image_id": image_id,
         "shard": shard.name,
+        "ledger_id": shard.ledger_id,
         "key": key,
         "image": None if failure else sample.image,
         "row_ids": [f"{image_id}#q{i}" for i in range(len(texts))] if several else [image_id],

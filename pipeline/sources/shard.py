@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -18,9 +17,9 @@ ShardFormat = Literal["parquet", "webdataset", "images", "arrow"]
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """One unit of reading: a file, or up to 64 loose images of one directory."""
+    """One unit of reading: a file, or one bucket of the loose images of a directory."""
 
-    url: str
+    url: str = field(repr=False)
     """fsspec URL or absolute path of the file; of the directory for loose images. It may carry
     credentials: log `redact_url(url)`."""
 
@@ -30,23 +29,24 @@ class Shard:
     format: ShardFormat
 
     files: tuple[str, ...] = ()
-    """Loose images only: the file names in this chunk of the directory."""
+    """Loose images only: the file names in this bucket of the directory."""
+
+    bucket: str = ""
+    """Loose images only: which bucket of how many, as '3/16'."""
 
     size_bytes: int | None = None
+
+    signature: str = ""
+    """Changes with the content: size and etag or modification time. Of loose images a JSON object
+    with one for each file."""
 
     max_rows: int | None = None
     """Read only the first so many images (`--limit`)."""
 
     @property
     def ledger_id(self) -> str:
-        """`name`, made distinct for the chunks of one directory by a digest of the file names.
-
-        A chunk that gains or loses a file gets another `ledger_id`; `image_id`s stay as they are.
-        """
-        if self.format != "images":
-            return self.name
-        listing = "\0".join(self.files).encode("utf-8", "surrogateescape")
-        return f"{self.name}[{hashlib.sha256(listing).hexdigest()[:12]}]"
+        """`name`, made distinct for the buckets of one directory."""
+        return f"{self.name}[{self.bucket}]" if self.bucket else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class ReadOptions:
     batch_bytes: int = 32 * MIB
     """or when its images have so many bytes."""
 
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Passed to fsspec, for example `{"endpoint_url": "http://127.0.0.1:9000"}`."""
 
     def __post_init__(self) -> None:

@@ -4,9 +4,10 @@ Each can be run without Ray. A row that fails keeps flowing with its error; see 
 """
 
 from pipeline.stages.generate import GenerateStage
+from pipeline.stages.guard import Guarded
 from pipeline.stages.partition import PartitionStage
 from pipeline.stages.read import ReadStage
 from pipeline.stages.select import SelectStage
 from pipeline.stages.write import WriteStage
 
-__all__ = ["GenerateStage", "PartitionStage", "ReadStage", "SelectStage", "WriteStage"]
+__all__ = ["GenerateStage", "Guarded", "PartitionStage", "ReadStage", "SelectStage", "WriteStage"]

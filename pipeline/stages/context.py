@@ -14,13 +14,14 @@ from pipeline.cost import Prices
 from pipeline.errors import ModelError
 from pipeline.progress import Reporter
 from pipeline.stats import Meter
+from pipeline.strikes import StrikeBook
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageContext:
-    """Identity, prices and progress of the run; small and picklable.
+    """Identity, prices, progress and strikes of the run; small and picklable.
 
     Attributes:
         gpus, cpus: what one instance of the stage occupies.
@@ -30,6 +31,7 @@ class StageContext:
     run_id: str
     prices: Prices
     reporter: Reporter = field(default_factory=Reporter)
+    strikes: StrikeBook = field(default_factory=StrikeBook)
     gpus: float = 0.0
     cpus: float = 1.0
     threads: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,8 @@ _Job = tuple[Row, Request]
 
 class GenerateStage:
     """Holds projector and language model; answers every question of every image in a batch."""
+
+    name: ClassVar[str] = STAGE
 
     def __init__(self, context: StageContext, config: JobConfig) -> None:
         from hired_core.models import llava_next  # transformers is loaded in the actor only
@@ -97,7 +99,11 @@ class GenerateStage:
 
     def _answer(self, jobs: list[_Job]) -> None:
         for (row, _), completion in zip(jobs, self._generate(jobs), strict=True):
-            if completion is not None:
+            if completion is not None and completion.finish_reason == "timeout":
+                limit = self._generation.generation_timeout_sec
+                detail = f"{len(completion.token_ids)} tokens in {limit} s"
+                fail(row, STAGE, "generation_timeout", detail)
+            elif completion is not None:
                 row.update(_columns(completion))
 
     def _generate(self, jobs: list[_Job]) -> list[Completion | None]:
@@ -126,6 +132,7 @@ def _settings(generation: GenerationConfig) -> GenerationSettings:
         max_new_tokens=generation.max_new_tokens,
         temperature=generation.temperature,
         top_p=generation.top_p,
+        timeout_sec=generation.generation_timeout_sec,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import ClassVar
 
 import pyarrow as pa
 
-from hired_core.decode import ImageError, decode_image
-from hired_core.layout import LayoutError
+from hired_core.decode import ImageError
 from hired_core.models.spec import ModelSpec
-from hired_core.partition import partition_image
+from pipeline.isolation import CutSettings, DecodeLimits, shared_decoder
+from pipeline.isolation.protocol import DEFAULT_FUNCTION
 from pipeline.records import PARTITIONED_SCHEMA
 from pipeline.rows import Row, fail, is_active, to_table
 from pipeline.stages.context import StageContext
@@ -18,12 +19,29 @@ STAGE = "partition"
 
 
 class PartitionStage:
-    """Decodes and cuts; an image that cannot be used fails its row alone."""
+    """Decodes and cuts, in a child process; an image that cannot be used fails its row alone.
 
-    def __init__(self, context: StageContext, spec: ModelSpec, *, max_pixels: int) -> None:
+    Args:
+        decoder: "module:name" of the function that the child runs; see `pipeline.isolation.cut`.
+    """
+
+    name: ClassVar[str] = STAGE
+
+    def __init__(
+        self,
+        context: StageContext,
+        spec: ModelSpec,
+        limits: DecodeLimits,
+        *,
+        decoder: str = DEFAULT_FUNCTION,
+    ) -> None:
         self._meter = context.meter(STAGE)
-        self._spec = spec
-        self._max_pixels = max_pixels
+        self._settings = CutSettings(
+            limits=limits,
+            pinpoints=spec.pinpoints,
+            partition_size=spec.partition_size,
+            function=decoder,
+        )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
@@ -34,19 +52,14 @@ class PartitionStage:
 
     def _partition(self, row: Row) -> None:
         try:
-            image = decode_image(row["image"], max_pixels=self._max_pixels)
-            partitions = partition_image(
-                image, pinpoints=self._spec.pinpoints, partition_size=self._spec.partition_size
-            )
+            image = shared_decoder(self._settings).partition(row["image"])
         except ImageError as exc:
             fail(row, STAGE, exc.code, exc)
-        except LayoutError as exc:
-            fail(row, STAGE, "image_too_elongated", exc)
         else:
             row.update(
                 sha256=hashlib.sha256(row["image"]).hexdigest(),
                 width=image.width,
                 height=image.height,
-                num_partitions=partitions.shape[0],
-                partitions=partitions.tobytes(),
+                num_partitions=image.num_partitions,
+                partitions=image.pixels,
             )

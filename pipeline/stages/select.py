@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from hired_core.encode import ImageEncoder, KeptTokens, SelectionSettings
 from hired_core.vision import VisionEncoder
 from pipeline.config import JobConfig, SelectionConfig
 from pipeline.records import SELECTED_SCHEMA
-from pipeline.rows import Row, is_active, to_table
+from pipeline.rows import Row, fail, is_active, to_table
 from pipeline.stages.context import StageContext, compute_dtype, model_errors
 
 STAGE = "select"
@@ -21,6 +21,8 @@ STAGE = "select"
 
 class SelectStage:
     """Holds the vision tower; encodes each distinct image of a batch once."""
+
+    name: ClassVar[str] = STAGE
 
     def __init__(self, context: StageContext, config: JobConfig) -> None:
         from hired_core.models import llava_next  # transformers is loaded in the actor only
@@ -39,16 +41,40 @@ class SelectStage:
         rows: list[Row] = table.to_pylist()
         with self._meter.batch(rows) as record:
             active = [row for row in rows if is_active(row)]
-            distinct = list({row["sha256"]: row for row in active}.values())
-            kept = dict(
-                zip((row["sha256"] for row in distinct), self._encode(distinct), strict=True)
-            )
-            for row in active:
-                row.update(kept[row["sha256"]])
+            self._select(active)
             record["num_images"] = len(active)
             for key in ("visual_tokens_dense", "visual_tokens_kept"):
-                record[key] = sum(row[key] for row in active)
+                record[key] = sum(row.get(key) or 0 for row in active)
         return to_table(rows, SELECTED_SCHEMA)
+
+    def _select(self, rows: list[Row]) -> None:
+        """Encodes each distinct image once. What one cannot be encoded for, its rows fail with."""
+        distinct = list({row["sha256"]: row for row in rows}.values())
+        found = zip((row["sha256"] for row in distinct), self._encode_each(distinct), strict=True)
+        ends = dict(found)
+        for row in rows:
+            end = ends[row["sha256"]]
+            if isinstance(end, Exception):
+                fail(row, STAGE, "encoding_failed", f"{type(end).__name__}: {end}")
+            else:
+                row.update(end)
+
+    def _encode_each(self, rows: list[Row]) -> list[dict[str, Any] | Exception]:
+        """Together; should that fail, one by one, so that only the row at fault is lost."""
+        try:
+            return list(self._encode(rows))
+        except torch.AcceleratorError:
+            raise  # The device is lost to this process: every later row would fail as well.
+        except (RuntimeError, ValueError, IndexError):
+            return [self._encode_alone(row) for row in rows]
+
+    def _encode_alone(self, row: Row) -> dict[str, Any] | Exception:
+        try:
+            return self._encode([row])[0]
+        except torch.AcceleratorError:
+            raise
+        except (RuntimeError, ValueError, IndexError) as exc:
+            return exc
 
     def _encode(self, rows: list[Row]) -> list[dict[str, Any]]:
         if not rows:

@@ -1,16 +1,21 @@
-"""Answered rows -> part files; a summary per part goes back to the driver."""
+"""Answered rows -> part files; a summary of each goes back to the driver."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.records import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA
+from pipeline.errors import StorageError
+from pipeline.ledger.idsum import IdSum
+from pipeline.ledger.lease import Fence
+from pipeline.ledger.records import Share
+from pipeline.ledger.scan import SHARES_KEY, Held
+from pipeline.records import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd
 from pipeline.rows import Row, to_table
 from pipeline.sink import Sink
 from pipeline.stages.context import StageContext
@@ -31,13 +36,17 @@ class Provenance:
 class WriteStage:
     """Writes each batch as one part: captions, quarantine and statistics under the same name.
 
-    The name follows from the rows, so that a batch that Ray runs twice overwrites itself.
+    The name follows from the rows, so that a batch that Ray runs twice overwrites itself. A worker
+    whose run has lost the output writes nothing, or takes back what it wrote meanwhile.
     """
 
-    def __init__(self, context: StageContext, sink: Sink, provenance: Provenance) -> None:
+    def __init__(
+        self, context: StageContext, sink: Sink, provenance: Provenance, fence: Fence
+    ) -> None:
         self._meter = context.meter("write")
         self._sink = sink
         self._provenance = asdict(provenance)
+        self._fence = fence
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
@@ -45,36 +54,69 @@ class WriteStage:
         part = self._part_name([row["image_id"] for row in results] or _stats_of(rows))
         bad = [row for row in results if row["error_code"] is not None]
         good = [row for row in results if row["error_code"] is None]
+        held: list[Held] = []
+        self._fence.check()
         with self._meter.batch(rows):
-            self._store("quarantine", part, bad, QUARANTINE_SCHEMA)
-            self._store("captions", part, good, CAPTIONS_SCHEMA)
+            held += self._store(f"quarantine/{part}", bad, QUARANTINE_SCHEMA)
+            held += self._store(f"captions/{part}", good, CAPTIONS_SCHEMA)
         records = [json.loads(text) for text in _stats_of(rows)]
-        self._store("stats", part, records, STATS_SCHEMA)
-        return _summary(rows)
+        if records:
+            self._sink.write(f"stats/{part}", to_table(records, STATS_SCHEMA), self._provenance)
+        self._check_still_ours(part)
+        return to_table([*map(_share_row, held), *_end_rows(rows)], SUMMARY_SCHEMA)
 
     def _part_name(self, marks: list[str]) -> str:
         """From the rows' ids; from their statistics where there are but end-of-shard markers."""
-        text = "\n".join([self._provenance["run_id"], *sorted(marks)])
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        return f"part-{digest[:20]}.parquet"
+        digest = hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()
+        return f"part-{self._provenance['run_id']}-{digest[:16]}.parquet"
 
-    def _store(self, kind: str, part: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-        if rows:
-            self._sink.write(kind, part, to_table(rows, schema), self._provenance)
+    def _store(self, path: str, rows: list[Row], schema: pa.Schema) -> list[Held]:
+        """Writes a part, unless it were empty; returns what it holds."""
+        if not rows:
+            return []
+        held = _held(path, rows)
+        shares = [each.to_json() for each in held]
+        self._sink.write(path, to_table(rows, schema), self._provenance | {SHARES_KEY: shares})
+        return held
+
+    def _check_still_ours(self, part: str) -> None:
+        try:
+            self._fence.check()
+        except StorageError:
+            for kind in ("captions", "quarantine", "stats"):
+                self._sink.remove(f"{kind}/{part}")
+            raise
 
 
 def _stats_of(rows: list[Row]) -> list[str]:
     return [text for row in rows for text in row["stats"] or []]
 
 
-def _summary(rows: list[Row]) -> pa.Table:
-    shards: dict[str, Counter[str]] = defaultdict(Counter)
+def _held(path: str, rows: list[Row]) -> list[Held]:
+    """By shard."""
+    shards: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        counts = shards[row["shard"]]
-        if row["shard_rows"] is not None:
-            counts.update(markers=1, shard_rows=row["shard_rows"])
-        else:
-            counts["captions" if row["error_code"] is None else "quarantined"] += 1
-    names = [name for name in SUMMARY_SCHEMA.names if name != "shard"]
-    summary = [{"shard": s, **{n: c[n] for n in names}} for s, c in sorted(shards.items())]
-    return to_table(summary, SUMMARY_SCHEMA)
+        shards[row["ledger_id"]].append(row)
+    return [
+        Held(ledger_id=ledger_id, name=mine[0]["shard"], share=_share(path, mine))
+        for ledger_id, mine in sorted(shards.items())
+    ]
+
+
+def _share(path: str, rows: list[Row]) -> Share:
+    codes = Counter(row["error_code"] for row in rows if row["error_code"] is not None)
+    return Share(path=path, ids=IdSum.of(row["image_id"] for row in rows), codes=dict(codes))
+
+
+def _share_row(held: Held) -> dict[str, Any]:
+    content = held.to_json()
+    return content | {"path": held.share.path, "codes": json.dumps(content["codes"])}
+
+
+def _end_rows(rows: list[Row]) -> list[dict[str, Any]]:
+    names = [field.name for field in fields(ShardEnd)]
+    return [
+        {"ledger_id": row["ledger_id"], "name": row["shard"]} | {name: row[name] for name in names}
+        for row in rows
+        if row["shard_rows"] is not None
+    ]

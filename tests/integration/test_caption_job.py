@@ -178,21 +178,6 @@ def test_output_is_what_design_says(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
 
 
-def test_a_used_output_is_refused_unless_overwritten(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = [str(SAMPLES / "parquet" / "samples-00.parquet")]
-    first = caption(source, tmp_path / "out", "--limit", "4")
-    again = caption(source, tmp_path / "out", "--limit", "4")
-    assert again.exit_code == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert again.captions == first.captions
-    other = caption(source, tmp_path / "out", "--limit", "3", "--overwrite", "--budget", "1")
-    assert other.exit_code == EXIT_DONE
-    assert len(other.captions) == 3
-    assert all(r["visual_tokens_kept"] == r["visual_tokens_dense"] for r in other.captions)
-
-
 def test_split_placement_gives_the_same_texts(tmp_path: Path) -> None:
     source = [str(SAMPLES / "webdataset" / "samples-00.tar")]
     fused = caption(source, tmp_path / "fused", "--limit", "10")

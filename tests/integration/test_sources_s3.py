@@ -12,7 +12,7 @@ import pytest
 import s3fs
 
 from pipeline.errors import InputError, StorageError
-from pipeline.sources import ReadOptions, Shard, list_shards, read_shard
+from pipeline.sources import ReadOptions, Shard, list_input, read_shard
 from tests.bad_images import CASES, GOOD
 from tests.s3_server import S3Server, s3_server
 from tests.source_files import PROMPT, add_member, codes, read_rows
@@ -60,7 +60,7 @@ def corpus() -> Iterator[S3Server]:
 
 
 def listed(server: S3Server, *inputs: str) -> list[Shard]:
-    return list(list_shards(inputs, storage_options=server.storage_options))
+    return list(list_input(inputs, storage_options=server.storage_options).shards)
 
 
 @pytest.mark.parametrize("prefix", ["s3://sources/day", "s3://sources/day/"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import ROW_ERROR_CODES
-from pipeline.sources import ReadOptions, list_shards
+from pipeline.sources import ReadOptions, list_input
 from tests.bad_images import encode, picture, png_with_header
 from tests.bad_inputs import (
     CASES,
@@ -126,7 +126,7 @@ def test_image_folder_corpus(tmp_path: Path) -> None:
 
 
 def read_folder(folder: Path, options: ReadOptions) -> list[dict[str, Any]]:
-    shards = list_shards([str(folder)], storage_options={})
+    shards = list_input([str(folder)], storage_options={}).shards
     return [row for shard in shards for row in read_rows(shard, options)]
 
 

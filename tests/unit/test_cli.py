@@ -195,7 +195,7 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
 )
 def test_what_only_the_plan_can_refuse_ends_with_2(argv: tuple[str, ...], line: str) -> None:
     with pytest.raises(JobError) as caught:
-        make_plan(parse(*argv))
+        make_plan(parse(*argv), "cpu")
     assert caught.value.exit_code == 2
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)

@@ -21,7 +21,9 @@ from pipeline.config import (
 from pipeline.errors import ConfigError
 
 CLASSES = [
-    cls for _, cls in inspect.getmembers(settings, dataclasses.is_dataclass) if cls is not JobConfig
+    cls
+    for _, cls in inspect.getmembers(settings, dataclasses.is_dataclass)
+    if cls.__module__ == settings.__name__ and cls is not JobConfig
 ]
 
 
@@ -73,6 +75,10 @@ def test_only_the_published_code_transposes_the_grid() -> None:
         (InputConfig, "input", "data"),
         (InputConfig, "limit", 0),
         (InputConfig, "max_pixels", 0),
+        (InputConfig, "decode_timeout_sec", 0.0),
+        (InputConfig, "decode_timeout_sec", float("inf")),
+        (InputConfig, "decode_timeout_sec", float("nan")),
+        (InputConfig, "max_decode_mib", 0),
         (InputConfig, "max_image_bytes", -1),
         (CaptionConfig, "prompt", " \n"),
         (OutputConfig, "output", " "),
@@ -87,6 +93,8 @@ def test_only_the_published_code_transposes_the_grid() -> None:
         (GenerationConfig, "top_p", 0),
         (GenerationConfig, "top_p", 1.1),
         (GenerationConfig, "batch_size", 0),
+        (GenerationConfig, "generation_timeout_sec", 0.0),
+        (GenerationConfig, "generation_timeout_sec", float("inf")),
         (RunConfig, "vision_actors", 0),
         (RunConfig, "language_actors", -1),
         (RunConfig, "torch_threads", 0),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hired_core.decode import FORMATS, ImageError, decode_image
+from hired_core.decode import FORMATS, ImageError, _to_eight_bits, decode_image
 from pipeline.errors import ROW_ERROR_CODES
 
 RNG = np.random.default_rng(0)
@@ -228,3 +228,13 @@ def test_damaged_data() -> None:
 
 def test_wrong_compressed_stream() -> None:
     assert code_of(png_of(8, 8, b"\0" * 10)) in {"image_corrupt", "image_truncated"}
+
+
+def test_sixteen_bits_are_scaled_and_rounded_to_eight() -> None:
+    """Every value there is, and some that Pillow's 32-bit mode could hold beyond."""
+    values = np.arange(65536)
+    exact = (values / 257).round()
+    assert (_to_eight_bits(values.astype(np.uint16)) == exact).all()
+    assert (_to_eight_bits(values.astype(">u2")) == exact).all()
+    assert (_to_eight_bits(values.astype(np.int32)) == exact).all()
+    assert _to_eight_bits(np.array([-5, 70_000, 2**31 - 1])).tolist() == [0, 255, 255]

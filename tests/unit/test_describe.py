@@ -26,9 +26,10 @@ from pipeline.config import (
 from pipeline.describe import describe
 from pipeline.errors import ConfigError, InputError, JobError, ModelError
 from pipeline.estimate import estimate
-from pipeline.plan import make_plan
+from pipeline.plan import Plan, make_plan
 from pipeline.sink import Sink
 from tests.bad_images import encode, picture
+from tests.one_run import Run
 
 PNG = encode(picture(), "PNG")
 
@@ -53,34 +54,62 @@ def config(data: Path, output: str = "", **sections: Any) -> JobConfig:
 
 
 def used(output: Path) -> str:
+    """Results of a time before there was a ledger."""
     table = pa.table({"image_id": ["x"]})
-    Sink(url=str(output)).write("captions", "part-0.parquet", table, {})
+    Sink(url=str(output)).write("captions/part-0.parquet", table, {})
     return str(output)
 
 
+def plan_of(config: JobConfig) -> Plan:
+    return make_plan(config, "cpu")
+
+
 def test_a_plan_counts_images_and_reads_nothing_else(data: Path) -> None:
-    plan = make_plan(config(data))
+    plan = plan_of(config(data))
     assert [shard.name for shard in plan.shards] == ["0.parquet", "1.parquet"]
     assert plan.num_images == 5
     assert not (data.parent / "out").exists()
 
 
 def test_a_limit_cuts_the_plan(data: Path) -> None:
-    plan = make_plan(config(data, input=InputConfig(input=[str(data)], limit=4)))
+    plan = plan_of(config(data, input=InputConfig(input=[str(data)], limit=4)))
     assert plan.num_images == 4
 
 
 def test_shards_that_only_reading_can_count_leave_the_number_open(data: Path) -> None:
     (data / "x.tar").write_bytes(b"")
-    assert make_plan(config(data)).num_images is None
+    assert plan_of(config(data)).num_images is None
 
 
-def test_a_used_output_is_refused_unless_overwritten(data: Path, tmp_path: Path) -> None:
+def test_results_without_a_ledger_are_refused_unless_overwritten(
+    data: Path, tmp_path: Path
+) -> None:
     output = used(tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"^output: .* holds results already; .*--overwrite"):
-        make_plan(config(data, output))
-    make_plan(config(data, output, run=RunConfig(dry_run=True)))
-    make_plan(with_output(config(data), OutputConfig(output=output, overwrite=True)))
+    for run in (RunConfig(), RunConfig(dry_run=True)):
+        with pytest.raises(ConfigError, match=r"^output: .* holds results but no ledger; .*--over"):
+            plan_of(config(data, output, run=run))
+    plan_of(with_output(config(data), OutputConfig(output=output, overwrite=True)))
+
+
+def test_a_used_output_is_resumed(data: Path, tmp_path: Path) -> None:
+    """What is complete is not opened again; a run would change nothing when all is."""
+    output = str(tmp_path / "out")
+    first = plan_of(config(data, output))
+    done = dataclasses.replace(first, shards=first.shards[:1])
+    caption(done)
+    second = plan_of(config(data, output))
+    assert [shard.name for shard in second.work.to_open] == ["1.parquet"]
+    assert (second.work.num_complete, second.num_images, second.is_done) == (1, 2, False)
+    caption(second, bad=frozenset({"1.parquet#0"}))
+    third = plan_of(config(data, output))
+    assert (third.work.to_open, third.num_images, third.is_done) == ((), 0, True)
+    for wish in ({"retry_quarantined": True}, {"overwrite": True}):
+        wishing = OutputConfig(output=output, **wish)  # type: ignore[arg-type]
+        assert not plan_of(with_output(config(data), wishing)).is_done
+
+
+def caption(plan: Plan, bad: frozenset[str] = frozenset()) -> None:
+    Run(run_id="r", shards=plan.shards, bad=bad, identity=plan.identity).play(plan.sink)
 
 
 def with_output(base: JobConfig, output: OutputConfig) -> JobConfig:
@@ -92,13 +121,13 @@ def test_an_output_among_the_input_is_refused(data: Path, name: str) -> None:
     """Tonight's captions would be tomorrow's images."""
     output = used(data / name)
     with pytest.raises(ConfigError, match=r"^output: its results, .* are among the input"):
-        make_plan(with_output(config(data), OutputConfig(output=output, overwrite=True)))
+        plan_of(with_output(config(data), OutputConfig(output=output, overwrite=True)))
 
 
 def test_an_output_beside_the_input_is_not(data: Path) -> None:
     used(data.parent / "data-captions")
     beside = OutputConfig(output=str(data.parent / "data-captions"), overwrite=True)
-    make_plan(with_output(config(data), beside))
+    plan_of(with_output(config(data), beside))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +167,7 @@ def test_what_would_fail_every_row_is_refused_before(
     data: Path, sections: dict[str, Any], error: type[JobError], line: str
 ) -> None:
     with pytest.raises(error) as caught:
-        make_plan(config(data, **sections))
+        plan_of(config(data, **sections))
     assert str(caught.value).startswith(line)
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
@@ -149,7 +178,7 @@ def test_positions_that_just_fit_are_accepted(data: Path) -> None:
         "question": CaptionConfig(prompt_column="question"),
         "selection": SelectionConfig(budget=24),
     }
-    make_plan(config(data, **sections, generation=GenerationConfig(max_new_tokens=1000)))
+    plan_of(config(data, **sections, generation=GenerationConfig(max_new_tokens=1000)))
 
 
 @pytest.fixture
@@ -176,7 +205,7 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     expected = "64 of at most 320 per image, method uniform, alpha 0.5, newline none"
     assert found["visual tokens"] == expected
     # A CPU at 0.001 USD/s, as many as there are, for as many seconds as an image has GFLOP.
-    plan = make_plan(config(data, selection=chosen))
+    plan = plan_of(config(data, selection=chosen))
     seconds = estimate(plan.config, plan.spec, value_bytes=1).flops / 1e9
     usd = 1000 * seconds * 0.001 * len(os.sched_getaffinity(0))
     per_image = f"({seconds:,.1f} GFLOP an image at 1 GFLOP/s)"
@@ -189,14 +218,18 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_gigaflops")
-def test_a_dry_run_warns_of_a_used_output(data: Path, tmp_path: Path) -> None:
-    output = used(tmp_path / "out")
-    refused = with_output(config(data, run=RunConfig(dry_run=True)), OutputConfig(output=output))
-    text = lines(describe(refused))["output"]
-    assert text == f"{output}, which holds results already: refused without --overwrite"
-    again = with_output(refused, OutputConfig(output=output, overwrite=True))
-    assert lines(describe(again))["output"].endswith("already: deleted first")
-    assert len(Sink(url=output).parts("captions")) == 1
+def test_a_dry_run_tells_what_is_stored_and_touches_nothing(data: Path, tmp_path: Path) -> None:
+    first = config(data, run=RunConfig(dry_run=True))
+    caption(plan_of(dataclasses.replace(first, input=InputConfig(input=[str(data)], limit=4))))
+    found = lines(describe(first))
+    output = str(tmp_path / "out")
+    assert found["output"] == f"{output}, where 4 rows are stored"
+    assert found["work"] == "1 shards to open, 1 are complete"
+    parts = Sink(url=output).parts("captions")
+    again = with_output(first, OutputConfig(output=output, overwrite=True))
+    deleted = f"{output}; results that are there are deleted first"
+    assert lines(describe(again))["output"] == deleted
+    assert Sink(url=output).parts("captions") == parts != []
 
 
 @pytest.mark.usefixtures("one_gigaflops")

@@ -31,8 +31,8 @@ BASE = JobConfig(
 SPEC = load_spec("embedded")
 
 
-def digest(config: JobConfig) -> str:
-    return fingerprint(fingerprint_fields(config, SPEC))
+def digest(config: JobConfig, dtype: str = "float32") -> str:
+    return fingerprint(fingerprint_fields(config, SPEC, dtype))
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,17 @@ def digest(config: JobConfig) -> str:
         {"generation": GenerationConfig(temperature=0.5)},
         {"generation": GenerationConfig(top_p=0.9)},
         {"generation": GenerationConfig(seed=1)},
-        {"model": ModelConfig(dtype="float16")},
+        {"input": InputConfig(input=["a"], image_column="other")},
+        {"input": InputConfig(input=["a"], id_column="id")},
     ],
 )
 def test_what_changes_a_caption_changes_it(changed: dict[str, Any]) -> None:
     assert digest(dataclasses.replace(BASE, **changed)) != digest(BASE)
+
+
+def test_what_the_model_computes_in_changes_it_however_it_was_chosen() -> None:
+    chosen = dataclasses.replace(BASE, model=ModelConfig(dtype="float16"))
+    assert digest(BASE, "float16") == digest(chosen, "float16") != digest(BASE)
 
 
 def test_all_these_differ_from_each_other() -> None:
@@ -76,8 +82,10 @@ def test_the_published_code_with_and_without_its_transposed_grid_differ() -> Non
     "changed",
     [
         {"generation": GenerationConfig(batch_size=3)},
+        {"generation": GenerationConfig(generation_timeout_sec=None)},
         {"output": OutputConfig(output="elsewhere", rows_per_part=7, max_error_rate=0.5)},
         {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
+        {"input": InputConfig(input=["a"], decode_timeout_sec=1.0, max_decode_mib=1)},
         {"run": RunConfig(placement="split", torch_threads=3, gpu_hour_price=1.0, progress=False)},
         {"selection": SelectionConfig(budget=None)},  # 0.2 by default
         {"selection": SelectionConfig(budget=0.2, newline="none")},  # what auto comes to
@@ -94,7 +102,7 @@ def test_methods_that_come_to_the_dense_model_are_one() -> None:
 
 
 def test_it_is_sixteen_hex_digits_and_does_not_depend_on_the_order_of_fields() -> None:
-    fields = fingerprint_fields(BASE, SPEC)
+    fields = fingerprint_fields(BASE, SPEC, "float32")
     assert fingerprint(dict(reversed(fields.items()))) == fingerprint(fields)
     assert len(bytes.fromhex(fingerprint(fields))) == 8
 

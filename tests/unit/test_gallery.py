@@ -28,7 +28,7 @@ def store(folder: Path, texts: dict[str, str]) -> Sink:
         {"image_id": i, "text": t, "visual_tokens_kept": 64, "visual_tokens_dense": 320}
         for i, t in texts.items()
     ]
-    sink.write("captions", "part-0.parquet", to_table(rows, CAPTIONS_SCHEMA), {})
+    sink.write("captions/part-0.parquet", to_table(rows, CAPTIONS_SCHEMA), {})
     return sink
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import hired_core
 
@@ -43,9 +46,18 @@ def test_adapters_need_transformers_but_not_ray() -> None:
     assert not loaded & {"ray", "pipeline"}
 
 
+def test_decoding_needs_no_torch() -> None:
+    """Each worker process starts a child that does nothing else."""
+    loaded = modules_after("pipeline.isolation.child")
+    assert {"PIL", "numpy", "hired_core", "pipeline"} <= loaded
+    assert not loaded & {"torch", "ray", "transformers", "pyarrow"}
+
+
 def test_all_names_what_the_package_exports() -> None:
-    assert hired_core.__all__ == sorted(hired_core.__all__)
-    submodules = {path.stem for path in Path(hired_core.__file__).parent.glob("*.py")}
-    submodules |= {path.name for path in Path(hired_core.__file__).parent.iterdir()}
-    public = {name for name in vars(hired_core) if not name.startswith("_")} - submodules
-    assert public == set(hired_core.__all__)
+    assert hired_core.__all__ == sorted(hired_core.__all__) == sorted(hired_core._HOMES)
+    for name, home in hired_core._HOMES.items():
+        module = importlib.import_module(f"hired_core.{home}")
+        assert getattr(hired_core, name) is getattr(module, name)
+        assert name in vars(module) and getattr(module, name).__module__ == module.__name__
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        hired_core.no_such_name  # noqa: B018

@@ -1,4 +1,4 @@
-"""report.json and the summary, from parts written by hand."""
+"""report.json and the summary, of an output that two runs have written."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import InputConfig, JobConfig, OutputConfig, RunConfig
 from pipeline.cost import Prices
+from pipeline.ledger.keeper import Keeper
 from pipeline.placement import Cluster, place
 from pipeline.plan import Plan, make_plan
-from pipeline.records import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA
 from pipeline.report import Occupancy, build_report, summary
 from pipeline.rows import to_table
+from pipeline.sink import REPORT
 from pipeline.stats import STATS_SCHEMA
+from tests.one_run import Run
 
 GPUS = Cluster(cpus=10.0, gpus=2, gpu_name="L4")
 PRICES = Prices(gpu_hour_usd=3.6, cpu_hour_usd=0.36)
@@ -39,49 +43,64 @@ STATS = [
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.png").write_bytes(b"x")
-    plan = make_plan(
-        JobConfig(
-            input=InputConfig(input=[str(tmp_path / "in")]),
-            output=OutputConfig(output=str(tmp_path / "out")),
-        )
+    for name in "abc":
+        table = pa.table({"image": [f"{name}{i}".encode() for i in range(3)]})
+        pq.write_table(table, tmp_path / f"in/{name}.parquet")
+    config = JobConfig(
+        input=InputConfig(input=[str(tmp_path / "in")]),
+        output=OutputConfig(output=str(tmp_path / "out")),
     )
-    captions = [{"image_id": f"a#{i}"} for i in range(6)]
-    bad = [{"image_id": f"b#{i}", "error_code": c} for i, c in enumerate(["x", "y", "x"])]
-    for part, rows in (("part-0.parquet", captions[:2]), ("part-1.parquet", captions[2:])):
-        plan.sink.write("captions", part, to_table(rows, CAPTIONS_SCHEMA), {})
-    plan.sink.write("quarantine", "part-0.parquet", to_table(bad, QUARANTINE_SCHEMA), {})
-    plan.sink.write("stats", "part-0.parquet", to_table(STATS[:3], STATS_SCHEMA), {"a": 1})
-    plan.sink.write("stats", "part-1.parquet", to_table(STATS[3:], STATS_SCHEMA), {})
-    return plan
+    return make_plan(config, "cpu")
 
 
-def report_of(plan: Plan, cluster: Cluster = GPUS, wall_sec: float = 50.0) -> dict[str, Any]:
+@pytest.fixture
+def keeper(plan: Plan) -> Keeper:
+    """Two shards captioned the night before, the third now, with a failure each time."""
+    before = Run(run_id="run-0", shards=plan.shards[:2], bad=frozenset({"b.parquet#2"}))
+    before.play(plan.sink)
+    run = Run(run_id="run-1", shards=plan.shards, bad=frozenset({"c.parquet#0"}))
+    keeper = run.play(plan.sink)
+    for path in plan.sink.parts("stats"):  # how long writing took is not known by heart
+        plan.sink.remove(path)
+    plan.sink.write("stats/part-run-0-0.parquet", to_table(STATS, STATS_SCHEMA), {})
+    for number, stats in enumerate((STATS[:3], STATS[3:])):
+        path = f"stats/part-run-1-{number}.parquet"
+        plan.sink.write(path, to_table(stats, STATS_SCHEMA), {"a": number})
+    return keeper
+
+
+def report_of(plan: Plan, keeper: Keeper, cluster: Cluster = GPUS) -> dict[str, Any]:
     placement = place(RunConfig(), cluster)
-    occupancy = Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=PRICES)
-    return build_report(plan, "run-1", plan.sink, occupancy, placement, cluster)
+    occupancy = Occupancy(wall_sec=50.0, cpus=cluster.cpus, gpus=placement.gpus, prices=PRICES)
+    return build_report(plan, keeper, occupancy, placement, cluster)
 
 
-def test_counts_and_rates(plan: Plan) -> None:
-    report = report_of(plan)
-    assert (report["rows"], report["captioned"], report["quarantined"]) == (9, 6, 3)
-    assert report["quarantined_by_code"] == {"x": 2, "y": 1}
-    assert (report["images"], report["shards"]) == (4, 1)  # one of five did not decode
+def test_counts_and_rates(plan: Plan, keeper: Keeper) -> None:
+    report = report_of(plan, keeper)
+    assert (report["rows"], report["captioned"], report["quarantined"]) == (9, 7, 2)
+    assert report["quarantined_by_code"] == {"generation_failed": 2}
+    assert report["opened"] == {
+        "shards": 1,
+        "rows": 3,
+        "quarantined": 1,
+        "quarantined_by_code": {"generation_failed": 1},
+    }
+    assert (report["images"], report["shards"]) == (4, 3)  # of this run's statistics
     assert report["images_per_sec"] == pytest.approx(4 / 50)
     assert report["images_per_gpu_sec"] == pytest.approx(4 / (2 * 50))
     assert report["output_tokens_per_sec"] == pytest.approx(250 / 50)
     assert (report["visual_tokens_dense"], report["visual_tokens_kept"]) == (1000, 200)
 
 
-def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan) -> None:
-    report = report_of(plan)
+def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan, keeper: Keeper) -> None:
+    report = report_of(plan, keeper)
     # 50 s of 2 GPUs at 0.001 USD/s and 10 CPUs at 0.0001 USD/s, over 4 images.
     assert report["usd"] == pytest.approx(0.15)
     assert report["usd_per_1000_images"] == pytest.approx(37.5)
 
 
-def test_stages_are_summed_with_their_utilisation(plan: Plan) -> None:
-    stages = report_of(plan)["stages"]
+def test_stages_are_summed_with_their_utilisation(plan: Plan, keeper: Keeper) -> None:
+    stages = report_of(plan, keeper)["stages"]
     assert list(stages) == ["partition", "select", "generate"]
     assert stages["partition"]["utilisation"] is None  # tasks do not know their idle time
     assert stages["select"]["utilisation"] == pytest.approx(8 / 10)
@@ -91,31 +110,31 @@ def test_stages_are_summed_with_their_utilisation(plan: Plan) -> None:
     assert "output_tokens" not in stages["partition"]
 
 
-def test_the_report_is_json_and_tells_what_made_it(plan: Plan) -> None:
-    report = report_of(plan)
-    plan.sink.write_report(report)
+def test_the_report_is_json_and_tells_what_made_it(plan: Plan, keeper: Keeper) -> None:
+    report = report_of(plan, keeper)
+    plan.sink.put_json(REPORT, report)
     stored = json.loads(Path(plan.sink.url, "report.json").read_text())
     assert stored == report
-    assert stored["fingerprint"] == plan.fingerprint
+    assert stored["fingerprint"] == plan.identity.fingerprint
     assert stored["fingerprint_fields"]["method"] == "hired"
     assert {"python", "torch", "transformers", "ray"} <= set(stored["versions"])
     assert stored["cluster"] == {"cpus": 10.0, "gpus": 2, "gpu_name": "L4"}
 
 
-def test_without_a_gpu_and_without_rows(tmp_path: Path, plan: Plan) -> None:
-    plan.sink.clear()
-    report = report_of(plan, Cluster(cpus=2.0, gpus=0))
+def test_without_a_gpu_and_without_rows(plan: Plan) -> None:
+    keeper = Run(run_id="run-1", shards=[]).play(plan.sink)
+    report = report_of(plan, keeper, Cluster(cpus=2.0, gpus=0))
     assert (report["rows"], report["images_per_gpu_sec"]) == (0, None)
     assert report["usd_per_1000_images"] is None
     assert "USD - per 1000 images" in summary(report)
 
 
-def test_summary(plan: Plan) -> None:
-    lines = [line.strip() for line in summary(report_of(plan)).splitlines()]
+def test_summary(plan: Plan, keeper: Keeper) -> None:
+    lines = [line.strip() for line in summary(report_of(plan, keeper)).splitlines()]
     assert lines[:7] == [
-        "rows  9 from 1 shards",
-        "captioned  6",
-        "quarantined  3 (x 2, y 1)",
+        "rows  9 from 3 shards, 3 of them in the 1 opened now",
+        "captioned  7",
+        "quarantined  2 (generation_failed 2)",
         "visual tokens  200 kept of 1,000 (20%)",
         "time  50.0 s, 0.08 images/s, 0.04 images per GPU-second",
         "text  250 tokens, 5.0 /s",
@@ -123,5 +142,5 @@ def test_summary(plan: Plan) -> None:
     ]
     prices = "(GPU-hour 3.60, CPU-hour 0.360)"
     assert lines[7] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
-    assert lines[8] == f"fingerprint  {plan.fingerprint}"
+    assert lines[8] == f"fingerprint  {plan.identity.fingerprint}"
     assert lines[9] == f"output  {plan.sink.url}"

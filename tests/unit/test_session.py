@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, InputError, JobError, ReconcileError, S
 def start(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int) -> int:
     """Runs `main` with a job that ends in `outcome`; no Ray."""
 
-    def run_job(config: JobConfig, *, started: float) -> int:
+    def run_job(config: JobConfig, **_: object) -> int:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.sources import Shard, list_shards
+from pipeline.sources import Shard, list_input
 
 
 def make(folder: Path, *names: str) -> None:
@@ -20,17 +21,17 @@ def make(folder: Path, *names: str) -> None:
 
 
 def names(*inputs: object, root: Path | None = None) -> list[str]:
-    shards = list_shards(
+    listing = list_input(
         [str(each) for each in inputs],
         storage_options={},
         input_root=None if root is None else str(root),
     )
-    return [shard.name for shard in shards]
+    return [shard.name for shard in listing.shards]
 
 
 def test_directory_is_walked_and_sorted(tmp_path: Path) -> None:
     make(tmp_path, "b/2.tar", "b/10.tar", "a.parquet", "c/d/e.TGZ", "c/x.tar.gz", "notes.txt")
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     assert [(shard.name, shard.format) for shard in shards] == [
         ("a.parquet", "parquet"),
         ("b/10.tar", "webdataset"),
@@ -43,6 +44,7 @@ def test_directory_is_walked_and_sorted(tmp_path: Path) -> None:
         name="a.parquet",
         format="parquet",
         size_bytes=len("a.parquet"),
+        signature=f"9:{(tmp_path / 'a.parquet').stat().st_mtime}",
     )
 
 
@@ -108,7 +110,7 @@ def test_a_file_reached_twice_is_listed_once(tmp_path: Path) -> None:
 def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a/1.tar")
     monkeypatch.chdir(tmp_path)
-    (shard,) = list_shards(["a/*.tar"], storage_options={})
+    (shard,) = list_input(["a/*.tar"], storage_options={}).shards
     assert shard.url == str(tmp_path / "a/1.tar")
 
 
@@ -140,31 +142,84 @@ def test_broken_link_is_refused(tmp_path: Path) -> None:
         names(tmp_path)
 
 
-def test_images_are_chunked_by_directory(tmp_path: Path) -> None:
+def images_of(folder: Path, **known: int) -> list[Shard]:
+    listing = list_input(
+        [str(folder)],
+        storage_options={},
+        buckets={"." if k == "root" else k: n for k, n in known.items()},
+    )
+    return list(listing.shards)
+
+
+def test_loose_images_are_divided_by_name_within_their_directory(tmp_path: Path) -> None:
     images = [f"{i:03}.jpg" for i in range(130)]
     make(tmp_path, *images, *(f"sub/{name}" for name in ("b.PNG", "a.webp", "c.TIFF")))
-    shards = list_shards([str(tmp_path)], storage_options={})
-    assert [(shard.name, len(shard.files)) for shard in shards] == [
-        (".", 64),
-        (".", 64),
-        (".", 2),
-        ("sub", 3),
-    ]
-    assert [name for shard in shards[:3] for name in shard.files] == images
-    assert shards[3].files == ("a.webp", "b.PNG", "c.TIFF")
-    assert shards[3].url == str(tmp_path / "sub")
-    assert shards[2].size_bytes == 2 * len("000.jpg")
-    assert len({shard.ledger_id for shard in shards}) == 4
+    shards = images_of(tmp_path, sub=1)
+    root, (sub,) = shards[:-1], shards[-1:]
+    assert sorted(name for shard in root for name in shard.files) == images
+    assert {(shard.name, shard.url) for shard in root} == {(".", str(tmp_path))}
+    assert all(shard.files == tuple(sorted(shard.files)) for shard in root)
+    assert len({shard.ledger_id for shard in shards}) == len(shards)
+    assert 10 <= len(root) <= 16
+    assert (sub.name, sub.bucket, sub.url) == ("sub", "0/1", str(tmp_path / "sub"))
+    assert sub.files == ("a.webp", "b.PNG", "c.TIFF")
+    assert sub.size_bytes == len("sub/a.webp") + len("sub/b.PNG") + len("sub/c.TIFF")
+    assert json.loads(sub.signature).keys() == set(sub.files)
+
+
+def test_a_directory_that_grows_leaves_every_image_where_it_was(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{i:04}.jpg" for i in range(30)))
+    before = images_of(tmp_path)
+    make(tmp_path, *(f"{i:04}.jpg" for i in range(30, 1500)))
+    assert {shard.bucket.partition("/")[2] for shard in images_of(tmp_path)} == {"32"}
+    after = {shard.ledger_id: set(shard.files) for shard in images_of(tmp_path, root=16)}
+    assert all(after[shard.ledger_id] >= set(shard.files) for shard in before)
+    assert len(after) == 16
+    assert sum(map(len, after.values())) == 1500
+
+
+@pytest.mark.parametrize(
+    ("count", "buckets"), [(1, 16), (1023, 16), (1024, 32), (2047, 32), (2048, 64)]
+)
+def test_the_number_of_buckets_follows_the_size(tmp_path: Path, count: int, buckets: int) -> None:
+    make(tmp_path, *(f"{i}.jpg" for i in range(count)))
+    assert {shard.bucket.partition("/")[2] for shard in images_of(tmp_path)} == {str(buckets)}
 
 
 def test_files_and_folders_that_sort_between_each_other(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "b/x.jpg", "c.jpg", "d/x.jpg", "e.jpg")
-    shards = list_shards([str(tmp_path)], storage_options={})
-    assert [(shard.name, shard.files) for shard in shards] == [
+    assert [(shard.name, shard.files) for shard in images_of(tmp_path, root=1)] == [
         (".", ("a.jpg", "c.jpg", "e.jpg")),
         ("b", ("x.jpg",)),
         ("d", ("x.jpg",)),
     ]
+
+
+def test_the_signature_follows_the_content(tmp_path: Path) -> None:
+    """Size and modification time, of loose images each one's."""
+    make(tmp_path, "a.tar", "x.jpg", "y.jpg")
+    (images, tar), (again, _) = images_of(tmp_path, root=1), images_of(tmp_path, root=1)
+    assert images == again
+    os.utime(tmp_path / "x.jpg", (1, 1))
+    os.utime(tmp_path / "a.tar", (1, 1))
+    changed, changed_tar = images_of(tmp_path, root=1)
+    assert changed_tar.signature == f"{len('a.tar')}:1.0" != tar.signature
+    before, after = json.loads(images.signature), json.loads(changed.signature)
+    assert {name for name in before if before[name] != after[name]} == {"x.jpg"}
+
+
+def test_the_root_of_an_earlier_run_is_kept_where_it_can_be(tmp_path: Path) -> None:
+    """A night with one input only names its shards as the night with two did."""
+    make(tmp_path, "day/en/1.tar", "day/de/1.tar")
+    both = list_input([str(tmp_path / "day")], storage_options={})
+    assert both.root == f"file/{tmp_path}/day"
+
+    def root_of(folder: str, known: str) -> str:
+        return list_input([str(tmp_path / folder)], storage_options={}, known_root=known).root
+
+    assert root_of("day/en", both.root) == both.root
+    assert root_of("day", f"{both.root}/en") == both.root  # not all lies below it
+    assert root_of("day/en", f"{both.root}/e") == f"{both.root}/en"
 
 
 def write_state(folder: Path, *files: str) -> None:
@@ -177,7 +232,7 @@ def test_saved_dataset_is_its_data_files(tmp_path: Path) -> None:
     make(tmp_path, "test/data-0.arrow", "dataset_dict.json")
     for split in ("train", "test"):
         write_state(tmp_path / split, "data-0.arrow")
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     assert [(shard.name, shard.format) for shard in shards] == [
         ("test/data-0.arrow", "arrow"),
         ("train/data-0.arrow", "arrow"),
@@ -210,7 +265,7 @@ def test_inputs_of_several_file_systems(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe({"/corpus/a/1.tar": b"x", "/corpus/b/2.tar": b"x"})
     try:
-        shards = list_shards(["memory://corpus/**/*.tar"], storage_options={})
+        shards = list_input(["memory://corpus/**/*.tar"], storage_options={}).shards
         assert [shard.name for shard in shards] == ["a/1.tar", "b/2.tar"]
         assert shards[0].url == "memory://corpus/a/1.tar"
         both = names("memory://corpus/a", tmp_path / "1.tar")

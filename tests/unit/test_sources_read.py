@@ -17,16 +17,17 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.records import ROW_SCHEMA
 from pipeline.sources import (
+    DoneRows,
     ReadOptions,
     Shard,
     check_columns,
     count_rows,
     limit_shards,
-    list_shards,
+    list_input,
     read_shard,
 )
 from tests.bad_images import CASES, OK
-from tests.source_files import CAPTIONING, PROMPT, read_rows, tar_shard
+from tests.source_files import CAPTIONING, PROMPT, digest, marker_of, read_rows, tar_shard
 
 IMAGES = {case.file_name: case.data for case in CASES if case.expected == OK}
 
@@ -65,7 +66,7 @@ def test_every_format_hands_on_the_same_bytes(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
     write(tmp_path)
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     options = ReadOptions(prompt=PROMPT, id_column="id")
     rows = [row for shard in shards for row in read_rows(shard, options)]
     found = {row["key"].partition(".")[0]: row["image"] for row in rows}
@@ -97,15 +98,45 @@ def test_tables_end_at_the_byte_limit(tmp_path: Path) -> None:
 
 def test_marker_counts_questions(tmp_path: Path) -> None:
     *_, last = read_shard(numbered(tmp_path), ReadOptions(prompt_column="q"))
-    marker = last.to_pylist()[-1]
-    assert marker == dict.fromkeys(ROW_SCHEMA.names) | {"shard": "a.parquet", "shard_rows": 20}
+    row_ids = [f"a.parquet#{key}#q{question}" for key in range(10) for question in range(2)]
+    assert last.to_pylist() == [marker_of(numbered(tmp_path), row_ids)]
 
 
 def test_an_empty_shard_is_its_marker(tmp_path: Path) -> None:
-    (table,) = read_shard(tar_shard(tmp_path / "s.tar", []), CAPTIONING)
-    assert table.to_pylist() == [
-        dict.fromkeys(ROW_SCHEMA.names) | {"shard": "s.tar", "shard_rows": 0}
-    ]
+    shard = tar_shard(tmp_path / "s.tar", [])
+    (table,) = read_shard(shard, CAPTIONING)
+    assert table.to_pylist() == [marker_of(shard, [])]
+
+
+@pytest.mark.parametrize("done", [set(), {"0"}, {"9", "3", "4"}, {str(i) for i in range(10)}])
+def test_rows_that_are_stored_are_left_out_and_told_of(tmp_path: Path, done: set[str]) -> None:
+    shard = numbered(tmp_path)
+    ids = {f"a.parquet#{key}" for key in done}
+    options = ReadOptions(prompt=PROMPT, batch_rows=4)
+    *rows, marker = pa.concat_tables(
+        read_shard(shard, options, DoneRows(ids | {"a.parquet#99"}, doubled=2))
+    ).to_pylist()
+    assert [row["key"] for row in rows] == [str(i) for i in range(10) if str(i) not in done]
+    skipped = {"skipped_rows": len(ids), "skipped_digest": digest(ids), "doubled_rows": 2}
+    assert marker == marker_of(shard, [row["image_id"] for row in rows], **skipped)
+
+
+def test_only_the_questions_that_are_left_are_asked_again(tmp_path: Path) -> None:
+    shard = numbered(tmp_path, rows=3)
+    done = DoneRows({"a.parquet#0#q0", "a.parquet#1#q0", "a.parquet#1#q1"})
+    tables = read_shard(shard, ReadOptions(prompt_column="q"), done)
+    *rows, marker = pa.concat_tables(tables).to_pylist()
+    assert [(row["key"], row["prompts"]) for row in rows] == [("0", ["y"]), ("2", ["x", "y"])]
+    left = ["a.parquet#0#q1", "a.parquet#2#q0", "a.parquet#2#q1"]
+    assert [row_id for row in rows for row_id in row["row_ids"]] == left
+    assert marker["skipped_digest"] == digest(done.ids)
+
+
+def test_a_limit_counts_rows_that_are_stored(tmp_path: Path) -> None:
+    """With --limit 3 a rerun does the rest of the first three, not the next three."""
+    shard = cut(numbered(tmp_path), 3)
+    tables = read_shard(shard, CAPTIONING, DoneRows({"a.parquet#0", "a.parquet#1"}))
+    assert [row["key"] for row in pa.concat_tables(tables).to_pylist()] == ["2", None]
 
 
 def test_reading_twice_gives_the_same(tmp_path: Path) -> None:
@@ -122,7 +153,7 @@ def test_no_file_stays_open(tmp_path: Path, suffix: str) -> None:
         "arrow": lambda: write_saved_dataset(tmp_path),
     }
     write[suffix]()
-    shard = list_shards([str(tmp_path)], storage_options={})[0]
+    shard = list_input([str(tmp_path)], storage_options={}).shards[0]
     gc.collect()
     before = open_files(tmp_path)
     one_by_one = ReadOptions(prompt=PROMPT, batch_rows=1)
@@ -197,7 +228,7 @@ def test_limit_keeps_whole_shards_as_they_are(tmp_path: Path) -> None:
 def test_limit_within_images_and_broken_shards(tmp_path: Path) -> None:
     write_files(tmp_path)
     (tmp_path / "0.tar").write_bytes(b"no tar" * 200)
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     tar_first = sorted(shards, key=lambda shard: shard.format != "webdataset")
     limited = limit_shards(tar_first, 3, CAPTIONING)
     rows = [row for shard in limited for row in read_rows(shard)]
@@ -242,7 +273,7 @@ def test_check_columns_lists_what_there_is(
 
 def test_check_columns_refuses_questions_of_loose_images(tmp_path: Path) -> None:
     write_files(tmp_path)
-    shards = list_shards([str(tmp_path)], storage_options={})
+    shards = list_input([str(tmp_path)], storage_options={}).shards
     with pytest.raises(InputError, match="loose images have no 'q'"):
         check_columns(shards, ReadOptions(prompt_column="q"))
     rows = read_rows(shards[0], ReadOptions(prompt_column="q"))
@@ -252,8 +283,8 @@ def test_check_columns_refuses_questions_of_loose_images(tmp_path: Path) -> None
 def test_images_over_the_limit(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x" * 11)
     (tmp_path / "b.jpg").write_bytes(b"x" * 10)
-    (shard,) = list_shards([str(tmp_path)], storage_options={})
-    first, second = read_rows(shard, ReadOptions(prompt=PROMPT, max_image_bytes=10))
+    shards = list_input([str(tmp_path)], storage_options={}, buckets={".": 1}).shards
+    first, second = read_rows(shards[0], ReadOptions(prompt=PROMPT, max_image_bytes=10))
     assert (first["image_id"], first["error_code"]) == (".#a.jpg", "image_too_many_bytes")
     assert first["error_detail"] == "11 bytes, the limit is 10"
     assert second["image"] == b"x" * 10

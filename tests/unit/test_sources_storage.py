@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError, StorageError
-from pipeline.sources import Shard, list_shards, read_shard, redact_url
+from pipeline.sources import Shard, list_input, read_shard, redact_url
 from pipeline.sources.storage import open_input, storage_errors, url_parts
 from tests.source_files import CAPTIONING, tar_shard
 
@@ -94,7 +94,7 @@ def test_shard_that_is_gone_stops_the_job(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("url", ["nowhere://host/a.tar", "s3://a/b.tar::s3://c/d"])
 def test_unusable_protocol_is_an_input_error(url: str) -> None:
     with pytest.raises(InputError):
-        list_shards([url], storage_options={})
+        list_input([url], storage_options={})
 
 
 def test_no_secret_in_the_message() -> None:

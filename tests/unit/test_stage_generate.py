@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from hired_core.engine.reference import ReferenceBackend
 from hired_core.language import Backend, Completion, Request, Timing
 from hired_core.models.llava_next import load_spec
 from pipeline.config import (
@@ -44,7 +45,7 @@ def selected(name: str) -> dict[str, Any]:
     """The row of one image after the select stage, without prompts."""
     data = encode(picture(size=SIZES[name]), "PNG")
     row = {"image_id": name, "shard": "s", "key": name, "image": data}
-    partition = PartitionStage(CONTEXT, load_spec("embedded"), max_pixels=10**8)
+    partition = PartitionStage(CONTEXT, load_spec("embedded"), BASE.input.decode_limits)
     table = select()(partition(to_table([row], ROW_SCHEMA)))
     found: dict[str, Any] = table.to_pylist()[0] | {"stats": None}
     return found
@@ -169,6 +170,35 @@ def test_a_request_that_fails_costs_its_row_alone(error: Exception) -> None:
     expected = f"{type(error).__name__}: {' '.join(str(error).split())}"
     assert found[1]["error_detail"] == expected
     assert texts(found) == [good[0]["text"], None, good[2]["text"]]
+
+
+class Ticking:
+    """A clock on which every look takes a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def test_a_row_that_takes_too_long_costs_its_row_alone() -> None:
+    rows = [asked("square", PROMPT), asked("wide", "How many?"), asked("narrow", PROMPT)]
+    good = run(generate(), *rows)
+    # So that one row ends in time: its text and the stop token, a second each.
+    lengths = [row["output_tokens"] + (row["finish_reason"] == "stop") for row in good]
+    assert lengths == [NEW, min(lengths), NEW]
+    limit = GenerationConfig(max_new_tokens=NEW, generation_timeout_sec=lengths[1] + 0.5)
+    stage = GenerateStage(CONTEXT, dataclasses.replace(BASE, generation=limit))
+    assert isinstance(stage._backend, ReferenceBackend)
+    stage._backend._clock = Ticking()
+    found = run(stage, *rows)
+    codes = [row["error_code"] for row in found]
+    assert codes == ["generation_timeout", None, "generation_timeout"]
+    assert found[0]["error_detail"] == f"{lengths[1] + 1} tokens in {lengths[1] + 0.5} s"
+    assert texts(found) == [None, good[1]["text"], None]
+    assert found[0]["finish_reason"] is None
 
 
 def test_an_error_of_another_kind_stops_the_job() -> None:

@@ -9,12 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cost import Prices
-from pipeline.records import ROW_SCHEMA
+from pipeline.ledger.work import Assignment
+from pipeline.records import CAPTIONS_SCHEMA, ROW_SCHEMA
+from pipeline.rows import to_table
+from pipeline.sink import Sink
 from pipeline.sources import ReadOptions, Shard
 from pipeline.stages import ReadStage
 from pipeline.stages.context import StageContext
+from pipeline.stages.read import COLUMN
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
+
+
+def sink(folder: Path) -> Sink:
+    return Sink(url=str(folder / "out"))
 
 
 def shard(folder: Path, name: str, count: int) -> Shard:
@@ -23,14 +31,14 @@ def shard(folder: Path, name: str, count: int) -> Shard:
     return Shard(url=str(folder / name), name=name, format="parquet")
 
 
-def index(*numbers: int) -> pa.Table:
-    return pa.table({"index": pa.array(numbers, type=pa.int64())})
+def assigned(*assignments: Assignment) -> pa.Table:
+    return pa.table({COLUMN: [each.to_json() for each in assignments]})
 
 
 def test_rows_of_the_shards_that_are_named_each_with_its_marker(tmp_path: Path) -> None:
-    shards = (shard(tmp_path, "a", 5), shard(tmp_path, "b", 9), shard(tmp_path, "c", 0))
-    stage = ReadStage(CONTEXT, shards, ReadOptions(prompt="p", batch_rows=2))
-    tables = list(stage(index(0, 2)))
+    stage = ReadStage(CONTEXT, ReadOptions(prompt="p", batch_rows=2), sink(tmp_path))
+    named = (Assignment(shard=shard(tmp_path, name, rows)) for name, rows in (("a", 5), ("c", 0)))
+    tables = list(stage(assigned(*named)))
     assert all(table.schema.equals(ROW_SCHEMA) for table in tables)
     rows = pa.concat_tables(tables).to_pylist()
     assert [row["image_id"] for row in rows if row["shard_rows"] is None] == [
@@ -40,9 +48,30 @@ def test_rows_of_the_shards_that_are_named_each_with_its_marker(tmp_path: Path) 
     assert markers == [("a", 5), ("c", 0)]
 
 
+def test_rows_of_parts_are_left_out_those_of_other_shards_in_them_aside(tmp_path: Path) -> None:
+    """`b#0` in the same part says nothing of `a`; a row stored twice is counted."""
+    paths = ("captions/part-0.parquet", "captions/part-1.parquet")
+    for path, ids in zip(paths, (["a#1", "b#0"], ["a#1", "a#4"]), strict=True):
+        rows = [{"image_id": i, "shard": i.partition("#")[0]} for i in ids]
+        sink(tmp_path).write(path, to_table(rows, CAPTIONS_SCHEMA), {})
+    stage = ReadStage(CONTEXT, ReadOptions(prompt="p"), sink(tmp_path))
+    given = assigned(Assignment(shard=shard(tmp_path, "a", 5), parts=paths))
+    *rows, marker = pa.concat_tables(stage(given)).to_pylist()
+    assert [row["key"] for row in rows] == ["0", "2", "3"]
+    assert (marker["shard_rows"], marker["skipped_rows"], marker["doubled_rows"]) == (3, 2, 1)
+
+
+def test_an_assignment_travels_as_json(tmp_path: Path) -> None:
+    images = Shard(url="/in/a", name="a", format="images", files=("x", "y"), bucket="3/16")
+    for each in (images, shard(tmp_path, "a", 1)):
+        assignment = Assignment(shard=each, parts=("captions/part-0.parquet",))
+        assert Assignment.from_json(assignment.to_json()) == assignment
+
+
 def test_every_table_is_recorded_once_on_its_first_row(tmp_path: Path) -> None:
-    stage = ReadStage(CONTEXT, (shard(tmp_path, "a", 5),), ReadOptions(prompt="p", batch_rows=2))
-    tables = [table.to_pylist() for table in stage(index(0))]
+    stage = ReadStage(CONTEXT, ReadOptions(prompt="p", batch_rows=2), sink(tmp_path))
+    given = assigned(Assignment(shard=shard(tmp_path, "a", 5)))
+    tables = [table.to_pylist() for table in stage(given)]
     found = [[len(row["stats"] or []) for row in rows] for rows in tables]
     assert found == [[1, 0], [1, 0], [1], [1]]
     records = [json.loads(rows[0]["stats"][0]) for rows in tables]

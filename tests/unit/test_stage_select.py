@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from hired_core.encode import ImageEncoder
 from hired_core.models.llava_next import load_spec
@@ -51,7 +52,7 @@ def partitioned(*names: str) -> pa.Table:
         {"image_id": f"{i}", "image": image(name), "row_ids": [f"{i}"], "prompts": ["p"]}
         for i, name in enumerate(names)
     ]
-    stage = PartitionStage(CONTEXT, SPEC, max_pixels=10**8)
+    stage = PartitionStage(CONTEXT, SPEC, BASE.input.decode_limits)
     return without_stats(stage(to_table(rows, ROW_SCHEMA)))
 
 
@@ -163,6 +164,49 @@ def test_the_same_image_is_encoded_once_in_a_batch() -> None:
     assert counted.calls == [2]
     assert rows[0]["features"] == rows[2]["features"] == rows[3]["features"]
     assert rows[0]["features"] != rows[1]["features"]
+
+
+class Faulty:
+    """An encoder that cannot do with images of so many partitions, wherever they are."""
+
+    def __init__(self, encoder: ImageEncoder, num_partitions: int, error: Exception) -> None:
+        self.encoder = encoder
+        self.num_partitions = num_partitions
+        self.error = error
+
+    def __call__(self, partitions: Sequence[Any], *rest: Any) -> Any:
+        if any(len(pixels) == self.num_partitions for pixels in partitions):
+            raise self.error
+        return self.encoder(partitions, *rest)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("CUDA out\nof memory"), ValueError("no"), IndexError("out of range")]
+)
+def test_an_image_that_fails_costs_its_rows_alone(error: Exception) -> None:
+    table = partitioned("wide", "square", "narrow", "square")
+    good = run(hired(), table)
+    stage = select_stage(budget=0.2)
+    stage._encoder = Faulty(stage._encoder, 5, error)  # type: ignore[assignment]
+    found = run(stage, table)
+    bad = (None, "encoding_failed")
+    assert [row["error_code"] for row in found] == [bad[i] for i in (0, 1, 0, 1)]
+    assert found[1]["error_detail"] == f"{type(error).__name__}: {' '.join(str(error).split())}"
+    assert found[1]["error_stage"] == "select"
+    assert [row["order"] for row in found] == [good[0]["order"], None, good[2]["order"], None]
+    (record,) = [json.loads(text) for text in found[0]["stats"]]
+    assert (record["num_images"], record["errors"]) == (4, 2)
+    assert record["visual_tokens_kept"] == sum(good[i]["visual_tokens_kept"] for i in (0, 2))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.AcceleratorError("the device is lost"), AssertionError("a bug")]
+)
+def test_an_error_that_is_no_images_fault_stops_the_job(error: Exception) -> None:
+    stage = select_stage(budget=0.2)
+    stage._encoder = Faulty(stage._encoder, 5, error)  # type: ignore[assignment]
+    with pytest.raises(type(error), match=str(error)):
+        stage(partitioned("square", "wide"))
 
 
 def test_markers_and_failed_rows_pass_untouched_and_cost_nothing() -> None:

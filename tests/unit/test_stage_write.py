@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.cost import Prices
-from pipeline.records import ANSWERED_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA
+from pipeline.errors import StorageError
+from pipeline.records import ANSWERED_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd
 from pipeline.rows import to_table
-from pipeline.sink import METADATA_KEY, Sink
+from pipeline.sink import KINDS, METADATA_KEY, Sink
 from pipeline.stages import WriteStage
 from pipeline.stages.context import StageContext
 from pipeline.stages.write import Provenance
+from tests.one_run import hold
+from tests.source_files import digest
 
 CONTEXT = StageContext(run_id="run-1", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
 PROVENANCE = {
@@ -52,6 +57,7 @@ def answer(image_id: str, **more: Any) -> dict[str, Any]:
     return {
         "image_id": image_id,
         "shard": image_id.partition("#")[0],
+        "ledger_id": image_id.partition("#")[0],
         "key": image_id.partition("#")[2],
         "sha256": "ab" * 32,
         "width": 30,
@@ -73,6 +79,7 @@ def failure(image_id: str) -> dict[str, Any]:
     return {
         "image_id": image_id,
         "shard": shard,
+        "ledger_id": shard,
         "key": key,
         "error_stage": "partition",
         "error_code": "image_corrupt",
@@ -80,8 +87,13 @@ def failure(image_id: str) -> dict[str, Any]:
     }
 
 
-def marker(shard: str, rows: int, *stats: str) -> dict[str, Any]:
-    return {"shard": shard, "shard_rows": rows, "stats": list(stats)}
+def marker(shard: str, rows: int, *stats: str, bucket: str = "") -> dict[str, Any]:
+    names = {"shard": shard, "ledger_id": f"{shard}[{bucket}]" if bucket else shard}
+    return names | vars(end(rows)) | {"stats": list(stats)}
+
+
+def end(rows: int) -> ShardEnd:
+    return ShardEnd(shard_rows=rows, shard_digest=5, skipped_rows=2, skipped_digest=7)
 
 
 def record(stage: str) -> str:
@@ -101,13 +113,20 @@ def sink(tmp_path: Path) -> Sink:
     return Sink(url=str(tmp_path))
 
 
-def write(
-    sink: Sink, rows: list[dict[str, Any]], run_id: str = "run-1"
-) -> dict[str, dict[str, int]]:
-    stage = WriteStage(CONTEXT, sink, Provenance(**(PROVENANCE | {"run_id": run_id})))  # type: ignore[arg-type]
+def write(sink: Sink, rows: list[dict[str, Any]], run_id: str = "run-1") -> list[dict[str, Any]]:
+    provenance = Provenance(**(PROVENANCE | {"run_id": run_id}))  # type: ignore[arg-type]
+    stage = WriteStage(CONTEXT, sink, provenance, hold(sink, run_id))
     table = stage(to_table(rows, ANSWERED_SCHEMA))
     assert table.schema.equals(SUMMARY_SCHEMA)
-    return {row.pop("shard"): row for row in table.to_pylist()}
+    return table.to_pylist()
+
+
+def share(path: str, *image_ids: str, **codes: int) -> dict[str, Any]:
+    """Of one shard in one part, as the summary tells it."""
+    shard = image_ids[0].partition("#")[0]
+    sums = {"rows": len(image_ids), "digest": digest(image_ids), "codes": json.dumps(codes)}
+    names = {"ledger_id": shard, "name": shard, "path": path}
+    return dict.fromkeys(SUMMARY_SCHEMA.names) | names | sums
 
 
 def names(sink: Sink, kind: str) -> list[str]:
@@ -121,7 +140,18 @@ def test_captions_have_the_promised_columns_in_order_with_their_provenance(sink:
     assert table.to_pylist() == [
         {name: (answer(i) | PROVENANCE)[name] for name in CAPTIONS} for i in ("a#0", "b#0")
     ]
-    assert json.loads(table.schema.metadata[METADATA_KEY]) == PROVENANCE
+    metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    assert {name: metadata[name] for name in PROVENANCE} == PROVENANCE
+
+
+@pytest.mark.parametrize("kind", ["captions", "quarantine"])
+def test_a_part_says_which_rows_of_which_shards_it_holds(sink: Sink, kind: str) -> None:
+    summary = write(sink, ROWS)
+    (path,) = sink.parts(kind)
+    columns = ("ledger_id", "name", "rows", "digest", "codes")
+    told = [{name: row[name] for name in columns} for row in summary if row["path"] == path]
+    shares = sink.metadata(path)["shares"]
+    assert [held | {"codes": json.dumps(held["codes"])} for held in shares] == told != []
 
 
 def test_bad_rows_go_to_quarantine(sink: Sink) -> None:
@@ -129,7 +159,7 @@ def test_bad_rows_go_to_quarantine(sink: Sink) -> None:
     (table,) = sink.read("quarantine")
     assert table.column_names == QUARANTINE_SCHEMA.names
     expected = failure("a#1") | {"prompt": None, "fingerprint": "f" * 16, "run_id": "run-1"}
-    assert table.to_pylist() == [expected]
+    assert table.to_pylist() == [{name: expected[name] for name in QUARANTINE_SCHEMA.names}]
 
 
 def test_statistics_are_stored_once_with_this_stages_own(sink: Sink) -> None:
@@ -141,10 +171,14 @@ def test_statistics_are_stored_once_with_this_stages_own(sink: Sink) -> None:
 
 
 def test_the_summary_adds_up(sink: Sink) -> None:
-    assert write(sink, ROWS) == {
-        "a": {"captions": 1, "quarantined": 1, "shard_rows": 2, "markers": 1},
-        "b": {"captions": 1, "quarantined": 0, "shard_rows": 0, "markers": 0},
-    }
+    summary = write(sink, ROWS)
+    (captions,), (quarantine,) = sink.parts("captions"), sink.parts("quarantine")
+    assert summary == [
+        share(quarantine, "a#1", image_corrupt=1),
+        share(captions, "a#0"),
+        share(captions, "b#0"),
+        dict.fromkeys(SUMMARY_SCHEMA.names) | {"ledger_id": "a", "name": "a"} | vars(end(2)),
+    ]
 
 
 def test_the_same_rows_have_the_same_name_and_replace_themselves(sink: Sink) -> None:
@@ -176,15 +210,42 @@ def test_kinds_without_rows_have_no_part(
 
 
 def test_parts_of_markers_alone_do_not_replace_each_other(sink: Sink) -> None:
-    """Two chunks of one folder end with the same number of rows."""
-    for batch_id in ("one", "two"):
-        stats = json.dumps({"stage": "read", "batch_id": batch_id})
-        assert write(sink, [marker("pics", 64, stats)]) == {
-            "pics": {"captions": 0, "quarantined": 0, "shard_rows": 64, "markers": 1}
-        }
+    """Two buckets of one folder end with the same number of rows."""
+    for bucket in ("0/16", "1/16"):
+        stats = json.dumps({"stage": "read", "batch_id": bucket})
+        (told,) = write(sink, [marker("pics", 64, stats, bucket=bucket)])
+        names = {"ledger_id": f"pics[{bucket}]", "name": "pics"}
+        assert told == dict.fromkeys(SUMMARY_SCHEMA.names) | names | vars(end(64))
     found = [row for table in sink.read("stats") for row in table.to_pylist()]
-    assert sorted(r["batch_id"] for r in found if r["stage"] == "read") == ["one", "two"]
+    assert sorted(r["batch_id"] for r in found if r["stage"] == "read") == ["0/16", "1/16"]
 
 
 def test_an_empty_text_is_a_caption(sink: Sink) -> None:
-    assert write(sink, [answer("a#0", text="")])["a"]["captions"] == 1
+    write(sink, [answer("a#0", text="")])
+    assert [table["text"].to_pylist() for table in sink.read("captions")] == [[""]]
+
+
+def test_a_run_that_lost_the_output_writes_nothing(sink: Sink) -> None:
+    stage = WriteStage(CONTEXT, sink, Provenance(**PROVENANCE), hold(sink, "run-1"))  # type: ignore[arg-type]
+    hold(sink, "run-2")
+    with pytest.raises(StorageError, match="another run has taken over the output"):
+        stage(to_table(ROWS, ANSWERED_SCHEMA))
+    assert [path for kind in KINDS for path in sink.parts(kind)] == []
+
+
+def test_a_run_that_loses_the_output_while_it_writes_takes_its_part_back(sink: Sink) -> None:
+    write(sink, [answer("b#7")])
+    before = {path for kind in KINDS for path in sink.parts(kind)}
+    losing = Losing(url=sink.url)
+    stage = WriteStage(CONTEXT, losing, Provenance(**PROVENANCE), hold(losing, "run-1"))  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="another run has taken over the output"):
+        stage(to_table(ROWS, ANSWERED_SCHEMA))
+    assert {path for kind in KINDS for path in sink.parts(kind)} == before
+
+
+class Losing(Sink):
+    """Another run takes the output as soon as a part is stored."""
+
+    def write(self, path: str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
+        super().write(path, table, metadata)
+        hold(self, "run-2")

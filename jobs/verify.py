@@ -1,0 +1,11 @@
+"""Check an output, and mend it: `python jobs/verify.py s3://captions/2026-11-20 [--repair]`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipeline.verify.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

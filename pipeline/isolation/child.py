@@ -1,0 +1,118 @@
+"""The child: reads an image from its standard input, a socket, decodes, answers; until that closes.
+
+Run as `python -m pipeline.isolation.child SETTINGS`. It imports neither torch nor Ray, so that it
+is up in a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import resource
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from hired_core.decode import ImageError
+from pipeline.isolation.cut import Cut
+from pipeline.isolation.protocol import (
+    ANSWER,
+    BROKEN,
+    MAX_TEXT_BYTES,
+    PARTITIONED,
+    READY,
+    REFUSED,
+    REQUEST,
+    CutSettings,
+)
+
+MAX_OPEN_FILES = 64
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    settings = CutSettings.from_json(sys.argv[1])
+    _end_with_parent()
+    function = _load(settings.function)
+    Image.init()  # All plugins, now: under the limits they might not load any more.
+    _limit_resources(settings.limits.max_mib)
+    with socket.socket(fileno=0) as channel:
+        channel.sendall(READY)
+        while (image := _receive(channel)) is not None:
+            _answer(channel, image, function, settings)
+
+
+def _load(name: str) -> Callable[[bytes, CutSettings], Cut]:
+    module, _, attribute = name.partition(":")
+    function: Callable[[bytes, CutSettings], Cut] = getattr(
+        importlib.import_module(module), attribute
+    )
+    return function
+
+
+def _end_with_parent() -> None:
+    """Even in the middle of an image; a child that waits for one ends as its input closes."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit_resources(max_mib: int) -> None:
+    """No core dumps, few open files and `max_mib` of address space beyond what is mapped by now."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
+    if sys.platform == "linux":  # Elsewhere RLIMIT_AS is not enforced.
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + max_mib * 1024**2
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _receive(channel: socket.socket) -> bytes | None:
+    """The next image; None when there will be none."""
+    header = _receive_exactly(channel, REQUEST.size)
+    return _receive_exactly(channel, *REQUEST.unpack(header)) if header else None
+
+
+def _receive_exactly(channel: socket.socket, length: int) -> bytes:
+    """Empty when the parent has gone, in which case there is nobody to complain to."""
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        received = channel.recv_into(view)
+        if not received:
+            return b""
+        view = view[received:]
+    return bytes(data)
+
+
+def _answer(
+    channel: socket.socket,
+    image: bytes,
+    function: Callable[[bytes, CutSettings], Cut],
+    settings: CutSettings,
+) -> None:
+    try:
+        (height, width), partitions = function(image, settings)
+    except ImageError as exc:
+        _say(channel, REFUSED, f"{exc.code} {exc}")
+    except MemoryError:
+        _say(channel, REFUSED, "image_too_much_memory MemoryError")
+    except Exception:
+        _say(channel, BROKEN, traceback.format_exc())
+    else:
+        count, length = partitions.shape[0], partitions.nbytes
+        channel.sendall(ANSWER.pack(PARTITIONED, width, height, count, length))
+        channel.sendall(partitions.data.cast("B"))
+
+
+def _say(channel: socket.socket, kind: int, text: str) -> None:
+    data = text.encode("utf-8", "replace")[-MAX_TEXT_BYTES:]
+    channel.sendall(ANSWER.pack(kind, 0, 0, 0, len(data)) + data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The parent's handle of one decoding child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from pipeline.isolation.protocol import (
+    ANSWER,
+    BROKEN,
+    READY,
+    REFUSED,
+    REQUEST,
+    AnswerHeader,
+    BadAnswer,
+    CutSettings,
+    PartitionedImage,
+    parse_refusal,
+)
+
+START_TIMEOUT_SEC: Final = 60.0
+_END_TIMEOUT_SEC: Final = 5.0
+_KEPT_VARIABLES: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
+
+
+class ChildDied(Exception):
+    """The child ended, or had to be ended since it spoke nonsense; the text says how."""
+
+
+class ChildTimedOut(Exception):
+    """The child took too long, and was killed."""
+
+
+class ChildProcess:
+    """A running child. It is one image at a time, and not thread-safe.
+
+    Raises:
+        ChildTimedOut, ChildDied: if it does not come up.
+    """
+
+    def __init__(self, settings: CutSettings) -> None:
+        self._settings = settings
+        self._deadline = 0.0
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pipeline.isolation.child", settings.to_json()],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        with self._conversation(START_TIMEOUT_SEC):
+            if self._receive(len(READY)) != READY:
+                raise BadAnswer("no greeting")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def partition(self, image: bytes) -> PartitionedImage:
+        """Decode and cut.
+
+        Raises:
+            ImageError: if the child refuses the image; it is good for the next one.
+            ChildTimedOut, ChildDied: it is gone.
+            RuntimeError: if the code that the child runs is at fault, not the image.
+        """
+        with self._conversation(self._settings.limits.timeout_sec):
+            self._send(REQUEST.pack(len(image)))
+            self._send(image)
+            header = AnswerHeader.parse(self._receive(ANSWER.size), self._settings)
+            body = self._receive(header.length)
+            refusal = parse_refusal(body) if header.kind == REFUSED else None
+        if refusal is not None:
+            raise refusal
+        return _result(header, body)
+
+    def end(self, *, patience_sec: float = 0.0) -> str:
+        """Kill it, unless it ends by itself in that time; says how it ended."""
+        self._socket.close()
+        try:
+            status = self._process.wait(timeout=patience_sec)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
+
+    @contextmanager
+    def _conversation(self, timeout_sec: float) -> Iterator[None]:
+        """Within it, `_send` and `_receive` share the time; should it break off, the child ends."""
+        self._deadline = time.monotonic() + timeout_sec
+        try:
+            yield
+        except TimeoutError as exc:
+            self.end()
+            raise ChildTimedOut(f"no answer for {timeout_sec:g} s") from exc
+        except ConnectionError as exc:
+            # It has closed the socket, so it is ending: its own status says more than a kill.
+            raise ChildDied(self.end(patience_sec=_END_TIMEOUT_SEC)) from exc
+        except BadAnswer as exc:
+            self.end()
+            raise ChildDied(f"it spoke nonsense: {exc}") from exc
+        except BaseException:
+            self.end()  # Or it would answer the next image with what it owes to this one.
+            raise
+
+    def _send(self, data: bytes) -> None:
+        self._socket.settimeout(self._remaining_sec())
+        self._socket.sendall(data)
+
+    def _receive(self, length: int) -> bytes:
+        data = bytearray(length)
+        view = memoryview(data)
+        while view:
+            self._socket.settimeout(self._remaining_sec())
+            received = self._socket.recv_into(view)
+            if not received:
+                raise ConnectionResetError("the child closed its socket")
+            view = view[received:]
+        return bytes(data)
+
+    def _remaining_sec(self) -> float:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        return remaining
+
+
+def _result(header: AnswerHeader, body: bytes) -> PartitionedImage:
+    if header.kind == BROKEN:
+        raise RuntimeError("the decoder failed:\n" + body.decode("utf-8", "replace"))
+    return PartitionedImage(
+        width=header.width,
+        height=header.height,
+        num_partitions=header.num_partitions,
+        pixels=body,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """This process's import path, and no more of its environment than Python needs to start: the
+    credentials in it are none of the decoder's business."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    # Thread pools would only take address space: there is one image at a time.
+    return kept | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

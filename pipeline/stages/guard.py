@@ -1,0 +1,68 @@
+"""A stage under guard: a row that keeps killing its process ends in quarantine.
+
+See `pipeline.strikes` for when a row is a suspect and when it is condemned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from pipeline.rows import fail, is_active, to_table
+from pipeline.stages.context import StageContext
+from pipeline.strikes import MAX_STRIKES
+
+_NEEDED = ["image_id", "error_code", "shard_rows"]
+
+
+class Stage(Protocol):
+    """Rows in, rows out, and a row that has failed passes untouched."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, table: pa.Table) -> pa.Table: ...
+
+
+class Guarded:
+    """Announces what the stage `kind(context, *args)` begins, and that it has ended."""
+
+    def __init__(self, kind: Callable[..., Stage], context: StageContext, *args: Any) -> None:
+        self._stage = kind(context, *args)
+        self._name = self._stage.name
+        self._strikes = context.strikes
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        ids = _active_ids(table)
+        if len(ids) <= 1:
+            return self._alone(table)
+        if not self._strikes.begin_together(self._name, ids):
+            rows = [table.slice(index, 1) for index in range(table.num_rows)]
+            return pa.concat_tables([self._alone(row) for row in rows])
+        result = self._stage(table)
+        self._strikes.end(self._name, ids)
+        return result
+
+    def _alone(self, table: pa.Table) -> pa.Table:
+        """A table with one row to work on, or none."""
+        ids = _active_ids(table)
+        if ids and self._strikes.begin_alone(self._name, ids[0]) >= MAX_STRIKES:
+            # It is not said to have ended: should its batch come again, it stays condemned.
+            return self._stage(self._condemned(table))
+        result = self._stage(table)
+        if ids:
+            self._strikes.end(self._name, ids)
+        return result
+
+    def _condemned(self, table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        for row in filter(is_active, rows):
+            detail = f"begun alone {MAX_STRIKES} times, and its process died each time"
+            fail(row, self._name, "row_kills_process", detail)
+        return to_table(rows, table.schema)
+
+
+def _active_ids(table: pa.Table) -> list[str]:
+    return [row["image_id"] for row in table.select(_NEEDED).to_pylist() if is_active(row)]

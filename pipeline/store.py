@@ -1,0 +1,155 @@
+"""Named blobs below one URL: what parts, ledger, lock and report are stored with."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import fsspec
+
+from pipeline.errors import ConfigError, StorageError
+from pipeline.sources.storage import storage_errors
+
+_ASIDE: Final = ".tmp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A folder or URL prefix. Names are '/'-separated paths below it.
+
+    A blob becomes visible whole: on object stores by a single PUT, on file systems written aside
+    and renamed. Every method raises `StorageError` where the storage fails.
+    """
+
+    url: str
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store `data`, replacing what is there."""
+        filesystem, root = self._open()
+        path = f"{root}/{name}"
+        with storage_errors(f"write {name} to", self.url):
+            if _is_local(filesystem):
+                _write_aside(filesystem, path, data)
+            else:
+                filesystem.pipe_file(path, data)
+
+    def get(self, name: str) -> bytes | None:
+        """None if it is not there."""
+        filesystem, root = self._open()
+        with storage_errors(f"read {name} of", self.url):
+            try:
+                return bytes(filesystem.cat_file(f"{root}/{name}"))
+            except FileNotFoundError:
+                return None
+
+    def put_json(self, name: str, content: Mapping[str, Any]) -> None:
+        self.put(name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    def get_json(self, name: str) -> dict[str, Any] | None:
+        """None if it is not there."""
+        data = self.get(name)
+        if data is None:
+            return None
+        try:
+            content = json.loads(data)
+        except ValueError as exc:
+            raise StorageError(f"{name} of the output is no JSON: {exc}") from exc
+        if not isinstance(content, dict):
+            raise StorageError(f"{name} of the output is no JSON object")
+        return content
+
+    def names(self, folder: str, prefix: str = "") -> list[str]:
+        """Names of the blobs right in `folder` ('' for the top), sorted.
+
+        Only those whose last part begins with `prefix`. Hidden ones, as files half written are,
+        are left out unless it begins with a dot.
+        """
+        filesystem, root = self._open()
+        with storage_errors(f"list {folder} of", self.url):
+            filesystem.invalidate_cache()  # Other processes write; clients remember listings.
+            try:
+                paths = _paths(filesystem, f"{root}/{folder}".rstrip("/"), prefix)
+            except FileNotFoundError:
+                return []
+        found = (str(path).rstrip("/").rpartition("/") for path in paths)
+        bases = [base for parent, _, base in found if parent.endswith(folder)]
+        hidden = prefix.startswith(".")
+        chosen = [b for b in bases if b.startswith(prefix) and b.startswith(".") == hidden]
+        return sorted(f"{folder}/{base}".lstrip("/") for base in chosen)
+
+    def half_written(self, folder: str, base: str = "") -> list[str]:
+        """Names of the files in `folder` that a killed process left while it wrote `base`."""
+        return [name for name in self.names(folder, f".{base}") if name.endswith(_ASIDE)]
+
+    def exists(self, name: str) -> bool:
+        filesystem, root = self._open()
+        with storage_errors(f"look for {name} in", self.url):
+            filesystem.invalidate_cache()
+            return bool(filesystem.exists(f"{root}/{name}"))
+
+    def remove(self, name: str) -> None:
+        """Delete it if it is there."""
+        filesystem, root = self._open()
+        with (
+            storage_errors(f"delete {name} from", self.url),
+            contextlib.suppress(FileNotFoundError),
+        ):
+            filesystem.rm_file(f"{root}/{name}")
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """The blob as a file to read, seekable."""
+        filesystem, root = self._open()
+        with (
+            storage_errors(f"read {name} of", self.url),
+            filesystem.open(f"{root}/{name}", "rb") as file,
+        ):
+            yield file
+
+    def _open(self) -> tuple[Any, str]:
+        try:
+            with storage_errors("open", self.url):
+                filesystem, root = fsspec.core.url_to_fs(self.url, **self.storage_options)
+        except StorageError as exc:
+            if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
+                raise ConfigError(f"output: {exc}") from exc
+            raise
+        return filesystem, str(root).rstrip("/")
+
+
+def _paths(filesystem: Any, folder: str, prefix: str) -> list[str]:
+    """Not by a glob: the folder's own name may hold '[' or '*'."""
+    if prefix and _lists_by_prefix(filesystem):
+        return list(filesystem.find(folder, prefix=prefix))
+    return list(filesystem.ls(folder, detail=False))
+
+
+def _lists_by_prefix(filesystem: Any) -> bool:
+    """Object stores list a prefix without listing all that lies beside it."""
+    finder = getattr(filesystem, "_find", None)
+    return finder is not None and "prefix" in inspect.signature(finder).parameters
+
+
+def _is_local(filesystem: Any) -> bool:
+    protocol = filesystem.protocol
+    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+
+def _write_aside(filesystem: Any, path: str, data: bytes) -> None:
+    """Under a hidden name first: a rename on one disk is atomic, a write is not."""
+    folder, _, base = path.rpartition("/")
+    filesystem.makedirs(folder, exist_ok=True)
+    aside = f"{folder}/.{base}.{uuid.uuid4().hex}{_ASIDE}"
+    try:
+        filesystem.pipe_file(aside, data)
+        filesystem.mv(aside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            filesystem.rm_file(aside)
+        raise

@@ -1,0 +1,84 @@
+"""Images and rows that bring processes down, in a real job: each costs itself and nothing else."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import pipeline.graph
+from pipeline.errors import EXIT_DONE
+from pipeline.evaluation.gallery import load_samples
+from pipeline.rows import is_active
+from pipeline.stages import GenerateStage, PartitionStage
+from tests import poison
+from tests.integration.job import caption
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+NUM_GOOD = 9
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+class PoisonablePartition(PartitionStage):
+    """Decodes with `tests.poison`."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args, decoder=poison.FUNCTION)
+
+
+class FatalGenerate(GenerateStage):
+    """As a bug in native code would: no exception, no last words."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        if any(row["key"] == "fatal" and is_active(row) for row in table.to_pylist()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(table)
+
+
+def write_tar(path: Path) -> dict[str, str]:
+    """Good images with poison among them; returns how each row must end."""
+    images = [sample.image for sample in load_samples(SAMPLES).values()][:NUM_GOOD]
+    samples = {f"good{i}": (data, "ok") for i, data in enumerate(images)}
+    samples["fatal"] = (images[0], "row_kills_process")
+    samples["segfault"] = (images[1] + poison.SEGFAULT, "image_kills_decoder")
+    samples["memory"] = (images[2] + poison.MEMORY, "image_too_much_memory")
+    samples["hang"] = (images[3] + poison.HANG, "image_timeout")
+    order = ["good0", "segfault", "good1", "memory", "good2", "fatal", "hang"]
+    with tarfile.open(path, "w") as tar:
+        for key in [*order, *(key for key in samples if key not in order)]:
+            member = tarfile.TarInfo(f"{key}.jpg")
+            member.size = len(samples[key][0])
+            tar.addfile(member, io.BytesIO(samples[key][0]))
+    return {f"{path.name}#{key}": end for key, (_, end) in samples.items()}
+
+
+def test_poison_is_quarantined_and_everything_else_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.graph, "PartitionStage", PoisonablePartition)
+    monkeypatch.setattr(pipeline.graph, "GenerateStage", FatalGenerate)
+    (tmp_path / "in").mkdir()
+    expected = write_tar(tmp_path / "in" / "a.tar")
+    result = caption(
+        [str(tmp_path / "in")],
+        tmp_path / "out",
+        *("--decode-timeout-sec", "3", "--max-decode-mib", "256", "--max-error-rate", "0.5"),
+    )
+    assert result.ends() == expected
+    assert len(result.captions) + len(result.quarantine) == len(expected)
+    assert result.exit_code == EXIT_DONE
+    stages = {row["key"]: row["error_stage"] for row in result.quarantine}
+    assert stages == {
+        **dict.fromkeys(["segfault", "memory", "hang"], "partition"),
+        "fatal": "generate",
+    }
+    details = {row["key"]: row["error_detail"] for row in result.quarantine}
+    assert "SIGSEGV" in details["segfault"]
+    encoded = sum(row["num_images"] for row in result.stats if row["stage"] == "select")
+    assert encoded == NUM_GOOD + 1
