@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.chaos.accounting import problems
+from tests.chaos.corpus import write_corpus
+from tests.chaos.storage import Folder
 from tests.e2e.ray_head import BIN, Head, ray_head
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +43,25 @@ def working_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def submit(head: Head, working_dir: Path, *arguments: str, **environment: str) -> tuple[int, str]:
+def submit(
+    head: Head,
+    working_dir: Path,
+    *arguments: str,
+    options: tuple[str, ...] = (),
+    **environment: str,
+) -> tuple[int, str]:
     """Exit code and output of `ray job submit --working-dir . -- python jobs/caption.py ...`."""
-    command = [BIN / "ray", "job", "submit", "--address", head.url, "--working-dir", "."]
+    job = ["--", "python", "jobs/caption.py", *arguments]
+    return ray_job(head, working_dir, "submit", "--working-dir", ".", *options, *job, **environment)
+
+
+def ray_job(
+    head: Head, cwd: Path, verb: str, *arguments: str, **environment: str
+) -> tuple[int, str]:
+    """Exit code and output of `ray job VERB ...`."""
     done = subprocess.run(
-        [*command, "--", "python", "jobs/caption.py", *arguments],
-        cwd=working_dir,
+        [BIN / "ray", "job", verb, "--address", head.url, *arguments],
+        cwd=cwd,
         env=head.environment | environment,
         capture_output=True,
         text=True,
@@ -80,3 +97,31 @@ def test_without_the_token_nothing_is_submitted(head: Head, working_dir: Path) -
     code, log = submit(head, working_dir, "--help", RAY_AUTH_TOKEN="0" * 64)
     assert code != 0
     assert "--budget" not in log
+
+
+def test_stopped_and_submitted_again_it_completes(
+    head: Head, working_dir: Path, tmp_path: Path
+) -> None:
+    corpus = write_corpus(str(tmp_path / "in"), "webdataset", num_rows=400, num_shards=12, seed=11)
+    output = tmp_path / "captions"
+    job = ["--input", corpus.url, "--output", str(output), "--rows-per-part", "16"]
+    job += ["--max-new-tokens", "8"]
+    options = ("--no-wait", "--submission-id", "stopped")
+    code, log = submit(head, working_dir, *job, options=options)
+    assert code == 0, log
+    wait_for_parts(output, deadline_sec=120)
+    _, log = ray_job(head, working_dir, "stop", "stopped")
+    assert "was stopped" in log  # else it ended by itself, and nothing was tested
+    assert problems(Folder(url=str(output)), corpus)
+
+    code, log = submit(head, working_dir, *job)
+    assert code == 0, log
+    assert problems(Folder(url=str(output)), corpus) == []
+
+
+def wait_for_parts(output: Path, *, deadline_sec: float) -> None:
+    """Until the first captions are stored."""
+    deadline = time.monotonic() + deadline_sec
+    while not any((output / "captions").glob("*.parquet")):
+        assert time.monotonic() < deadline, f"no part after {deadline_sec} s"
+        time.sleep(0.1)

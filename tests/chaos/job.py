@@ -1,0 +1,22 @@
+"""`jobs/caption.py` with a stand-in model: `python -m tests.chaos.job language|model FLAGS...`."""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline import graph
+from pipeline.config import CaptionConfig
+from pipeline.session import main
+from tests.chaos.stand_in import StandInGenerate, StandInSelect
+
+STAND_INS: dict[str, dict[str, type]] = {
+    "language": {"GenerateStage": StandInGenerate},
+    "model": {"GenerateStage": StandInGenerate, "SelectStage": StandInSelect},
+}
+
+if __name__ == "__main__":
+    # Pickled by reference: workers import them from this package, which must be on their path.
+    for name, stand_in in STAND_INS[sys.argv[1]].items():
+        assert hasattr(graph, name), f"the graph has no {name} to replace"
+        setattr(graph, name, stand_in)
+    sys.exit(main(sys.argv[2:], CaptionConfig, ""))

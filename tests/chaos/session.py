@@ -1,0 +1,183 @@
+"""One cluster, one S3 server and the corpora of a series of chaos runs."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.chaos.accounting import in_vain, problems, texts_of
+from tests.chaos.attempts import Job, Outcome, run_until_done
+from tests.chaos.cluster import TwoNodes, two_nodes
+from tests.chaos.corpus import Corpus, Format, write_corpus
+from tests.chaos.killers import Extent, Kill, draw_kills
+from tests.chaos.stand_in import ANSWERED, answer_log
+from tests.chaos.storage import Folder
+from tests.s3_server import S3Server, s3_server
+
+Storage = Literal["local", "s3"]
+ROWS_PER_SHARD = 70
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """All that chance decides about a run."""
+
+    fmt: Format
+    storage: Storage
+    rows_per_part: int
+    language_actors: int
+    kills: tuple[Kill, ...]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        parts, actors = str(self.rows_per_part), str(self.language_actors)
+        return ("--rows-per-part", parts, "--language-actors", actors)
+
+
+def draw(seed: int, run: int, num_rows: int, expected_sec: float) -> Draw:
+    """The same for the same arguments; `expected_sec` scales moments in seconds, nothing else."""
+    rng = random.Random(f"{seed}-{run}")
+    rows_per_part = rng.choice((16, 64, 512))
+    extent = Extent(seconds=expected_sec, rows=num_rows, parts=num_rows // rows_per_part)
+    return Draw(
+        fmt=rng.choice(("parquet", "webdataset")),
+        storage=rng.choice(("local", "s3")),
+        rows_per_part=rows_per_part,
+        language_actors=rng.choice((1, 2)),
+        kills=draw_kills(rng, extent),
+    )
+
+
+@dataclass(kw_only=True)
+class Reference:
+    """An uninterrupted run."""
+
+    texts: dict[str, str]
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Session:
+    """Makes corpora and reference runs as they are asked for, and keeps them."""
+
+    folder: Path
+    cluster: TwoNodes
+    s3: S3Server
+    num_rows: int
+    seed: int
+    _corpora: dict[tuple[Format, Storage], Corpus] = field(default_factory=dict)
+    _references: dict[Format, Reference] = field(default_factory=dict)
+
+    def corpus(self, fmt: Format, storage: Storage) -> Corpus:
+        if (fmt, storage) not in self._corpora:
+            where = self._output(storage, f"corpus-{fmt}")
+            self._corpora[fmt, storage] = write_corpus(
+                where.url,
+                fmt,
+                num_rows=self.num_rows,
+                num_shards=max(4, self.num_rows // ROWS_PER_SHARD),
+                seed=self.seed,
+                **where.options,
+            )
+        return self._corpora[fmt, storage]
+
+    def reference(self, fmt: Format) -> Reference:
+        """Of a run on local disk that nobody disturbs.
+
+        Raises:
+            RuntimeError: if not even that one ends well.
+        """
+        if fmt not in self._references:
+            plain = Draw(fmt=fmt, storage="local", rows_per_part=64, language_actors=1, kills=())
+            job = self.job(f"reference-{fmt}", plain, limit_sec=1800)
+            outcome = run_until_done(job, self.cluster, ())
+            wrong = outcome.problems + problems(job.output, job.corpus)
+            if wrong:
+                raise RuntimeError(f"the undisturbed run: {'; '.join(wrong)}; see {job.log}")
+            texts = texts_of(job.output)
+            self._references[fmt] = Reference(texts=texts, seconds=outcome.seconds[0])
+        return self._references[fmt]
+
+    def job(self, name: str, drawn: Draw, *, limit_sec: float) -> Job:
+        output = self._output(drawn.storage, name)
+        return Job(
+            corpus=self.corpus(drawn.fmt, drawn.storage),
+            output=output,
+            flags=drawn.flags,
+            answered=answer_log(self.folder / "answered", output.url),
+            log=self.folder / f"{name}.log",
+            limit_sec=limit_sec,
+        )
+
+    def _output(self, storage: Storage, name: str) -> Folder:
+        if storage == "local":
+            return Folder(url=str(self.folder / name))
+        return Folder(url=f"s3://chaos/{name}", options=self.s3.storage_options)
+
+
+@contextmanager
+def session(num_rows: int, seed: int) -> Iterator[Session]:
+    """Everything a run needs; gone with the block, but for the logs if it ends badly."""
+    # Not below pytest's own folder: paths of Unix sockets must stay under 108 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name,
+        s3_server() as s3,
+    ):
+        folder = Path(name)
+        (folder / "answered").mkdir()
+        s3.filesystem().mkdir("chaos")
+        environment = {ANSWERED: str(folder / "answered"), **s3.environment}
+        with two_nodes(folder, environment) as cluster:
+            yield Session(folder=folder, cluster=cluster, s3=s3, num_rows=num_rows, seed=seed)
+
+
+def check(job: Job, cluster: TwoNodes, outcome: Outcome, texts: dict[str, str] | None) -> None:
+    """Adds to `outcome.problems` what is wrong with the output, or with one more run of the job."""
+    outcome.problems += problems(job.output, job.corpus, texts)
+    if outcome.quiet:
+        outcome.problems += in_vain(job.output, outcome.answered)
+    before, answered = job.output.files(), job.answered.by_run()
+    again = run_until_done(job, cluster, ())
+    outcome.problems += [f"one more run: {problem}" for problem in again.problems]
+    after = job.output.files()
+    changed = sorted(n for n in before | after if before.get(n) != after.get(n))
+    if changed:
+        outcome.problems.append(f"one more run changed {', '.join(changed[:3])}")
+    if job.answered.by_run() != answered:
+        outcome.problems.append("one more run answered rows")
+
+
+def chaos_run(
+    series: Session, name: str, drawn: Draw, reference: Reference | None
+) -> dict[str, Any]:
+    """One run of the job under fire; what happened, ready for JSON.
+
+    Args:
+        name: of its output and log.
+        reference: None leaves the texts unchecked.
+    """
+    texts, expected = (reference.texts, reference.seconds) if reference else (None, 60.0)
+    started = time.monotonic()
+    job = series.job(name, drawn, limit_sec=180 + 5 * expected)
+    outcome = run_until_done(job, series.cluster, drawn.kills)
+    if not outcome.problems:
+        check(job, series.cluster, outcome, texts)
+    return {
+        "run": name,
+        "format": drawn.fmt,
+        "storage": drawn.storage,
+        "rows_per_part": drawn.rows_per_part,
+        "language_actors": drawn.language_actors,
+        "rows": len(job.corpus.ends),
+        **asdict(outcome),
+        "rows_answered": job.answered.by_run().total(),
+        "wall_sec": round(time.monotonic() - started, 1),
+        "ok": not outcome.problems,
+        "log": str(job.log),
+    }

@@ -1,0 +1,123 @@
+"""Model stages that cost little: texts follow from the request, so that every run gives the same.
+
+`CHAOS_ANSWERED` names a folder where each batch leaves its number of rows: what was computed, told
+by the stage itself and not by what the job says of itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from hired_core.language import Completion, Request, Timing
+from hired_core.models import llava_next
+from pipeline.config import JobConfig
+from pipeline.records import SELECTED_SCHEMA
+from pipeline.rows import is_active, to_table
+from pipeline.stages.context import StageContext
+from pipeline.stages.generate import GenerateStage
+
+ANSWERED = "CHAOS_ANSWERED"
+
+
+class Digests:
+    """A `Backend` that answers with a digest of prompt, kept features and image.
+
+    The features of an image are the same bits whatever shares its batch, here on CPUs.
+    """
+
+    timing = Timing()
+
+    def __init__(self, log: AnswerLog) -> None:
+        self._log = log
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        self._log.add(len(requests))
+        return [Completion(text=_text(r), token_ids=[0], finish_reason="stop") for r in requests]
+
+
+class StandInGenerate(GenerateStage):
+    """All is real, down to the prompt's tokens; only the decoder is replaced."""
+
+    def __init__(self, context: StageContext, config: JobConfig) -> None:
+        super().__init__(context, config)
+        log = answer_log(os.environ[ANSWERED], config.output.output, context.run_id)
+        self._backend = Digests(log)
+
+
+class StandInSelect:
+    """Keeps one token of zeros per image, where only the pipeline around the model matters."""
+
+    name = "select"
+
+    def __init__(self, context: StageContext, config: JobConfig) -> None:
+        width = llava_next.load_spec(config.model.model, config.model.revision).vision_width
+        self._columns = {
+            "visual_tokens_dense": 1,
+            "visual_tokens_kept": 1,
+            "partition_budgets": [1],
+            "features": np.zeros(width, dtype=np.float16).tobytes(),
+            "order": np.zeros(1, dtype=np.int32).tobytes(),
+        }
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        for row in filter(is_active, rows):
+            row.update(self._columns)
+        return to_table(rows, SELECTED_SCHEMA)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """One batch."""
+
+    run_id: str
+    unix_sec: float
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerLog:
+    """Which rows were answered when, by all runs of a job."""
+
+    file: Path
+    run_id: str = ""
+
+    def add(self, num_rows: int) -> None:
+        """One line; short appends of several processes do not mix."""
+        with self.file.open("a") as stream:
+            stream.write(f"{self.run_id} {time.time()} {num_rows}\n")
+
+    def batches(self) -> list[Answered]:
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        fields = [line.split() for line in lines]
+        return [Answered(run_id=r, unix_sec=float(t), rows=int(n)) for r, t, n in fields]
+
+    def by_run(self) -> Counter[str]:
+        """Rows answered, by run id."""
+        rows: Counter[str] = Counter()
+        for batch in self.batches():
+            rows[batch.run_id] += batch.rows
+        return rows
+
+
+def answer_log(folder: Path | str, output: str, run_id: str = "") -> AnswerLog:
+    """The log of the job with this output."""
+    name = hashlib.sha256(output.encode()).hexdigest()[:16]
+    return AnswerLog(file=Path(folder) / name, run_id=run_id)
+
+
+def _text(request: Request) -> str:
+    digest = hashlib.sha256()
+    digest.update(np.asarray(request.before + request.after, dtype=np.int64).tobytes())
+    digest.update(request.features.numpy().tobytes())
+    digest.update(str(request.seed).encode())
+    return digest.hexdigest()[:16]
