@@ -1,13 +1,14 @@
 """The child: reads an image from its standard input, a socket, decodes, answers; until that closes.
 
-Run as `python -m pipeline.isolation.child SETTINGS`. It imports neither torch nor Ray, so that it
-is up in a tenth of a second.
+Run as `python -m pipeline.isolation.child SETTINGS FD`, the latter of the shared memory. It imports
+neither torch nor Ray, so that it is up in a tenth of a second.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import mmap
 import resource
 import signal
 import socket
@@ -37,6 +38,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     settings = CutSettings.from_json(sys.argv[1])
+    shared = memoryview(mmap.mmap(int(sys.argv[2]), settings.shared_bytes))
     _end_with_parent()
     function = _load(settings.function)
     Image.init()  # All plugins, now: under the limits they might not load any more.
@@ -44,7 +46,7 @@ def main() -> None:
     with socket.socket(fileno=0) as channel:
         channel.sendall(READY)
         while (image := _receive(channel)) is not None:
-            _answer(channel, image, function, settings)
+            _answer(channel, shared, image, function, settings)
 
 
 def _load(name: str) -> Callable[[bytes, CutSettings], Cut]:
@@ -91,6 +93,7 @@ def _receive_exactly(channel: socket.socket, length: int) -> bytes:
 
 def _answer(
     channel: socket.socket,
+    shared: memoryview,
     image: bytes,
     function: Callable[[bytes, CutSettings], Cut],
     settings: CutSettings,
@@ -105,8 +108,8 @@ def _answer(
         _say(channel, BROKEN, traceback.format_exc())
     else:
         count, length = partitions.shape[0], partitions.nbytes
+        shared[:length] = partitions.data.cast("B")
         channel.sendall(ANSWER.pack(PARTITIONED, width, height, count, length))
-        channel.sendall(partitions.data.cast("B"))
 
 
 def _say(channel: socket.socket, kind: int, text: str) -> None:

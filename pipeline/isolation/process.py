@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import BinaryIO, Final
 
 from pipeline.isolation.protocol import (
     ANSWER,
     BROKEN,
+    PARTITIONED,
     READY,
     REFUSED,
     REQUEST,
@@ -27,6 +30,7 @@ from pipeline.isolation.protocol import (
 
 START_TIMEOUT_SEC: Final = 60.0
 _END_TIMEOUT_SEC: Final = 5.0
+_COMMAND: Final = (sys.executable, "-P", "-m", "pipeline.isolation.child")
 _KEPT_VARIABLES: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
 
 
@@ -49,11 +53,13 @@ class ChildProcess:
         self._settings = settings
         self._deadline = 0.0
         self._socket, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _memory(settings.shared_bytes) as memory:
+            self._shared = mmap.mmap(memory.fileno(), settings.shared_bytes)
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.isolation.child", settings.to_json()],
+                [*_COMMAND, settings.to_json(), str(memory.fileno())],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
+                pass_fds=[memory.fileno()],
                 env=_environment(),
             )
         with self._conversation(START_TIMEOUT_SEC):
@@ -80,15 +86,23 @@ class ChildProcess:
             self._send(REQUEST.pack(len(image)))
             self._send(image)
             header = AnswerHeader.parse(self._receive(ANSWER.size), self._settings)
-            body = self._receive(header.length)
-            refusal = parse_refusal(body) if header.kind == REFUSED else None
+            text = b"" if header.kind == PARTITIONED else self._receive(header.length)
+            refusal = parse_refusal(text) if header.kind == REFUSED else None
         if refusal is not None:
             raise refusal
-        return _result(header, body)
+        if header.kind == BROKEN:
+            raise RuntimeError("the decoder failed:\n" + text.decode("utf-8", "replace"))
+        return PartitionedImage(
+            width=header.width,
+            height=header.height,
+            num_partitions=header.num_partitions,
+            pixels=self._shared[: header.length],
+        )
 
     def end(self, *, patience_sec: float = 0.0) -> str:
         """Kill it, unless it ends by itself in that time; says how it ended."""
         self._socket.close()
+        self._shared.close()
         try:
             status = self._process.wait(timeout=patience_sec)
         except subprocess.TimeoutExpired:
@@ -137,15 +151,14 @@ class ChildProcess:
         return remaining
 
 
-def _result(header: AnswerHeader, body: bytes) -> PartitionedImage:
-    if header.kind == BROKEN:
-        raise RuntimeError("the decoder failed:\n" + body.decode("utf-8", "replace"))
-    return PartitionedImage(
-        width=header.width,
-        height=header.height,
-        num_partitions=header.num_partitions,
-        pixels=body,
-    )
+def _memory(length: int) -> BinaryIO:
+    """Of this length, for two processes to map."""
+    if sys.platform == "linux":
+        file: BinaryIO = os.fdopen(os.memfd_create("partitions"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # The caller closes it.
+    file.truncate(length)
+    return file
 
 
 def _environment() -> dict[str, str]:

@@ -3,7 +3,10 @@
 The child is told its settings when it starts, as JSON, and says `READY`. Then, for each image:
 
     request   u64 length | image bytes
-    answer    u8 kind | u32 width | u32 height | u32 partitions | u64 length | that many bytes
+    answer    u8 kind | u32 width | u32 height | u32 partitions | u64 length | text
+
+Partitions are in memory that both have mapped: through the socket's small buffer the two would take
+turns on a busy machine. `length` then counts bytes there, and no text follows.
 
 The child handles untrusted bytes, so its answers are untrusted too: sizes are checked before
 anything is read into memory, and nothing is unpickled.
@@ -24,9 +27,9 @@ READY: Final = b"ready\n"
 REQUEST: Final = struct.Struct("<Q")
 ANSWER: Final = struct.Struct("<BIIIQ")
 
-PARTITIONED: Final = 0  # what follows is uint8 [partitions, 3, S, S]
-REFUSED: Final = 1  # "code detail": the image cannot be used
-BROKEN: Final = 2  # a traceback: the code cannot be used, the job has to stop
+PARTITIONED: Final = 0  # uint8 [partitions, 3, S, S] are in the shared memory
+REFUSED: Final = 1  # with the text "code detail": the image cannot be used
+BROKEN: Final = 2  # with a traceback: the code cannot be used, the job has to stop
 
 MAX_TEXT_BYTES: Final = 16 * 1024
 DEFAULT_FUNCTION: Final = "pipeline.isolation.cut:cut"
@@ -66,6 +69,10 @@ class CutSettings:
     @property
     def max_partitions(self) -> int:
         return 1 + max(height * width for height, width in self.pinpoints) // self.partition_size**2
+
+    @property
+    def shared_bytes(self) -> int:
+        return self.max_partitions * self.partition_bytes
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
