@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,9 @@ def questioned(folder: Path) -> Story:
     """Some images have two questions, one of which is left to ask."""
     shards = [shard(folder, "a", 3), shard(folder, "b", 4)]
     bad = frozenset({"b#1#q0"})
-    rows = [f"{name}#{i}#q{q}" for name, n in (("a", 3), ("b", 4)) for i in range(n) for q in (0, 1)]
+    rows = [
+        f"{name}#{i}#q{q}" for name, n in (("a", 3), ("b", 4)) for i in range(n) for q in (0, 1)
+    ]
     rows = [row for row in rows if not (row.endswith("q1") and int(row.split("#")[1]) % 2 == 0)]
     return Story(
         before=Run(run_id="0", shards=shards, options=ASKING, bad=bad | {"a#1#q1"}).play,
@@ -197,7 +199,9 @@ def cut_short(sink: Sink, run: Run, writes: int) -> None:
         run.play(Mortal(url=sink.url, life=Life(writes)))
 
 
-def late(run_id: str, shards: Sequence[Shard], *rows: str, bad: frozenset[str]) -> Callable[[], None]:
+def late(
+    run_id: str, shards: Sequence[Shard], *rows: str, bad: frozenset[str]
+) -> Callable[[], None]:
     """A writer of a killed run that stores its part now, past all that could stop it."""
 
     def store() -> None:
