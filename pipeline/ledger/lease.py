@@ -51,7 +51,7 @@ class Fence:
     def check(self) -> None:
         """Raises `StorageError` when the run does not hold the output any more."""
         mark = self.store.get_json(LOCK)
-        if mark is None or mark["run_id"] != self.run_id:
+        if mark is None or mark.get("run_id") != self.run_id:
             raise StorageError("another run has taken over the output; this one stops")
 
 
@@ -95,14 +95,22 @@ class Lease:
             self.store.remove(LOCK)
 
     def _wait_for_others(self) -> None:
-        mark = self.store.get_json(LOCK)
+        mark = self._look()
         if mark is None or _is_gone(mark):
             return
         who = f"run {mark['run_id']} on {mark['host']}"
         print(f"{who} may be writing to the output; waiting to see", file=self.log, flush=True)
-        still = _wait(lambda: self.store.get_json(LOCK), mark, self.lease_sec)
+        still = _wait(self._look, mark, self.lease_sec)
         if not still:
             raise BusyError(f"output: {who} is writing to it; try again when it is done")
+
+    def _look(self) -> dict[str, Any] | None:
+        mark = self.store.get_json(LOCK)
+        if mark is not None and not mark.keys() >= {"run_id", *_this_process()}:
+            raise StorageError(
+                f"{LOCK} of the output is no mark of a run; if none is at work there, delete it"
+            )
+        return mark
 
     def _write(self) -> None:
         self._beat += 1
