@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import uuid
@@ -16,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ConfigError, StorageError
-from pipeline.sources.storage import storage_errors
+from pipeline.sources.storage import open_path, storage_errors, with_client_defaults
+from pipeline.sources.walk import ls
+from pipeline.storage_write import put, remove
 
 KINDS: Final = ("captions", "quarantine", "stats")
 REPORT: Final = "report.json"
@@ -58,16 +59,13 @@ class Sink:
         self._put(name, b"")
         filesystem, root = self._open()
         with storage_errors("delete from", self.url):
-            filesystem.rm_file(f"{root}/{name}")
+            remove(filesystem, f"{root}/{name}")
 
     def _put(self, name: str, data: bytes) -> None:
         filesystem, root = self._open()
         path = f"{root}/{name}"
         with storage_errors(f"write {name} to", self.url):
-            if _is_local(filesystem):
-                _write_aside(filesystem, path, data)
-            else:
-                filesystem.pipe_file(path, data)
+            put(filesystem, path, data)
 
     def parts(self, kind: str) -> list[str]:
         """Paths of the parts of `kind`, sorted.
@@ -77,10 +75,9 @@ class Sink:
         """
         filesystem, root = self._open()
         with storage_errors(f"list {kind} of", self.url):
-            filesystem.invalidate_cache()  # Other processes write; clients remember listings.
             try:
                 # Not by a glob: the folder's own name may hold '[' or '*'.
-                paths = filesystem.ls(f"{root}/{kind}", detail=False)
+                paths = [info["name"] for info in ls(filesystem, f"{root}/{kind}")]
             except FileNotFoundError:
                 return []
         return sorted(path for path in map(str, paths) if _is_part(path))
@@ -93,7 +90,11 @@ class Sink:
         """
         filesystem, _ = self._open()
         for path in self.parts(kind):
-            with storage_errors(f"read {kind} of", self.url), filesystem.open(path, "rb") as file:
+            # Parsed outside of any retry: a part that is broken stays so.
+            with (
+                storage_errors(f"read {kind} of", self.url),
+                open_path(filesystem, path, self.url) as file,
+            ):
                 table = pq.read_table(file, columns=columns)
             yield table
 
@@ -103,13 +104,14 @@ class Sink:
         paths = [path for kind in KINDS for path in self.parts(kind)]
         report = f"{root}/{REPORT}"
         with storage_errors("clear", self.url):
-            for path in [*paths, *([report] if filesystem.exists(report) else [])]:
-                filesystem.rm_file(path)
+            for path in [*paths, report]:
+                remove(filesystem, path)
 
     def _open(self) -> tuple[Any, str]:
         try:
             with storage_errors("open", self.url):
-                filesystem, root = fsspec.core.url_to_fs(self.url, **self.storage_options)
+                options = with_client_defaults(self.url, self.storage_options)
+                filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         except StorageError as exc:
             if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
                 raise ConfigError(f"output: {exc}") from exc
@@ -119,22 +121,3 @@ class Sink:
 
 def _is_part(path: str) -> bool:
     return fnmatch(path.rpartition("/")[2], "part-*.parquet")
-
-
-def _is_local(filesystem: Any) -> bool:
-    protocol = filesystem.protocol
-    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
-
-
-def _write_aside(filesystem: Any, path: str, data: bytes) -> None:
-    """Under a hidden name first: a rename on one disk is atomic, a write is not."""
-    folder, _, base = path.rpartition("/")
-    filesystem.makedirs(folder, exist_ok=True)
-    aside = f"{folder}/.{base}.{uuid.uuid4().hex}.tmp"
-    try:
-        filesystem.pipe_file(aside, data)
-        filesystem.mv(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            filesystem.rm_file(aside)
-        raise

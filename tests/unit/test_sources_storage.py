@@ -33,7 +33,9 @@ class FlakyFile(io.BytesIO):
         data = super().read(size)
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
-            raise OSError(f"reset while reading https://u:{SECRET}@host/x?X-Signature={SECRET}")
+            raise PermissionError(
+                f"denied while reading https://u:{SECRET}@host/x?X-Signature={SECRET}"
+            )
         return data
 
 
@@ -128,6 +130,6 @@ def check_read_fails(shard: Shard) -> None:
     flaky = dataclasses.replace(shard, url=f"flaky://{shard.url}")
     tables = read_shard(flaky, dataclasses.replace(CAPTIONING, batch_rows=4))
     assert next(tables)["error_code"].to_pylist() == [None] * 4
-    with pytest.raises(StorageError, match=f"cannot read {flaky.url}: OSError") as caught:
+    with pytest.raises(StorageError, match=f"cannot read {flaky.url}: PermissionError") as caught:
         list(tables)
     assert SECRET not in str(caught.value)
