@@ -63,6 +63,7 @@ _CLIENT_TYPES: Final = frozenset(
         "urllib3.exceptions.HTTPError",
     )
 )
+_MAX_CAUSES: Final = 10
 _CLIENT_PERMANENT: Final = frozenset(("paramiko.ssh_exception.AuthenticationException",))
 
 
@@ -105,36 +106,52 @@ NO_RETRY: Final = Retry(for_sec=0.0)
 
 
 def is_transient(exc: BaseException) -> bool:
-    """Whether the same call may succeed later. An HTTP status decides, else the type or errno.
+    """Whether the same call may succeed later: by type, errno or HTTP status.
 
-    An `OSError` that says nothing about itself counts as transient: giving up a night's run is
-    dearer than minutes of trying in vain.
+    Of an exception and its causes the outermost that tells is believed. An `OSError` that says
+    nothing at all counts as transient: to give up a night's run is dearer than to try in vain.
     """
     causes = list(_causes(exc))
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return any(getattr(cause, "errno", None) == socket.EAI_AGAIN for cause in causes)
-    if isinstance(exc, TimeoutError):  # S3's RequestTimeout comes with status 400.
-        return True
-    statuses = [status for cause in causes if (status := _status(cause)) is not None]
-    if statuses:
-        return statuses[0] in _STATUSES
-    if any(isinstance(cause, _PERMANENT) or _is(cause, _CLIENT_PERMANENT) for cause in causes):
+    if any(_is_misconfigured(cause) for cause in causes):
         return False
-    return isinstance(exc, _TRANSIENT) or _is(exc, _CLIENT_TYPES) or _is_transient_os_error(exc)
+    verdicts = (verdict for cause in causes if (verdict := _verdict(cause)) is not None)
+    return next(verdicts, isinstance(exc, OSError) and exc.errno is None)
 
 
-def _is_transient_os_error(exc: BaseException) -> bool:
-    return isinstance(exc, OSError) and (exc.errno is None or exc.errno in _ERRNOS)
+def _is_misconfigured(exc: BaseException) -> bool:
+    """No such host, or not the one it should be; clients call both a failed connection."""
+    if isinstance(exc, socket.gaierror):
+        return exc.errno != socket.EAI_AGAIN
+    return isinstance(exc, ssl.SSLCertVerificationError)
+
+
+def _verdict(exc: BaseException) -> bool | None:
+    if isinstance(exc, _PERMANENT) or _is(exc, _CLIENT_PERMANENT):
+        return False
+    if isinstance(exc, (*_TRANSIENT, socket.gaierror)) or _is(exc, _CLIENT_TYPES):
+        return True
+    if (status := _status(exc)) is not None:
+        return status in _STATUSES
+    if isinstance(exc, OSError) and exc.errno in _ERRNOS:
+        return True
+    # s3fs makes an EIO of every code it does not know: its cause has the status.
+    return None
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """`exc` and what it was raised from; cycles are possible."""
-    seen: set[int] = set()
+    """`exc` and what it says it was raised from.
+
+    Not what was merely being handled (`__context__`): s3fs asks for a folder once a file was not
+    found, and a failure then has a `FileNotFoundError` as context.
+    """
     cause: BaseException | None = exc
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for _ in range(_MAX_CAUSES):
+        if cause is None:
+            return
         yield cause
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+        given = getattr(cause, "kwargs", None)  # botocore keeps it there.
+        error = given.get("error") if isinstance(given, dict) else None
+        cause = cause.__cause__ or (error if isinstance(error, BaseException) else None)
 
 
 def _status(exc: BaseException) -> int | None:

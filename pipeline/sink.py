@@ -22,6 +22,7 @@ from pipeline.storage_write import put, remove
 KINDS: Final = ("captions", "quarantine", "stats")
 REPORT: Final = "report.json"
 METADATA_KEY: Final = b"hired"
+_CHECK_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Sink:
             StorageError: if the output does not take or let go of it.
         """
         name = f".write-check-{uuid.uuid4().hex}"
-        self._put(name, b"")
+        self._put(name, bytes(_CHECK_BYTES))  # A full disk still takes empty files.
         filesystem, root = self._open()
         with storage_errors("delete from", self.url):
             remove(filesystem, f"{root}/{name}")

@@ -36,6 +36,7 @@ class FaultProxy(ThreadingHTTPServer):
 
     Attributes:
         share: of the requests that are spoiled; may be set while the proxy runs.
+        burst: how many of each operation's first requests are spoiled in a row.
         weights: how often each fault is drawn. `slow_down` answers 503; `drop` closes the
             connection, half of the time after the request was carried out; `cut` closes it in the
             middle of the answer; `stall` says nothing for `stall_sec`, then drops.
@@ -46,12 +47,15 @@ class FaultProxy(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, upstream: str, share: float, weights: Mapping[Fault, float], seed: int):
+    def __init__(
+        self, upstream: str, share: float, weights: Mapping[Fault, float], burst: int, seed: int
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         parts = urllib.parse.urlsplit(upstream)
         assert parts.hostname is not None and parts.port is not None, upstream
         self.upstream = (parts.hostname, parts.port)
         self.share = share
+        self.burst = burst
         self.weights = dict(weights)
         self.stall_sec = 60.0
         self.requests: Counter[Operation] = Counter()
@@ -73,6 +77,7 @@ class FaultProxy(ThreadingHTTPServer):
         with self._lock:
             self.requests[operation] += 1
             spoil, late = self._random.random() < self.share, self._random.random() < 0.5
+            spoil = spoil or self.requests[operation] <= self.burst
             faults, weights = zip(*self.weights.items(), strict=True)
             fault: Fault = self._random.choices(faults, weights)[0]
             if spoil:
@@ -139,10 +144,11 @@ def fault_proxy(
     share: float,
     *,
     weights: Mapping[Fault, float] = DROPS_AND_503,
+    burst: int = 0,
     seed: int = 0,
 ) -> Iterator[FaultProxy]:
     """A proxy before `server` that lives as long as the block."""
-    proxy = FaultProxy(server.endpoint_url, share, weights, seed)
+    proxy = FaultProxy(server.endpoint_url, share, weights, burst, seed)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

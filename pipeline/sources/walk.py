@@ -42,20 +42,34 @@ def ls(fs: Any, path: str) -> list[dict[str, Any]]:
 
 def walk(fs: Any, path: str) -> Infos:
     """All files below the folder, by path."""
-    found: Infos = _retried(fs, lambda: fs.find(path, detail=True, **_errors_raise(fs)))
-    return found
+    if not _lists_flat(fs):
+        found = dict(_below(fs, path))
+    else:
+        found = _retried(fs, lambda: fs.find(path, detail=True))
+    return {path: info for path, info in found.items() if info["type"] != "directory"}
 
 
 def expand(fs: Any, url: str) -> Infos:
     """Files and folders that match the pattern, by path."""
     parts = str(fs._strip_protocol(url)).split("/")
     first = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
-    # HTTP has no folders to go through one by one; whole object stores are not searched.
-    if "**" in url or "://" in fs._strip_protocol(url) or first == 0:
-        found: Infos = _retried(fs, lambda: fs.glob(url, detail=True, **_errors_raise(fs)))
-        return found
-    level: Infos = {"/".join(parts[:first]) or fs.root_marker: {"type": "directory"}}
-    for part in parts[first:]:
+    base = "/".join(parts[:first]) or fs.root_marker
+    is_web = "://" in base  # No folders, but pages with links, which fsspec knows how to read.
+    # Buckets are not searched for (first == 0): fsspec says so itself.
+    if is_web or first == 0 or ("**" in url and _lists_flat(fs)):
+        level: Infos = _retried(fs, lambda: fs.glob(url, detail=True))
+    elif "**" in url:
+        matches = re.compile(glob_translate("/".join(parts))).fullmatch
+        level = {path: info for path, info in _below(fs, base) if matches(path)}
+    else:
+        level = _by_level(fs, base, parts[first:])
+    only_folders = url.endswith("/")
+    return {p: i for p, i in level.items() if not only_folders or i["type"] == "directory"}
+
+
+def _by_level(fs: Any, base: str, parts: list[str]) -> Infos:
+    level: Infos = {base: {"type": "directory"}}
+    for part in parts:
         matches = re.compile(glob_translate(part)).fullmatch
         folders = [folder for folder, info in level.items() if info["type"] == "directory"]
         level = {
@@ -65,6 +79,16 @@ def expand(fs: Any, url: str) -> Infos:
             if matches(path.rpartition("/")[2])
         }
     return level
+
+
+def _below(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything below the folder, folder by folder."""
+    folders = [folder]
+    while folders:
+        for path, info in _listed(fs, folders.pop()):
+            yield path, info
+            if info["type"] == "directory":
+                folders.append(path)
 
 
 def _listed(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -79,18 +103,14 @@ def _listed(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield path, info
 
 
-def _errors_raise(fs: Any) -> dict[str, Any]:
-    """For `find` where it walks folder by folder; flat listings of object stores raise anyway."""
+def _lists_flat(fs: Any) -> bool:
+    """Whether all that is below a prefix comes in one listing, as object stores give it.
+
+    That one fails as a whole; walking folder by folder is left to no client.
+    """
     if isinstance(fs, AsyncFileSystem):
-        walks = type(fs)._find is AsyncFileSystem._find
-    else:
-        walks = type(fs).find is fsspec.AbstractFileSystem.find
-    return {"on_error": _unless_gone} if walks else {}
-
-
-def _unless_gone(exc: OSError) -> None:
-    if not isinstance(exc, FileNotFoundError):
-        raise exc
+        return type(fs)._find is not AsyncFileSystem._find
+    return type(fs).find is not fsspec.AbstractFileSystem.find
 
 
 def _retried(fs: Any, listing: Callable[[], T]) -> T:
