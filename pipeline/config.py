@@ -27,10 +27,10 @@ def require(ok: bool, key: str, value: object, allowed: str) -> None:
 class InputConfig:
     """Input"""
 
-    input: list[str]
+    input: list[str] = field(repr=False)  # URLs and options may carry secrets: never shown.
     """Files, globs, folders or prefixes, as paths or fsspec URLs: Parquet, WebDataset tars, images
     and Hugging Face datasets on disk, in any mix."""
-    input_root: str | None = None
+    input_root: str | None = field(default=None, repr=False)
     """What shard names in image_id are relative to. Default: the inputs' common folder."""
     image_column: str = "image"
     """Parquet and Hugging Face: column of image bytes, or of structs with a field 'bytes'."""
@@ -42,7 +42,7 @@ class InputConfig:
     """Larger images are quarantined unread."""
     max_image_bytes: int = 64 * 1024**2
     """Larger encoded images are quarantined unread."""
-    storage_options: dict[str, Any] = field(default_factory=dict)
+    storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
     """Arguments for the fsspec filesystem, e.g. '{"endpoint_url": "http://minio:9000"}'. Keep
     secrets out: credentials belong in the environment."""
 
@@ -82,7 +82,7 @@ class QuestionConfig:
 class OutputConfig:
     """Output"""
 
-    output: str
+    output: str = field(repr=False)
     """Folder or URL prefix for captions/, quarantine/, stats/ and report.json."""
     overwrite: bool = False
     """Delete the results that are at --output first. Without it a used --output is refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["describe_error", "redact_text", "redact_url"]
+__all__ = ["cause_of", "describe_error", "redact_text", "redact_url"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>()]+")
 
@@ -28,3 +28,18 @@ def describe_error(exc: BaseException) -> str:
     """Type and text of `exc` on one line, with the URLs inside it redacted."""
     text = redact_text(" ".join(str(exc).split()))
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def cause_of(exc: Exception) -> Exception | None:
+    """`exc`, to raise from; None if its traceback would tell what its redacted text does not.
+
+    Ray writes the tracebacks of stages, causes included, to its logs.
+    """
+    told: BaseException | None = exc
+    seen: list[BaseException] = []
+    while told is not None and told not in seen:
+        if redact_text(str(told)) != str(told):
+            return None
+        seen.append(told)
+        told = told.__cause__ or told.__context__
+    return exc

@@ -33,8 +33,8 @@ class Sink:
     Every part carries, as Parquet metadata, what made it.
     """
 
-    url: str
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    url: str = field(repr=False)
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def write(self, kind: str, name: str, table: pa.Table, provenance: Mapping[str, Any]) -> None:
         """Store `table` as part `name`, replacing one of that name.

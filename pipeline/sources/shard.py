@@ -20,7 +20,7 @@ ShardFormat = Literal["parquet", "webdataset", "images", "arrow"]
 class Shard:
     """One unit of reading: a file, or up to 64 loose images of one directory."""
 
-    url: str
+    url: str = field(repr=False)
     """fsspec URL or absolute path of the file; of the directory for loose images. It may carry
     credentials: log `redact_url(url)`."""
 
@@ -74,7 +74,7 @@ class ReadOptions:
     batch_bytes: int = 32 * MIB
     """or when its images have so many bytes."""
 
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Passed to fsspec, for example `{"endpoint_url": "http://127.0.0.1:9000"}`."""
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import fsspec
 from fsspec.spec import AbstractBufferedFile
 
 from pipeline.errors import InputError, JobError, StorageError
-from pipeline.redact import describe_error, redact_url
+from pipeline.redact import cause_of, describe_error, redact_url
 from pipeline.retry import NO_RETRY, RETRY, Retry
 
 __all__ = [
@@ -65,7 +65,7 @@ def filesystem(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url, **with_client_defaults(url, storage_options))
     except (ValueError, ImportError) as exc:
-        raise InputError(f"cannot use {redact_url(url)}: {describe_error(exc)}") from exc
+        raise InputError(f"cannot use {redact_url(url)}: {describe_error(exc)}") from cause_of(exc)
     return fs, path
 
 
@@ -77,7 +77,8 @@ def storage_errors(action: str, url: str) -> Iterator[None]:
     except JobError:
         raise
     except Exception as exc:  # Each client has its own exception types; all mean the same here.
-        raise StorageError(f"cannot {action} {redact_url(url)}: {describe_error(exc)}") from exc
+        message = f"cannot {action} {redact_url(url)}: {describe_error(exc)}"
+        raise StorageError(message) from cause_of(exc)
 
 
 class StorageFile(io.RawIOBase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import random
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,13 @@ def test_no_secret_in_the_message() -> None:
         raise PermissionError(f"no (GET https://u:{SECRET}@h/a?sig={SECRET})\nat all")
     assert SECRET not in str(caught.value)
     assert "PermissionError: no (GET https://h/a?...) at all" in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in told
+
+
+def test_a_cause_without_secrets_is_kept() -> None:
+    with pytest.raises(StorageError) as caught, storage_errors("read", "ftp://h/a"):
+        raise PermissionError("no")
     assert isinstance(caught.value.__cause__, PermissionError)
 
 
