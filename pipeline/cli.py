@@ -29,6 +29,7 @@ from pipeline.config import (
     SelectionConfig,
 )
 from pipeline.errors import ConfigError
+from pipeline.redact import redact_text
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -55,7 +56,7 @@ class _Parser(ArgumentParser):
         return action
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise ConfigError(_one_line(message, _keys(self))) from ex
+        raise ConfigError(redact_text(_one_line(message, _keys(self)))) from ex
 
 
 def _boolean(key: str, value: object) -> bool:
@@ -95,7 +96,7 @@ def _parse(parser: _Parser, argv: list[str]) -> dict[str, Any]:
         return dict(parser.parse_args(argv).as_dict())
     # What jsonargparse trips over in a file whose value is of a wholly different shape.
     except (TypeError, ValueError, RuntimeError, AttributeError) as exc:
-        raise ConfigError(_one_line(str(exc), _keys(parser))) from exc
+        raise ConfigError(redact_text(_one_line(str(exc), _keys(parser)))) from exc
 
 
 def _parser(sections: dict[str, type[Any]], description: str) -> _Parser:
@@ -145,7 +146,9 @@ _RULES: Final = (
         "input: expected a list of paths or URLs, e.g. [data/]",
     ),
     (r"Unexpected config", "config: a file of lines like 'budget: 0.2' is expected"),
-    (r"Problems parsing config: (?P<what>.*)", "config: no valid YAML: {what}"),
+    # Without the line at fault, which YAML quotes: it may hold a secret.
+    (r"Problems parsing config: .*(?P<what>line \d+, column \d+)", "config: no valid YAML: {what}"),
+    (r"Problems parsing config", "config: no valid YAML"),
     (r"Key must be a string, got: (?P<key>.*)\.$", "{key}: no such setting"),
     (r"argument --(?P<key>[\w-]+)\S*: ignored explicit argument", "{key}: takes no value"),
     (r"argument --(?P<key>[\w-]+)\S*: (?P<what>.*)", "{key}: {what}"),
@@ -167,6 +170,9 @@ def _one_line(message: str, keys: list[str]) -> str:
     return text
 
 
+_SECRET_KEYS: Final = ("storage_options",)
+"""Settings whose values are not repeated in messages."""
+
 _TYPE_NAMES: Final = {
     "NoneType": "null",
     "str": "a text",
@@ -185,7 +191,8 @@ def _wrong_type(text: str) -> str:
     if not (found and names and key):
         return text
     wanted = " or ".join(_TYPE_NAMES.get(n, n) if n else f"one of {c}" for n, c in names)
-    return f'Parser key "{key[1]}": expected {wanted}, got {found[1]!r}'
+    got = "" if key[1] in _SECRET_KEYS else f", got {found[1]!r}"
+    return f'Parser key "{key[1]}": expected {wanted}{got}'
 
 
 def _hint(key: str, keys: list[str]) -> str:

@@ -28,10 +28,10 @@ def require(ok: bool, key: str, value: object, allowed: str) -> None:
 class InputConfig:
     """Input"""
 
-    input: list[str]
+    input: list[str] = field(repr=False)  # URLs and options may carry secrets: never shown.
     """Files, globs, folders or prefixes, as paths or fsspec URLs: Parquet, WebDataset tars, images
     and Hugging Face datasets on disk, in any mix."""
-    input_root: str | None = None
+    input_root: str | None = field(default=None, repr=False)
     """What shard names in image_id are relative to. Default: the inputs' common folder."""
     image_column: str = "image"
     """Parquet and Hugging Face: column of image bytes, or of structs with a field 'bytes'."""
@@ -47,7 +47,7 @@ class InputConfig:
     """Images that take longer to decode are quarantined."""
     max_decode_mib: int = 2048
     """Images that take more memory to decode are quarantined."""
-    storage_options: dict[str, Any] = field(default_factory=dict)
+    storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
     """Arguments for the fsspec filesystem, e.g. '{"endpoint_url": "http://minio:9000"}'. Keep
     secrets out: credentials belong in the environment."""
 
@@ -98,7 +98,7 @@ class QuestionConfig:
 class OutputConfig:
     """Output"""
 
-    output: str
+    output: str = field(repr=False)
     """Folder or URL prefix for captions/, quarantine/, stats/ and report.json. Run again with the
     same settings, a job does what is missing there; with other settings it is refused."""
     overwrite: bool = False

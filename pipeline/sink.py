@@ -20,6 +20,7 @@ ROW_KINDS: Final = ("captions", "quarantine")
 KINDS: Final = (*ROW_KINDS, "stats")
 REPORT: Final = "report.json"
 METADATA_KEY: Final = b"hired"
+_CHECK_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, TypeVar
 
 import fsspec
 
 from pipeline.errors import ConfigError, StorageError
-from pipeline.sources.storage import storage_errors
+from pipeline.sources.storage import (
+    StorageFile,
+    open_path,
+    retry_of,
+    storage_errors,
+    with_client_defaults,
+)
+from pipeline.sources.walk import exists
+from pipeline.storage_write import ASIDE, put, remove
 
-_ASIDE: Final = ".tmp"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +33,21 @@ class Store:
     and renamed. Every method raises `StorageError` where the storage fails.
     """
 
-    url: str
+    url: str = field(repr=False)
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def put(self, name: str, data: bytes) -> None:
         """Store `data`, replacing what is there."""
         filesystem, root = self._open()
-        path = f"{root}/{name}"
         with storage_errors(f"write {name} to", self.url):
-            if _is_local(filesystem):
-                _write_aside(filesystem, path, data)
-            else:
-                filesystem.pipe_file(path, data)
+            put(filesystem, f"{root}/{name}", data)
 
     def get(self, name: str) -> bytes | None:
         """None if it is not there."""
         filesystem, root = self._open()
         with storage_errors(f"read {name} of", self.url):
             try:
-                return bytes(filesystem.cat_file(f"{root}/{name}"))
+                return bytes(_repeated(filesystem, lambda: filesystem.cat_file(f"{root}/{name}")))
             except FileNotFoundError:
                 return None
 
@@ -72,7 +75,6 @@ class Store:
         """
         filesystem, root = self._open()
         with storage_errors(f"list {folder} of", self.url):
-            filesystem.invalidate_cache()  # Other processes write; clients remember listings.
             try:
                 paths = _paths(filesystem, f"{root}/{folder}".rstrip("/"), prefix)
             except FileNotFoundError:
@@ -85,37 +87,34 @@ class Store:
 
     def half_written(self, folder: str, base: str = "") -> list[str]:
         """Names of the files in `folder` that a killed process left while it wrote `base`."""
-        return [name for name in self.names(folder, f".{base}") if name.endswith(_ASIDE)]
+        return [name for name in self.names(folder, f".{base}") if name.endswith(ASIDE)]
 
     def exists(self, name: str) -> bool:
         filesystem, root = self._open()
         with storage_errors(f"look for {name} in", self.url):
-            filesystem.invalidate_cache()
-            return bool(filesystem.exists(f"{root}/{name}"))
+            return exists(filesystem, f"{root}/{name}")
 
     def remove(self, name: str) -> None:
         """Delete it if it is there."""
         filesystem, root = self._open()
-        with (
-            storage_errors(f"delete {name} from", self.url),
-            contextlib.suppress(FileNotFoundError),
-        ):
-            filesystem.rm_file(f"{root}/{name}")
+        with storage_errors(f"delete {name} from", self.url):
+            remove(filesystem, f"{root}/{name}")
 
     @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[Any]:
+    def open(self, name: str) -> Iterator[StorageFile]:
         """The blob as a file to read, seekable."""
         filesystem, root = self._open()
         with (
             storage_errors(f"read {name} of", self.url),
-            filesystem.open(f"{root}/{name}", "rb") as file,
+            open_path(filesystem, f"{root}/{name}", self.url) as file,
         ):
             yield file
 
     def _open(self) -> tuple[Any, str]:
         try:
             with storage_errors("open", self.url):
-                filesystem, root = fsspec.core.url_to_fs(self.url, **self.storage_options)
+                options = with_client_defaults(self.url, self.storage_options)
+                filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         except StorageError as exc:
             if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
                 raise ConfigError(f"output: {exc}") from exc
@@ -126,30 +125,21 @@ class Store:
 def _paths(filesystem: Any, folder: str, prefix: str) -> list[str]:
     """Not by a glob: the folder's own name may hold '[' or '*'."""
     if prefix and _lists_by_prefix(filesystem):
-        return list(filesystem.find(folder, prefix=prefix))
-    return list(filesystem.ls(folder, detail=False))
+        return list(_repeated(filesystem, lambda: filesystem.find(folder, prefix=prefix)))
+    return list(_repeated(filesystem, lambda: filesystem.ls(folder, detail=False)))
+
+
+def _repeated(filesystem: Any, operation: Callable[[], T]) -> T:
+    """Until a passing failure has passed, afresh: others write, clients remember listings."""
+
+    def fresh() -> T:
+        filesystem.invalidate_cache()
+        return operation()
+
+    return retry_of(filesystem)(fresh)
 
 
 def _lists_by_prefix(filesystem: Any) -> bool:
     """Object stores list a prefix without listing all that lies beside it."""
     finder = getattr(filesystem, "_find", None)
     return finder is not None and "prefix" in inspect.signature(finder).parameters
-
-
-def _is_local(filesystem: Any) -> bool:
-    protocol = filesystem.protocol
-    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
-
-
-def _write_aside(filesystem: Any, path: str, data: bytes) -> None:
-    """Under a hidden name first: a rename on one disk is atomic, a write is not."""
-    folder, _, base = path.rpartition("/")
-    filesystem.makedirs(folder, exist_ok=True)
-    aside = f"{folder}/.{base}.{uuid.uuid4().hex}{_ASIDE}"
-    try:
-        filesystem.pipe_file(aside, data)
-        filesystem.mv(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            filesystem.rm_file(aside)
-        raise

@@ -12,9 +12,11 @@ from pipeline.sources.columns import batch_samples, plan_columns
 from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.storage import local_path, open_input, storage_errors
+from pipeline.sources.validate import check_batch
 
 __all__ = ["arrow_schema", "count_arrow_rows", "read_arrow"]
 
+_PIECE_ROWS = 1024
 _FILE_MAGIC = b"ARROW1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _DATA_ERRORS = (pa.ArrowException, OSError, ValueError)  # StorageError is none of these.
@@ -32,8 +34,12 @@ def read_arrow(shard: Shard, options: ReadOptions) -> Generator[Sample, None, No
             plan = plan_columns(_schema(source), options)
             code = "shard_truncated"
             for batch in _batches(source, plan.columns):
-                yield from batch_samples(batch, plan, options, first_row=num_rows)
-                num_rows += batch.num_rows
+                code = "shard_corrupt"
+                check_batch(batch)
+                code = "shard_truncated"
+                for piece in _pieces(batch):
+                    yield from batch_samples(piece, plan, options, first_row=num_rows)
+                    num_rows += piece.num_rows
         except _DATA_ERRORS as exc:
             detail = f"after {num_rows} rows: {type(exc).__name__}: {exc}"
             yield broken_shard(Failure(code, detail), options)
@@ -94,6 +100,12 @@ def _batches(source: Any, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
     source.seek(-len(_END_OF_STREAM), 2)
     if source.read() != _END_OF_STREAM:
         raise pa.ArrowInvalid("the stream has no end mark")
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """`batch` in slices: columns without values may claim any number of rows for no bytes."""
+    for start in range(0, batch.num_rows, _PIECE_ROWS):
+        yield batch.slice(start, _PIECE_ROWS)
 
 
 def _open(source: Any, options: pa.ipc.IpcReadOptions | None = None) -> Any:

@@ -12,9 +12,11 @@ from pipeline.sources.storage import (
     filesystem,
     local_path,
     redact_url,
+    retry_of,
     storage_errors,
     url_parts,
 )
+from pipeline.sources.walk import exists, expand, walk
 
 __all__ = ["STATE_FILE", "FileInfo", "Found", "discover", "format_of"]
 
@@ -71,7 +73,6 @@ def discover(url: str, storage_options: Mapping[str, Any]) -> Found:
     url = local_path(url) or url
     fs, path = filesystem(url, storage_options)
     with storage_errors("list", url):
-        fs.invalidate_cache()
         try:
             found = _glob(fs, url) if _is_glob(fs, url, path) else _named(fs, url, path)
         except FileNotFoundError as exc:
@@ -94,7 +95,7 @@ def _is_glob(fs: Any, url: str, path: str) -> bool:
     if "*" in url:
         return True
     # '?' and '[' may also be part of a name, or begin a query.
-    return any(char in path for char in "?[") and not _is_web(url) and not fs.exists(path)
+    return any(char in path for char in "?[") and not _is_web(url) and not exists(fs, path)
 
 
 def _is_web(url: str) -> bool:
@@ -102,9 +103,9 @@ def _is_web(url: str) -> bool:
 
 
 def _named(fs: Any, url: str, path: str) -> Found:
-    info = fs.info(path)
+    info = retry_of(fs)(lambda: _fresh_info(fs, path))
     if info["type"] == "directory":
-        return _found(url, _walk(fs, path))
+        return _found(url, _visible(fs, path))
     if format_of(url_parts(url)[-1]) is None:
         known = ", ".join(_SUFFIXES)
         raise InputError(f"{redact_url(url)} is of no known format; known endings: {known}")
@@ -119,7 +120,7 @@ def _glob(fs: Any, url: str) -> Found:
     shown = _is_hidden(url[len(base_url) :].strip("/"))
     files: dict[str, dict[str, Any]] = {}
     walked = "\0"
-    for path, info in sorted(fs.glob(url, detail=True).items()):
+    for path, info in sorted(expand(fs, url).items()):
         name = _relative(path, base_path)
         if _is_hidden(name) and not shown:
             continue
@@ -128,12 +129,19 @@ def _glob(fs: Any, url: str) -> Found:
         elif not path.startswith(walked):
             walked = f"{path.rstrip('/')}/"
             # '**' matches the base directory too: its name is ''.
-            files |= {f"{name}/{sub}".lstrip("/"): found for sub, found in _walk(fs, path).items()}
+            below = _visible(fs, path)
+            files |= {f"{name}/{sub}".lstrip("/"): found for sub, found in below.items()}
     return _found(base_url, files)
 
 
-def _walk(fs: Any, path: str) -> dict[str, dict[str, Any]]:
-    infos = fs.find(path, detail=True)
+def _fresh_info(fs: Any, path: str) -> dict[str, Any]:
+    fs.invalidate_cache()
+    return dict(fs.info(path))
+
+
+def _visible(fs: Any, path: str) -> dict[str, dict[str, Any]]:
+    """Files below the folder by their path there, without hidden ones."""
+    infos = walk(fs, path)
     named = {_relative(found, path): info for found, info in infos.items()}
     return {name: info for name, info in named.items() if not _is_hidden(name)}
 

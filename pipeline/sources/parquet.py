@@ -85,5 +85,16 @@ def _leaf(schema: pa.Schema, name: str) -> str:
 def _batch_rows(metadata: pq.FileMetaData, options: ReadOptions) -> int:
     """Rows that stay near `batch_bytes`, judged by the row group of the largest rows."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    row_bytes = max((g.total_byte_size // max(g.num_rows, 1) for g in groups), default=0)
+    row_bytes = max((_row_bytes(group) for group in groups), default=0)
     return max(1, min(options.batch_rows, options.batch_bytes // max(row_bytes, 1)))
+
+
+def _row_bytes(group: pq.RowGroupMetaData) -> int:
+    """Of a row on average; at most, where a dictionary lets one value stand for many rows."""
+    columns = [group.column(i) for i in range(group.num_columns)]
+    shared = [c.total_uncompressed_size for c in columns if _has_dictionary(c)]
+    return int(max([group.total_byte_size // max(group.num_rows, 1), *shared]))
+
+
+def _has_dictionary(column: pq.ColumnChunkMetaData) -> bool:
+    return any("DICTIONARY" in encoding for encoding in column.encodings)

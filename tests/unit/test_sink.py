@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import ConfigError, StorageError
@@ -94,23 +95,19 @@ def test_clear_deletes_its_own_files_only(tmp_path: Path) -> None:
     assert sorted(left) == sorted(others)
 
 
-@pytest.mark.parametrize("method", ["mv", "pipe_file"])
-@pytest.mark.parametrize("stop", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("stop", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
 def test_a_write_that_is_cut_short_leaves_no_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, stop: BaseException
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, stop: BaseException
 ) -> None:
     """What was there stays, what was not there does not appear, and no rest remains."""
 
-    def half_write(self: Any, path: str, value: bytes, **_: Any) -> None:
-        Path(path).write_bytes(value[: len(value) // 2])
-        raise stop
-
-    def no_rename(self: Any, *_: Any, **__: Any) -> None:
+    def fails(*_: Any) -> None:
         raise stop
 
     sink = Sink(url=str(tmp_path / "out"))
     sink.write("captions/part-old.parquet", TABLE, {})
-    monkeypatch.setattr(LocalFileSystem, method, no_rename if method == "mv" else half_write)
+    monkeypatch.setattr(os, call, fails)
     for name in (PART, "captions/part-old.parquet"):
         with pytest.raises((StorageError, KeyboardInterrupt)) as caught:
             sink.write(name, TABLE.slice(1), {})
@@ -124,7 +121,7 @@ def test_a_write_that_is_killed_leaves_no_visible_part(
 ) -> None:
     """Killed between write and rename, when no handler runs: the rest has a hidden name."""
     sink = Sink(url=str(tmp_path / "out"))
-    monkeypatch.setattr(LocalFileSystem, "mv", lambda *_, **__: None)
+    monkeypatch.setattr(os, "replace", lambda *_: None)
     sink.write(PART, TABLE, {})
     assert sink.parts("captions") == []
     (rest,) = (tmp_path / "out/captions").iterdir()

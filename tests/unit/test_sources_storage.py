@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import random
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,18 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.spec import AbstractBufferedFile
 
 from pipeline.errors import InputError, StorageError
+from pipeline.retry import Retry
 from pipeline.sources import Shard, list_input, read_shard, redact_url
-from pipeline.sources.storage import open_input, storage_errors, url_parts
+from pipeline.sources.storage import (
+    StorageFile,
+    open_input,
+    open_path,
+    storage_errors,
+    url_parts,
+)
 from tests.source_files import CAPTIONING, tar_shard
 
 SECRET = "hunter2"
@@ -23,7 +32,7 @@ TABLE = pa.table({"image": [bytes([i]) * 50_000 for i in range(40)]})
 
 
 class FlakyFile(io.BytesIO):
-    """Fails once half of it has been read."""
+    """Fails for good once half of it has been read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -33,7 +42,9 @@ class FlakyFile(io.BytesIO):
         data = super().read(size)
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
-            raise OSError(f"reset while reading https://u:{SECRET}@host/x?X-Signature={SECRET}")
+            raise PermissionError(
+                f"denied while reading https://u:{SECRET}@host/x?X-Signature={SECRET}"
+            )
         return data
 
 
@@ -102,6 +113,13 @@ def test_no_secret_in_the_message() -> None:
         raise PermissionError(f"no (GET https://u:{SECRET}@h/a?sig={SECRET})\nat all")
     assert SECRET not in str(caught.value)
     assert "PermissionError: no (GET https://h/a?...) at all" in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in told
+
+
+def test_a_cause_without_secrets_is_kept() -> None:
+    with pytest.raises(StorageError) as caught, storage_errors("read", "ftp://h/a"):
+        raise PermissionError("no")
     assert isinstance(caught.value.__cause__, PermissionError)
 
 
@@ -128,6 +146,113 @@ def check_read_fails(shard: Shard) -> None:
     flaky = dataclasses.replace(shard, url=f"flaky://{shard.url}")
     tables = read_shard(flaky, dataclasses.replace(CAPTIONING, batch_rows=4))
     assert next(tables)["error_code"].to_pylist() == [None] * 4
-    with pytest.raises(StorageError, match=f"cannot read {flaky.url}: OSError") as caught:
+    with pytest.raises(StorageError, match=f"cannot read {flaky.url}: PermissionError") as caught:
         list(tables)
     assert SECRET not in str(caught.value)
+
+
+class BrokenConnections(fsspec.AbstractFileSystem):
+    """One file whose connections break after `lifetime` bytes; a broken one gives garbage.
+
+    Attributes:
+        versions: content and ETag of the file, by how often it was opened; the last one stays.
+    """
+
+    protocol = "broken-connections"
+    cachable = False
+    lifetime = 70_000
+
+    def __init__(self, *versions: tuple[bytes, str]) -> None:
+        super().__init__()
+        self.versions = list(versions)
+        self.opened = 0
+
+    def _open(self, path: str, *args: Any, **kwargs: Any) -> AbstractBufferedFile:
+        data, etag = self.versions[min(self.opened, len(self.versions) - 1)]
+        self.opened += 1
+        return _Connection(self, path, data, etag)
+
+
+class _Connection(AbstractBufferedFile):  # type: ignore[misc]
+    def __init__(self, fs: BrokenConnections, path: str, data: bytes, etag: str) -> None:
+        details = {"name": path, "size": len(data), "ETag": etag, "type": "file"}
+        self._details = details
+        super().__init__(fs, path, block_size=16_384, size=len(data))
+        self._data, self._bytes_left, self._is_broken = data, fs.lifetime, False
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        self._bytes_left -= end - start
+        if self._is_broken:
+            return bytes(end - start)
+        if self._bytes_left < 0:
+            self._is_broken = True
+            raise ConnectionResetError("reset by peer")
+        return self._data[start:end]
+
+
+NOISE = random.Random(1).randbytes(400_000)
+QUICK = Retry(for_sec=60.0, max_wait_sec=0.001)
+
+
+@pytest.mark.parametrize("buffered", [False, True])
+def test_a_read_that_breaks_goes_on_where_it_broke(buffered: bool) -> None:
+    fs = BrokenConnections((NOISE, "1"))
+    raw = open_path(fs, "a", "broken-connections://a", QUICK)
+    rng = random.Random(2)
+    with io.BufferedReader(raw) if buffered else raw as file:
+        file.seek(1_000)
+        pieces = list(iter(lambda: file.read(rng.randrange(1, 20_000)), b""))
+        assert b"".join(pieces) == NOISE[1_000:]
+        assert file.tell() == len(NOISE)
+        assert file.seek(-10, io.SEEK_END) == len(NOISE) - 10
+        assert file.read() == NOISE[-10:]
+    assert fs.opened > 5
+
+
+def test_a_file_that_changed_meanwhile_is_not_pieced_together() -> None:
+    fs = BrokenConnections((NOISE, "1"), (NOISE[::-1], "2"))
+    with open_path(fs, "a", "broken-connections://a", QUICK) as file:
+        with pytest.raises(StorageError, match="broken-connections://a changed while it was read"):
+            for _ in range(100):
+                file.read(10_000)
+        assert 0 < file.tell() <= BrokenConnections.lifetime
+
+
+def test_an_answer_cut_short_is_no_end_of_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(self: Any, start: int, end: int) -> bytes:
+        return bytes(self._data[start : min(end, 50_000)])
+
+    monkeypatch.setattr(_Connection, "_fetch_range", short)
+    fs = BrokenConnections((NOISE, "1"))
+    once = Retry(for_sec=0.0)
+    with (
+        open_path(fs, "a", "broken-connections://a", once) as file,
+        pytest.raises(StorageError, match=r"EOFError: \d+ of 20000 bytes came from byte 40000 on"),
+    ):
+        for _ in range(20):
+            file.read(20_000)
+
+
+class Streaming(io.BytesIO):
+    """Cannot seek, as a web server without ranges; breaks at 1000 bytes the first time."""
+
+    breaks = True
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise ValueError("cannot seek")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if Streaming.breaks and self.tell() >= 1_000:
+            Streaming.breaks = False
+            raise ConnectionResetError("reset by peer")
+        return super().read(size)
+
+
+def test_a_stream_is_read_up_to_where_it_broke() -> None:
+    with StorageFile(lambda: Streaming(NOISE), "http://host/a", QUICK) as file:
+        assert not file.seekable()
+        assert b"".join(iter(lambda: file.read(300), b"")) == NOISE
+    assert not Streaming.breaks
