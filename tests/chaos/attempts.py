@@ -18,6 +18,8 @@ from tests.chaos.storage import Folder
 
 POLL_SEC = 0.05
 MAX_ATTEMPTS = 6
+DRIVER_END_SEC = 60.0
+"""A driver that is told to end has ended by then."""
 RAY_TERMINATED = 15
 """How Ray's handler of SIGTERM ends a driver, once it is installed; before, it aborts."""
 
@@ -123,16 +125,19 @@ def _under_fire(
     left: list[Kill],
     outcome: Outcome,
 ) -> int:
-    started = since = job.progress()
+    since = job.progress()
+    deadline = since.seconds + job.limit_sec
     while (code := _poll(driver)) is None:
         now = job.progress()
-        if now.seconds - started.seconds > job.limit_sec:
-            outcome.problems.append(f"attempt still running after {job.limit_sec:.0f} s")
+        if now.seconds > deadline:
+            outcome.problems.append("attempt still running; struck so far: " + str(outcome.struck))
             return -signal.SIGKILL
         due = left and left[0].moment.due(since, now, job.corpus.num_ok)
         if due and (hit := left[0].strike(cluster, driver.pid)):
-            outcome.struck.append(f"{left.pop(0)}: {hit}")
-            since = job.progress()
+            kill, since = left.pop(0), job.progress()
+            outcome.struck.append(f"{kill}: {hit}")
+            if kill.victim.startswith("driver"):
+                deadline = min(deadline, since.seconds + DRIVER_END_SEC)
     return code
 
 

@@ -25,6 +25,8 @@ def main() -> int:
     options = _options()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # the S3 server's every request
     runs = [options.only] if options.only is not None else range(options.runs)
+    # A shell's background jobs ignore SIGINT and hand that down: drivers must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the cluster ends as well
     results: list[dict[str, Any]] = []
     with session(options.rows, options.seed) as series:
