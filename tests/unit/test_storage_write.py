@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import StorageError
+from pipeline.ledger.lease import Lease
 from pipeline.retry import Retry
 from pipeline.sink import Sink
 from pipeline.storage_write import put, remove
@@ -44,10 +46,10 @@ def names(folder: Path) -> list[str]:
 def test_a_full_disk_is_told_of_in_one_line_and_left_clean(small_disk: Path) -> None:
     sink = Sink(url=str(small_disk))
     small, large = (pa.table({"bytes": [NOISE[:size]]}) for size in (100_000, 600_000))
-    sink.write("captions", "part-0.parquet", small, {})
+    sink.write("captions/part-0.parquet", small, {})
     for name in ("part-0.parquet", "part-1.parquet"):
         with pytest.raises(StorageError) as caught:
-            sink.write("captions", name, large, {})
+            sink.write(f"captions/{name}", large, {})
         expected = (
             f"cannot write captions/{name} to {small_disk}: OSError: [Errno 28] No space left"
         )
@@ -61,7 +63,7 @@ def test_a_full_disk_is_told_of_in_one_line_and_left_clean(small_disk: Path) -> 
 def test_an_output_that_is_full_is_found_before_anything_runs(small_disk: Path) -> None:
     (small_disk / "others").write_bytes(NOISE[: 512 * 1024])
     with pytest.raises(StorageError, match="No space left"):
-        Sink(url=str(small_disk)).check_writable()
+        Lease(store=Sink(url=str(small_disk)), run_id="r", log=sys.stderr).__enter__()
     assert names(small_disk) == ["others"]
 
 
