@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import ray
 from ray.exceptions import RayError
@@ -30,7 +32,8 @@ def main(
             print(describe(config))
             return 0
         connect()
-        return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
+        with _sigterm_interrupts():
+            return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
     except JobError as exc:
         return _complain(str(exc), exc.exit_code)
     except RayError as exc:
@@ -49,6 +52,20 @@ def connect() -> None:
     # Ray Data logs every traceback that it also raises; `_out_of_a_stage` prints it once.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """`ray job stop` and schedulers end a job by SIGTERM: it is tidied up after as Ctrl-C is."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str, code: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,18 @@ def test_a_dry_run_starts_no_job(
     assert session.main(argv, CaptionConfig, "") == 0
     assert "1 shards (1 images)" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_sigterm_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_job(*_: object, **__: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(session, "connect", lambda: None)
+    monkeypatch.setattr(session, "run_job", run_job)
+    assert session.main(["--input", "a", "--output", "o"], CaptionConfig, "") == 1
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
