@@ -286,7 +286,7 @@ def test_rows_that_a_shard_has_not_are_refused_every_night(tmp_path: Path) -> No
     assert texts().keys() == set(ids(a=3))
     shorter = [shard(tmp_path, "a", 1)]
     for run_id in "12":
-        with pytest.raises(ReconcileError, match="^a: 2 rows are stored that the shard does not"):
+        with pytest.raises(ReconcileError, match=r"^a: 2 rows are stored that the shard does not"):
             Run(run_id=run_id, shards=shorter).play(sink)
 
 
