@@ -134,6 +134,19 @@ def redone(folder: Path) -> Story:
     )
 
 
+def redone_unfinished(folder: Path) -> Story:
+    """The first run was killed before the shard changed: its parts are known to no record."""
+    before = [shard(folder, "a", 3), shard(folder, "b", 3)]
+    cut_short(Sink(url=URL), Run(run_id="0", shards=before, bad=frozenset({"b#0"})), 6)
+    assert texts().keys() & {"a#0", "b#1"} == {"a#0", "b#1"}
+    after = [before[0], shard(folder, "b", 2, version="v2")]
+    return Story(
+        run=Run(run_id="1", shards=after, wishes=Wishes(on_changed="redo")),
+        rows=ids(a=3, b=2),
+        anew=frozenset({"b"}),
+    )
+
+
 def overwritten(folder: Path) -> Story:
     shards = [shard(folder, "a", 3), shard(folder, "b", 3)]
     return Story(
@@ -241,7 +254,7 @@ def doubled(folder: Path) -> Story:
 
 STORIES = [
     *(fresh, grown, retried, redone, overwritten, limited, questioned, images),
-    *(haunted, doubled),
+    *(redone_unfinished, haunted, doubled),
 ]
 
 
