@@ -35,7 +35,8 @@ class PromptTemplate:
                 the placeholder, which would let it replace the chat template.
 
         Raises:
-            PromptError: without a chat template, or with more placeholders than allowed.
+            PromptError: without a chat template, if it fails, or with more placeholders than
+                allowed.
         """
         verbatim = self.image_token in prompt and not from_data
         text = prompt if verbatim else self._chat(prompt)
@@ -48,14 +49,16 @@ class PromptTemplate:
             hint = f"give the whole prompt, with {self.image_token} in it, by --prompt"
             raise PromptError(f"the checkpoint has no chat template; {hint}")
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        return str(
-            self.tokenizer.apply_chat_template(
+        try:
+            text = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],
                 chat_template=self.template,
                 add_generation_prompt=True,
                 tokenize=False,
             )
-        )
+        except Exception as exc:  # A program of the checkpoint's, in Jinja's sandbox.
+            raise PromptError(f"the checkpoint's chat template fails: {exc}") from exc
+        return str(text)
 
     def token_ids(self, prompt: str, *, from_data: bool = False) -> tuple[list[int], list[int]]:
         """Ids before and after the image; see `render`."""
