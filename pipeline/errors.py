@@ -74,6 +74,7 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "key_unsafe": "the key is absolute, climbs out with '..' or has control characters",
     "member_not_a_file": "a tar member is a link, a device or the like",
     "shard_truncated": "the shard ends early: rows after this point are unknown",
+    "shard_kills_reader": "reading the shard killed its worker again and again: rows are unknown",
     "shard_corrupt": "the shard does not open or parse",
     "encoding_failed": "the vision tower failed on this row alone",
     "generation_timeout": "generating took longer than --generation-timeout-sec",

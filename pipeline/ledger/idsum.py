@@ -31,7 +31,7 @@ class IdSum:
         hashes = b"".join(
             hashlib.blake2b(i.encode("utf-8", "surrogatepass"), digest_size=8).digest() for i in ids
         )
-        each = np.frombuffer(hashes, dtype=np.int64)
+        each = np.frombuffer(hashes, dtype="<i8")
         return cls(each.size, int(each.sum()))  # numpy wraps around
 
     def __add__(self, other: IdSum) -> IdSum:

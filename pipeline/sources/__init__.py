@@ -6,12 +6,14 @@ Python over pyarrow and fsspec: no Ray here.
 
 from pipeline.sources.listing import Listing, list_input
 from pipeline.sources.read import check_columns, count_rows, limit_shards, read_shard
-from pipeline.sources.rows import DoneRows
+from pipeline.sources.rows import DoneRows, unread_tables
+from pipeline.sources.samples import Failure
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.storage import redact_url
 
 __all__ = [
     "DoneRows",
+    "Failure",
     "Listing",
     "ReadOptions",
     "Shard",
@@ -21,4 +23,5 @@ __all__ = [
     "list_input",
     "read_shard",
     "redact_url",
+    "unread_tables",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Generator, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,10 +13,10 @@ import pyarrow as pa
 from pipeline.ledger.idsum import IdSum
 from pipeline.records import ROW_SCHEMA, ShardEnd
 from pipeline.sources.keys import KeyBook
-from pipeline.sources.samples import Failure, Sample, one_line, oversize
+from pipeline.sources.samples import Failure, Sample, broken_shard, one_line, oversize
 from pipeline.sources.shard import ReadOptions, Shard
 
-__all__ = ["DoneRows", "read_tables"]
+__all__ = ["DoneRows", "read_tables", "unread_tables"]
 
 _Row = dict[str, Any]
 
@@ -58,6 +58,23 @@ def read_tables(
     if batch:
         yield _table(batch)
     yield _table([_marker(shard, counted.end())])
+
+
+def unread_tables(
+    shard: Shard, failure: Failure, options: ReadOptions, done: DoneRows
+) -> Iterator[pa.Table]:
+    """For a shard that is not to be opened: one row that tells why, and the marker.
+
+    What is stored of it is taken for what it holds besides.
+    """
+    sample = broken_shard(failure, options)
+    counted = _Counted(DoneRows())
+    row = _row(shard, sample, KeyBook(shard.name), options)
+    if row["image_id"] not in done.ids and counted.is_wanted(row):
+        yield _table([row])
+    stored = IdSum.of(done.ids)
+    end = replace(counted.end(), skipped_rows=stored.rows, skipped_digest=stored.digest)
+    yield _table([_marker(shard, replace(end, doubled_rows=done.doubled))])
 
 
 class _Counted:

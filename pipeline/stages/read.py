@@ -10,10 +10,13 @@ from pipeline.ledger.work import Assignment
 from pipeline.records import ROW_SCHEMA
 from pipeline.rows import to_table
 from pipeline.sink import Sink
-from pipeline.sources import ReadOptions, read_shard
+from pipeline.sources import Failure, ReadOptions, read_shard, unread_tables
 from pipeline.stages.context import StageContext
 
+STAGE = "read"
 COLUMN = "assignment"
+MAX_DEATHS = 3
+"""More than for a row: much more is lost to a worker that was killed from outside."""
 
 
 class ReadStage:
@@ -25,7 +28,8 @@ class ReadStage:
 
     def __init__(self, context: StageContext, options: ReadOptions, sink: Sink):
         self._reporter = context.reporter
-        self._meter = context.meter("read")
+        self._meter = context.meter(STAGE)
+        self._strikes = context.strikes
         self._options = options
         self._sink = sink
 
@@ -35,7 +39,7 @@ class ReadStage:
             yield from self._read(Assignment.from_json(text))
 
     def _read(self, assignment: Assignment) -> Iterator[pa.Table]:
-        tables = read_shard(assignment.shard, self._options, assignment.done(self._sink))
+        tables = self._tables(assignment)
         while True:
             rows: list[dict[str, object]] = []
             with self._meter.batch(rows):
@@ -45,4 +49,17 @@ class ReadStage:
             if table is None:
                 break
             yield to_table(rows, ROW_SCHEMA)
+        self._strikes.end(STAGE, [assignment.shard.ledger_id])
         self._reporter.add(shards=1)
+
+    def _tables(self, assignment: Assignment) -> Iterator[pa.Table]:
+        """Of the shard; after it has brought down its worker again and again, of its failure.
+
+        Should it have handed on rows before it did, Ray may hold these for the failure's row: the
+        run then ends with rows that do not add up, and the next one, which skips them, with this.
+        """
+        shard, done = assignment.shard, assignment.done(self._sink)
+        if self._strikes.begin_alone(STAGE, shard.ledger_id) < MAX_DEATHS:
+            return read_shard(shard, self._options, done)
+        failure = Failure("shard_kills_reader", f"its worker died {MAX_DEATHS} times")
+        return unread_tables(shard, failure, self._options, done)

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import pytest
 import pipeline.graph
 from pipeline.errors import EXIT_DONE
 from pipeline.evaluation.gallery import load_samples
+from pipeline.ledger.work import Assignment
 from pipeline.rows import is_active
-from pipeline.stages import GenerateStage, PartitionStage
+from pipeline.stages import GenerateStage, PartitionStage, ReadStage
 from tests import poison
+from tests.bad_images import GOOD
 from tests.integration.job import caption
+from tests.source_files import add_member
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 NUM_GOOD = 9
@@ -39,6 +43,17 @@ class FatalGenerate(GenerateStage):
         if any(row["key"] == "fatal" and is_active(row) for row in table.to_pylist()):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(table)
+
+
+class FatalRead(ReadStage):
+    """As a flaw in a native parser would."""
+
+    def _tables(self, assignment: Assignment) -> Iterator[pa.Table]:
+        for table in super()._tables(assignment):
+            has_images = table["image"].null_count < table.num_rows
+            if assignment.shard.name == "killer.tar" and has_images:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield table
 
 
 def write_tar(path: Path) -> dict[str, str]:
@@ -63,8 +78,12 @@ def test_poison_is_quarantined_and_everything_else_is_done(
 ) -> None:
     monkeypatch.setattr(pipeline.graph, "PartitionStage", PoisonablePartition)
     monkeypatch.setattr(pipeline.graph, "GenerateStage", FatalGenerate)
+    monkeypatch.setattr(pipeline.graph, "ReadStage", FatalRead)
     (tmp_path / "in").mkdir()
     expected = write_tar(tmp_path / "in" / "a.tar")
+    with tarfile.open(tmp_path / "in" / "killer.tar", "w") as tar:
+        add_member(tar, "one.jpg", GOOD)
+    expected["killer.tar#!corrupt"] = "shard_kills_reader"
     result = caption(
         [str(tmp_path / "in")],
         tmp_path / "out",
@@ -77,6 +96,7 @@ def test_poison_is_quarantined_and_everything_else_is_done(
     assert stages == {
         **dict.fromkeys(["segfault", "memory", "hang"], "partition"),
         "fatal": "generate",
+        "!corrupt": "read",
     }
     details = {row["key"]: row["error_detail"] for row in result.quarantine}
     assert "SIGSEGV" in details["segfault"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.cost import Prices
+from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.work import Assignment
 from pipeline.records import CAPTIONS_SCHEMA, ROW_SCHEMA
 from pipeline.rows import to_table
@@ -16,7 +18,9 @@ from pipeline.sink import Sink
 from pipeline.sources import ReadOptions, Shard
 from pipeline.stages import ReadStage
 from pipeline.stages.context import StageContext
-from pipeline.stages.read import COLUMN
+from pipeline.stages.read import COLUMN, MAX_DEATHS
+from pipeline.strikes import Strikes
+from tests.unit.test_guard import Local
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
 
@@ -77,3 +81,22 @@ def test_every_table_is_recorded_once_on_its_first_row(tmp_path: Path) -> None:
     records = [json.loads(rows[0]["stats"][0]) for rows in tables]
     assert [record["num_images"] for record in records] == [2, 2, 1, 0]
     assert {record["stage"] for record in records} == {"read"}
+
+
+def test_a_shard_that_killed_its_reader_is_not_opened_again(tmp_path: Path) -> None:
+    """Begun and never ended as often as is borne; rows that are stored stay."""
+    book = Local(actor=Strikes())
+    context = replace(CONTEXT, strikes=book)
+    for _ in range(MAX_DEATHS):
+        book.begin_alone("read", "a")
+    done = [f"a#{i}" for i in range(2)]
+    part = to_table([{"image_id": i, "shard": "a"} for i in done], CAPTIONS_SCHEMA)
+    sink(tmp_path).write("captions/part-r-0.parquet", part, {})
+    assignment = Assignment(shard=shard(tmp_path, "a", 5), parts=("captions/part-r-0.parquet",))
+    stage = ReadStage(context, ReadOptions(prompt="p"), sink(tmp_path))
+    row, marker = pa.concat_tables(stage(assigned(assignment))).to_pylist()
+    assert (row["image_id"], row["error_code"]) == ("a#!corrupt", "shard_kills_reader")
+    stored = IdSum.of(done)
+    assert (marker["skipped_rows"], marker["skipped_digest"]) == (stored.rows, stored.digest)
+    assert marker["shard_rows"] == 1
+    assert book.begin_alone("read", "a") == 0, "it has ended"
