@@ -1,22 +1,32 @@
-"""Deleting the results of an output, so that being killed half-way leaves nothing half-deleted."""
+"""Deleting the results of an output, so that being killed half-way leaves nothing half-deleted.
+
+What is left is a list of the runs that did not end well: their writers may still store a part, for
+which the run that goes on here has to look.
+"""
 
 from __future__ import annotations
 
-from pipeline.ledger.files import remove_ledger
+from pipeline.errors import StorageError
+from pipeline.ledger.files import load_ledger, remove_ledger
 from pipeline.ledger.identity import CLEARING, IDENTITY
 from pipeline.sink import KINDS, REPORT, Sink
 
 
-def clear(sink: Sink) -> None:
+def clear(sink: Sink) -> tuple[str, ...]:
     """Delete every part, the report and the ledger; nothing else that may lie in the folder."""
-    sink.put(CLEARING, b"")
-    finish_clearing(sink)
+    try:
+        ledger = load_ledger(sink)
+    except StorageError:
+        ledger = None  # It goes anyway.
+    sink.put_json(CLEARING, {"open_runs": ledger.open_runs if ledger else ()})
+    return finish_clearing(sink)
 
 
-def finish_clearing(sink: Sink) -> None:
+def finish_clearing(sink: Sink) -> tuple[str, ...]:
     """Go on where a run was killed while it deleted; do nothing otherwise."""
-    if not sink.exists(CLEARING):
-        return
+    content = sink.get_json(CLEARING)
+    if content is None:
+        return ()
     for kind in KINDS:
         for path in sink.parts(kind):
             sink.remove(path)
@@ -24,3 +34,4 @@ def finish_clearing(sink: Sink) -> None:
     remove_ledger(sink)
     sink.remove(IDENTITY)
     sink.remove(CLEARING)
+    return tuple(content["open_runs"])

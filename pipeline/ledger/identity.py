@@ -11,7 +11,7 @@ from pipeline.ledger.files import FOLDER
 from pipeline.store import Store
 
 IDENTITY: Final = f"{FOLDER}/output.json"
-CLEARING: Final = f"{FOLDER}/clearing"
+CLEARING: Final = f"{FOLDER}/clearing.json"
 _VERSION: Final = 1
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.errors import ReconcileError
+from pipeline.errors import BusyError, ReconcileError
 from pipeline.ledger.clear import clear, finish_clearing
 from pipeline.ledger.doubles import remove_doubles
 from pipeline.ledger.files import LedgerWriter, load_ledger
@@ -19,7 +19,7 @@ from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.ledger import Ledger, Totals
 from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.scan import Held, read_held, unknown_parts
+from pipeline.ledger.scan import Held, foreign_parts, read_held, unknown_parts
 from pipeline.ledger.withdraw import remove_shards, withdraw_void
 from pipeline.ledger.work import Assignment, assign, find_work, opened, refuse_changed
 from pipeline.reconcile import Tally, reconcile
@@ -77,17 +77,18 @@ class Keeper:
             ConfigError: if the output is of another configuration.
             InputError: if a shard has changed and `wishes` do not say what then.
         """
-        finish_clearing(self._sink)
+        former = finish_clearing(self._sink)
         if wishes.overwrite:
-            clear(self._sink)
+            former += clear(self._sink)
         there = load_identity(self._sink)
         if there is not None:
             check_same(there, self._identity)
         if there is None or there.input_root is None:
             self._identity.save(self._sink)
-        self._open_ledger()
+        self._open_ledger(former)
         self._adopt_unknown()
         planned = tuple(shards)
+        self._check_buckets(planned)
         self._note_void(planned, wishes)
         self._writer.snapshot()
         for record in withdraw_void(self._sink, self.ledger):
@@ -150,7 +151,7 @@ class Keeper:
         self.ledger.open_runs = ()
         self._writer.snapshot()
 
-    def _open_ledger(self) -> None:
+    def _open_ledger(self, former: tuple[str, ...]) -> None:
         ledger = load_ledger(self._sink) or Ledger()
         for path in self._sink.temporaries():
             self._sink.remove(path)
@@ -158,11 +159,18 @@ class Keeper:
         self._writer = LedgerWriter(
             store=self._sink, ledger=ledger, run_id=run_id, may_write=self.fence.check
         )
-        ledger.open_runs = tuple(dict.fromkeys((*ledger.open_runs, run_id)))
+        ledger.open_runs = tuple(dict.fromkeys((*former, *ledger.open_runs, run_id)))
 
     def _adopt_unknown(self) -> None:
-        """Enter rows of parts that no record names; those of finished shards are there twice."""
+        """Enter rows of parts that no record names; those of finished shards are there twice.
+
+        Parts of another configuration are those that a killed run stored after its output was
+        overwritten.
+        """
         paths = unknown_parts(self._sink, self.ledger, self.ledger.open_runs)
+        for path in foreign_parts(self._sink, paths, self._identity.fingerprint):
+            self._sink.remove(path)
+            paths.remove(path)
         for held in read_held(self._sink, paths):
             record = self.ledger.get(held.ledger_id) or _unopened(held)
             path = held.share.path
@@ -186,6 +194,14 @@ class Keeper:
                 if record.ledger_id in planned:
                     bad = [share.path for share in record.shares if share.in_quarantine]
                     self._writer.put(record.without(bad))
+
+    def _check_buckets(self, shards: Iterable[Shard]) -> None:
+        """A folder of images is divided once; another run may have begun since this one planned."""
+        known = self.ledger.buckets()
+        for shard in shards:
+            count = int(shard.bucket.rpartition("/")[2] or 0)
+            if count and known.get(shard.name, count) != count:
+                raise BusyError(f"output: another run has begun with {shard.name}; try again")
 
     def _reread(self, shards: Iterable[Shard]) -> None:
         """Correct records of unfinished shards by what the parts themselves say.

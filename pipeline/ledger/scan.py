@@ -51,6 +51,14 @@ def unknown_parts(sink: Sink, ledger: Ledger, run_ids: Iterable[str]) -> list[st
     return [path for path in stored if path not in known]
 
 
+def foreign_parts(sink: Sink, paths: Iterable[str], fingerprint: str) -> list[str]:
+    """Those that were made under another fingerprint."""
+    chosen = list(paths)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        made = list(pool.map(lambda path: sink.metadata(path)["fingerprint"], chosen))
+    return [path for path, found in zip(chosen, made, strict=True) if found != fingerprint]
+
+
 def read_held(sink: Sink, paths: Iterable[str]) -> list[Held]:
     """What the parts at `paths` say they hold."""
     with ThreadPoolExecutor(_THREADS) as pool:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from pipeline.config import InputConfig, JobConfig, OutputConfig
 from pipeline.ledger.files import LedgerWriter
+from pipeline.ledger.identity import load_identity
 from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.lease import Lease
@@ -104,6 +105,8 @@ def _shares(index: int, rows: list[int]) -> Iterator[Share]:
 def _write_unknown_parts(config: JobConfig, count: int) -> None:
     """Parts of a killed run that had begun with the new shards."""
     sink = Sink(url=config.output.output)
+    identity = load_identity(sink)
+    assert identity is not None, "the ledger is written first"
     new = list_input(config.input.input, storage_options={}).shards[-NEW_SHARDS:]
     for index in range(count):
         name = new[index % NEW_SHARDS].name
@@ -112,7 +115,7 @@ def _write_unknown_parts(config: JobConfig, count: int) -> None:
         path = f"captions/part-{KILLED}-{index:016x}.parquet"
         held = Held(ledger_id=name, name=name, share=Share(path=path, ids=IdSum.of(ids)))
         table = pa.table({"image_id": ids, "shard": [name] * len(ids), "key": keys})
-        sink.write(path, table, {SHARES_KEY: [held.to_json()]})
+        sink.write(path, table, {SHARES_KEY: [held.to_json()], "fingerprint": identity.fingerprint})
 
 
 def _measured(config: JobConfig) -> dict[str, float]:
