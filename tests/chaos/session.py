@@ -18,10 +18,13 @@ from tests.chaos.corpus import Corpus, Format, write_corpus
 from tests.chaos.killers import Extent, Kill, draw_kills
 from tests.chaos.stand_in import ANSWERED, answer_log
 from tests.chaos.storage import Folder
+from tests.checkpoints import build_checkpoint
 from tests.s3_server import S3Server, s3_server
 
 Storage = Literal["local", "s3"]
 ROWS_PER_SHARD = 70
+MODEL = "model"
+"""A small one of random weights: its vision tower runs as any does, and takes less time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,7 @@ class Session:
         return Job(
             corpus=self.corpus(drawn.fmt, drawn.storage),
             output=output,
-            flags=drawn.flags,
+            flags=("--model", str(self.folder / MODEL), *drawn.flags),
             answered=answer_log(self.folder / "answered", output.url),
             log=self.folder / f"{name}.log",
             limit_sec=limit_sec,
@@ -131,6 +134,7 @@ def session(num_rows: int, seed: int) -> Iterator[Session]:
     ):
         folder = Path(name)
         (folder / "answered").mkdir()
+        build_checkpoint(folder / MODEL, seed=seed)
         s3.filesystem().mkdir("chaos")
         environment = {ANSWERED: str(folder / "answered"), **s3.environment}
         with two_nodes(folder, environment) as cluster:
