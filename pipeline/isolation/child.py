@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import mmap
+import os
 import resource
 import signal
 import socket
@@ -43,6 +44,7 @@ def main() -> None:
     function = _load(settings.function)
     Image.init()  # All plugins, now: under the limits they might not load any more.
     _limit_resources(settings.limits.max_mib)
+    _silence()
     with socket.socket(fileno=0) as channel:
         channel.sendall(READY)
         while (image := _receive(channel)) is not None:
@@ -71,6 +73,12 @@ def _limit_resources(max_mib: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + max_mib * 1024**2
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _silence() -> None:
+    """libtiff and others write to standard error what images make them, line upon line."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 
 def _receive(channel: socket.socket) -> bytes | None:
