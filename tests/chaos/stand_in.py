@@ -29,9 +29,9 @@ ANSWERED = "CHAOS_ANSWERED"
 
 
 class Digests:
-    """A `Backend` that answers with a digest of prompt, kept features and image.
+    """A `Backend` that answers with a digest of prompt, image and number of kept tokens.
 
-    The features of an image are the same bits whatever shares its batch, here on CPUs.
+    Not of the features: their last bits may follow from what shares the batch.
     """
 
     timing = Timing()
@@ -118,6 +118,5 @@ def answer_log(folder: Path | str, output: str, run_id: str = "") -> AnswerLog:
 def _text(request: Request) -> str:
     digest = hashlib.sha256()
     digest.update(np.asarray(request.before + request.after, dtype=np.int64).tobytes())
-    digest.update(request.features.numpy().tobytes())
-    digest.update(str(request.seed).encode())
+    digest.update(f"{request.features.shape[0]} {request.seed}".encode())
     return digest.hexdigest()[:16]
