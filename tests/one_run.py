@@ -34,12 +34,12 @@ def hold(sink: Sink, run_id: str) -> Fence:
     return Fence(store=sink, run_id=run_id)
 
 
-def writer(sink: Sink, fence: Fence) -> WriteStage:
+def writer(sink: Sink, fence: Fence, identity: Identity = IDENTITY) -> WriteStage:
     provenance = Provenance(
         model="m",
         method="hired",
         token_budget=0.2,
-        fingerprint=IDENTITY.fingerprint,
+        fingerprint=identity.fingerprint,
         run_id=fence.run_id,
     )
     return WriteStage(CONTEXT, sink, provenance, fence)
@@ -72,7 +72,7 @@ class Run:
         assignments = keeper.begin(self.shards, self.wishes)
         rows = self.answers(sink, assignments)
         self.meanwhile()
-        write = writer(sink, keeper.fence)
+        write = writer(sink, keeper.fence, self.identity)
         parts = [to_table(some, ANSWERED_SCHEMA) for some in _cut(rows, self.rows_per_part)]
         for some in _cut(parts, self.lag):
             for summary in [write(part) for part in some]:

@@ -19,7 +19,7 @@ from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.ledger import Ledger, Totals
 from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.scan import Held, foreign_parts, read_held, unknown_parts
+from pipeline.ledger.scan import Held, read_held, unknown_parts
 from pipeline.ledger.withdraw import remove_shards, withdraw_void
 from pipeline.ledger.work import Assignment, assign, find_work, opened, refuse_changed
 from pipeline.reconcile import Tally, reconcile
@@ -168,10 +168,10 @@ class Keeper:
         overwritten.
         """
         paths = unknown_parts(self._sink, self.ledger, self.ledger.open_runs)
-        for path in foreign_parts(self._sink, paths, self._identity.fingerprint):
-            self._sink.remove(path)
-            paths.remove(path)
         for held in read_held(self._sink, paths):
+            if held.fingerprint != self._identity.fingerprint:
+                self._sink.remove(held.share.path)
+                continue
             record = self.ledger.get(held.ledger_id) or _unopened(held)
             path = held.share.path
             if record.complete:

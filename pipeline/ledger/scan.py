@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipeline.ledger.idsum import IdSum
@@ -21,11 +21,16 @@ _THREADS: Final = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """The rows of one shard in one part, as the part's own metadata tells."""
+    """The rows of one shard in one part, as the part's own metadata tells.
+
+    Attributes:
+        fingerprint: under which the part was made; empty where that is not of interest.
+    """
 
     ledger_id: str
     name: str
     share: Share
+    fingerprint: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -51,14 +56,6 @@ def unknown_parts(sink: Sink, ledger: Ledger, run_ids: Iterable[str]) -> list[st
     return [path for path in stored if path not in known]
 
 
-def foreign_parts(sink: Sink, paths: Iterable[str], fingerprint: str) -> list[str]:
-    """Those that were made under another fingerprint."""
-    chosen = list(paths)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        made = list(pool.map(lambda path: sink.metadata(path)["fingerprint"], chosen))
-    return [path for path, found in zip(chosen, made, strict=True) if found != fingerprint]
-
-
 def read_held(sink: Sink, paths: Iterable[str]) -> list[Held]:
     """What the parts at `paths` say they hold."""
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -70,4 +67,6 @@ def held_in(sink: Sink, path: str) -> list[Held]:
     """Nothing, if the part is gone."""
     if not sink.exists(path):
         return []
-    return [Held.from_json(path, content) for content in sink.metadata(path)[SHARES_KEY]]
+    metadata = sink.metadata(path)
+    held = (Held.from_json(path, content) for content in metadata[SHARES_KEY])
+    return [replace(each, fingerprint=metadata["fingerprint"]) for each in held]

@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import ReconcileError
+from pipeline.errors import BusyError, ReconcileError
 from pipeline.ledger.files import load_ledger
-from pipeline.ledger.keeper import Wishes
+from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.work import Assignment
 from pipeline.records import ANSWERED_SCHEMA
 from pipeline.rows import to_table
 from pipeline.sink import Sink
 from pipeline.sources import ReadOptions, Shard, list_input
-from tests.one_run import Run, hold, writer
+from tests.one_run import IDENTITY, Run, hold, writer
 from tests.source_files import digest
 
 URL = "memory://out"
@@ -375,3 +375,37 @@ def check_ledger(ledger: Ledger, parts: dict[str, pa.Table]) -> None:
         in_quarantine = sum(record.codes.values())
         assert in_quarantine == record.quarantined
     assert held == {path: table.num_rows for path, table in parts.items()}
+
+
+@pytest.mark.parametrize("fingerprint", [IDENTITY.fingerprint, "e" * 16])
+def test_a_late_part_of_a_run_that_was_overwritten_is_taken_away(
+    tmp_path: Path, fingerprint: str
+) -> None:
+    """Also by the next run, should the one that overwrites be killed before it is done."""
+    shards = [shard(tmp_path, "a", 3)]
+    sink = Sink(url=URL)
+    cut_short(sink, Run(run_id="0", shards=shards), 4)
+    ghost = late("0", shards, "a#0", "a#1", bad=frozenset())
+    other = replace(IDENTITY, fingerprint=fingerprint)
+    anew = Run(
+        run_id="1", shards=shards, identity=other, wishes=Wishes(overwrite=True), meanwhile=ghost
+    )
+    cut_short(sink, anew, 10)
+    Run(run_id="2", shards=shards, identity=other).play(sink)
+    tables = [table for kind in ("captions", "quarantine") for table in sink.read(kind)]
+    found = [image_id for table in tables for image_id in table["image_id"].to_pylist()]
+    assert sorted(found) == ids(a=3)
+    made = {value for table in tables for value in table["fingerprint"].to_pylist()}
+    assert made == {fingerprint}
+
+
+def test_a_folder_divided_otherwise_meanwhile_is_refused(tmp_path: Path) -> None:
+    """Another run has begun with the folder since this one listed it."""
+    ours, theirs = (
+        Shard(url=str(tmp_path), name="f", format="images", bucket=f"0/{count}", signature="{}")
+        for count in (16, 32)
+    )
+    sink = Sink(url=URL)
+    Keeper(sink, hold(sink, "0"), IDENTITY).begin([theirs], Wishes())
+    with pytest.raises(BusyError, match="another run has begun with f"):
+        Keeper(sink, hold(sink, "1"), IDENTITY).begin([ours], Wishes())
