@@ -109,7 +109,7 @@ def test_stopped_and_submitted_again_it_completes(
     options = ("--no-wait", "--submission-id", "stopped")
     code, log = submit(head, working_dir, *job, options=options)
     assert code == 0, log
-    wait_for_parts(output, deadline_sec=120)
+    wait_for_parts(output, deadline_sec=240)
     _, log = ray_job(head, working_dir, "stop", "stopped")
     assert "was stopped" in log  # else it ended by itself, and nothing was tested
     assert problems(Folder(url=str(output)), corpus)
