@@ -69,7 +69,7 @@ def test_results_without_a_ledger_are_refused(sink: Sink) -> None:
     with pytest.raises(ConfigError, match=r"holds results but no ledger; .*verify\.py --repair"):
         look_at(sink, overwrite=False)
     assert look_at(sink, overwrite=True).identity is None
-    sink.put(CLEARING, b"")  # a run was killed while it deleted them
+    sink.put_json(CLEARING, {"open_runs": []})  # a run was killed while it deleted them
     assert look_at(sink, overwrite=False).identity is None
 
 
@@ -78,7 +78,7 @@ def test_clearing_goes_on_where_it_was_killed_and_never_begins_by_itself(sink: S
         sink.put(name, b"")
     finish_clearing(sink)
     assert sink.exists(IDENTITY) and sink.exists("captions/part-1.parquet")
-    sink.put(CLEARING, b"")
+    sink.put_json(CLEARING, {"open_runs": []})
     finish_clearing(sink)
     assert [sink.names(folder) for folder in ("captions", "_ledger")] == [[], []]
 
