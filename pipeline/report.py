@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipeline.placement import Cluster, Placement
 from pipeline.plan import Plan
 from pipeline.sink import Sink
 from pipeline.sources import redact_url
-from pipeline.stats import ACTOR_STAGES, STAGES, STATS_SCHEMA
+from pipeline.stats import ACTOR_STAGES, STAGES
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
 
@@ -92,17 +92,17 @@ def versions() -> dict[str, str]:
 
 
 def _stages(sink: Sink, run_id: str) -> dict[str, dict[str, Any]]:
-    """Sums over batches by stage; `utilisation` is busy / (busy + idle) of its actors.
+    """Sums over batches by stage, one part in memory at a time.
 
-    Tasks have none: Ray gives each a fresh worker, which knows nothing of the time before.
+    `utilisation` is busy / (busy + idle) of a stage's actors. Tasks have none: Ray gives each a
+    fresh worker, which knows nothing of the time before.
     """
-    tables = list(sink.read("stats", run_id=run_id))
-    stats = pa.concat_tables(tables) if tables else STATS_SCHEMA.empty_table()
-    return {
-        stage: _stage(stats.filter(pc.equal(stats["stage"], stage)), stage in ACTOR_STAGES)
-        for stage in STAGES
-        if pc.any(pc.equal(stats["stage"], stage)).as_py()
-    }
+    columns = ["stage", "worker", "peak_memory_bytes", *_SUMMED]
+    sums: dict[str, _Sums] = {stage: _Sums() for stage in STAGES}
+    for table in sink.read("stats", columns, run_id):
+        for stage in STAGES:
+            sums[stage].add(table.filter(pc.equal(table["stage"], stage)))
+    return {stage: each.to_json(stage) for stage, each in sums.items() if each.batches}
 
 
 _SUMMED = (
@@ -119,15 +119,34 @@ _SUMMED = (
 )
 
 
-def _stage(stats: pa.Table, has_actors: bool) -> dict[str, Any]:
-    sums = {name: pc.sum(stats[name]).as_py() for name in _SUMMED}
-    held = sums["busy_sec"] + sums["idle_sec"]
-    return {name: value for name, value in sums.items() if value is not None} | {
-        "batches": stats.num_rows,
-        "workers": len(pc.unique(stats["worker"])),
-        "utilisation": sums["busy_sec"] / held if has_actors and held else None,
-        "peak_memory_bytes": pc.max(stats["peak_memory_bytes"]).as_py(),
-    }
+@dataclass
+class _Sums:
+    """Of one stage."""
+
+    batches: int = 0
+    peak_memory_bytes: int = 0
+    workers: set[str] = field(default_factory=set)
+    values: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stats: pa.Table) -> None:
+        self.batches += stats.num_rows
+        self.workers.update(pc.unique(stats["worker"]).to_pylist())
+        self.peak_memory_bytes = max(
+            self.peak_memory_bytes, pc.max(stats["peak_memory_bytes"]).as_py() or 0
+        )
+        for name in _SUMMED:
+            if (value := pc.sum(stats[name]).as_py()) is not None:
+                self.values[name] = self.values.get(name, 0) + value
+
+    def to_json(self, stage: str) -> dict[str, Any]:
+        held = self.values["busy_sec"] + self.values["idle_sec"]
+        busy = self.values["busy_sec"] / held if stage in ACTOR_STAGES and held else None
+        return self.values | {
+            "batches": self.batches,
+            "workers": len(self.workers),
+            "utilisation": busy,
+            "peak_memory_bytes": self.peak_memory_bytes,
+        }
 
 
 def summary(report: dict[str, Any]) -> str:
