@@ -7,7 +7,7 @@ mix of lengths. Legend: K kept tokens, L sequence length, C ViT width, D LLM wid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
@@ -44,11 +44,20 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """What was generated; `token_ids` end before the stop token. After "timeout" it is a torso."""
+    """What was generated; `token_ids` end before the stop token. After "timeout" it is a torso.
+
+    Attributes:
+        prefill_sec, decode_sec: of the device; of work done for several requests at once, this
+            one's equal share.
+        ttft_sec: from the call to the first token.
+    """
 
     text: str
     token_ids: list[int]
     finish_reason: FinishReason
+    prefill_sec: float = field(default=0.0, compare=False)
+    decode_sec: float = field(default=0.0, compare=False)
+    ttft_sec: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +65,8 @@ class GenerationSettings:
     """How to generate. `temperature` 0 is greedy; otherwise sampling, seeded row by row.
 
     Attributes:
-        timeout_sec: a request that takes longer on its own ends with "timeout". Looked at between
-            tokens; None: no limit.
+        timeout_sec: a request that takes more time of its own ends with "timeout". Looked at
+            between tokens; None: no limit.
     """
 
     max_new_tokens: int = 64
@@ -66,23 +75,8 @@ class GenerationSettings:
     timeout_sec: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Seconds of one `generate` call: prefill and decode over all its batches, and until the first
-    token of the first batch."""
-
-    prefill_sec: float = 0.0
-    decode_sec: float = 0.0
-    ttft_sec: float = 0.0
-
-
 class Backend(Protocol):
-    """Generates for requests of any mix of lengths; the result does not depend on the mix.
-
-    `timing` is of the latest `generate` call.
-    """
-
-    timing: Timing
+    """Generates for requests of any mix of lengths; the result does not depend on the mix."""
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order."""
@@ -109,15 +103,22 @@ class LanguageModel:
         return self.newline.device
 
     @torch.inference_mode()
-    def embed(self, request: Request) -> Tensor:
-        """[L, D]: text, projected visual tokens and newlines, as the decoder reads them."""
+    def embed(self, request: Request, start: int = 0) -> Tensor:
+        """[L - start, D]: text, projected visual tokens and newlines, as the decoder reads them.
+
+        Nothing is projected if `start` lies behind the image.
+        """
+        words = self.decoder.get_input_embeddings()
+        if start >= request.num_prompt_tokens - len(request.after):
+            left = request.num_prompt_tokens - start
+            rest: Tensor = words(self._ids(request.after[len(request.after) - left :]))
+            return rest
         features = request.features.to(self.device, self.newline.dtype)
         table = torch.cat([self.projector(features), self.newline[None]])
         sequence = request.sequence.to(self.device)
         index = torch.where(sequence == NEWLINE, table.shape[0] - 1, sequence)
-        words = self.decoder.get_input_embeddings()
         before, after = (self._ids(ids) for ids in (request.before, request.after))
-        return torch.cat([words(before), table[index], words(after)])
+        return torch.cat([words(before), table[index], words(after)])[start:]
 
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)

@@ -79,13 +79,17 @@ def random_scores(seeds: Tensor, num_partitions: int, num_patches: int) -> Tenso
     Args:
         seeds: int64 [B], one per image, derived from its content.
     """
-    counter = torch.arange(1, num_partitions * num_patches + 1, device=seeds.device)
-    state = seeds[:, None] + counter * -0x61C8864680B583EB
+    counter = torch.arange(num_partitions * num_patches, device=seeds.device)
+    return uniform(seeds[:, None], counter).view(seeds.shape[0], num_partitions, num_patches)
+
+
+def uniform(seeds: Tensor, counter: Tensor) -> Tensor:
+    """float64 in [0, 1), of the shape both broadcast to: a fixed function of the two int64."""
+    state = seeds + (counter + 1) * -0x61C8864680B583EB
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         state = (state ^ _shift_right(state, shift)) * factor
     state = state ^ _shift_right(state, 31)
-    unit = _shift_right(state, 11).double() / 2**53
-    return unit.view(seeds.shape[0], num_partitions, num_patches)
+    return _shift_right(state, 11).double() / 2**53
 
 
 def _shift_right(value: Tensor, bits: int) -> Tensor:
@@ -99,4 +103,5 @@ __all__ = [
     "random_scores",
     "select_stride",
     "select_tokens",
+    "uniform",
 ]

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from hired_core.attention import cls_attention, received_attention
+
+MICRO_BATCH: Final = 64
+"""Partitions that go through the tower at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class VisionOutput:
 class VisionEncoder:
     """Encodes partitions in micro-batches of at most `micro_batch`."""
 
-    def __init__(self, tower: VisionTower, *, micro_batch: int = 64) -> None:
+    def __init__(self, tower: VisionTower, *, micro_batch: int = MICRO_BATCH) -> None:
         self.tower = tower
         self.micro_batch = micro_batch
         self._attention = cls_attention if tower.has_cls else received_attention

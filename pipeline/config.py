@@ -214,9 +214,11 @@ class GenerationConfig:
     seed: int = 0
     """Of the sampler."""
     batch_size: int = 8
-    """Images per call of the vision tower and requests per call of the language model."""
+    """Images per call of the vision tower, and rows that travel together. Of the language model it
+    limits nothing: see --max-slots."""
     generation_timeout_sec: float | None = 300.0
-    """Rows that take longer to generate, on their own, are quarantined. null: no limit."""
+    """Rows that take more of the model's time are quarantined; of work done for several rows at
+    once, each has its share. null: no limit."""
 
     def __post_init__(self) -> None:
         require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
@@ -242,6 +244,17 @@ class RunConfig:
     language_actors: int | None = None
     """Size of the language pool, or of the fused pool. Default: the remaining GPUs; without a GPU
     one for each 8 CPUs."""
+    backend: Literal["slots", "reference"] = "slots"
+    """What runs the language model. 'slots': requests in fixed regions of memory, refilled as they
+    end. 'reference': transformers' own generate, in batches; slower, any decoder, no limit."""
+    memory_limit_gib: float | None = None
+    """What the model of an actor may take: weights, key-value cache and workspace. Default: 0.9 of
+    the GPU, or half of the node's memory shared among its CPUs."""
+    max_slots: int | None = None
+    """Requests that run at once in an actor, if memory allows. Default: 256 on GPUs, 16 on CPUs."""
+    max_prompt_tokens: int = 512
+    """Longest prompt, its chat template included, where prompts come with the data; longer ones are
+    quarantined. Sizes the slots; a prompt given by --prompt is measured instead."""
     torch_threads: int | None = None
     """CPU threads of an actor. Default: the node's CPUs shared among its actors."""
     gpu_hour_price: float | None = None
@@ -252,9 +265,15 @@ class RunConfig:
     """Print a line on the state of the job every few seconds."""
 
     def __post_init__(self) -> None:
-        for key in ("vision_actors", "language_actors", "torch_threads"):
+        for key in ("vision_actors", "language_actors", "torch_threads", "max_slots"):
             value = getattr(self, key)
             require(value is None or value > 0, key, value, "1 or more")
+        require(
+            self.max_prompt_tokens > 0, "max_prompt_tokens", self.max_prompt_tokens, "1 or more"
+        )
+        limit = self.memory_limit_gib
+        ok = limit is None or 0 < limit < math.inf
+        require(ok, "memory_limit_gib", limit, "above 0")
         for key in ("gpu_hour_price", "cpu_hour_price"):
             value = getattr(self, key)
             ok = value is None or 0 <= value < math.inf

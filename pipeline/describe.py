@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+from hired_core.engine.memory import SlotPlan
 from pipeline.config import CaptionConfig, JobConfig
 from pipeline.cost import load_prices
-from pipeline.estimate import GIB, device_flops, estimate
-from pipeline.placement import Cluster, place
+from pipeline.estimate import device_flops, estimate
+from pipeline.graph import BLOCK_BYTES, IMAGES_PER_TASK
+from pipeline.memory import expected_plan, with_calls
+from pipeline.placement import Cluster, Placement, place
 from pipeline.plan import Plan, make_plan
 from pipeline.sources import redact_url
 
@@ -20,14 +23,18 @@ def describe(config: JobConfig) -> str:
     """
     cluster = Cluster.of_this_machine()
     plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
+    placement = place(config.run, cluster)
+    slots = expected_plan(config, plan.spec, placement, cluster)
+    placement = with_calls(placement, slots, config.generation.batch_size)
     lines = [
         ("input", _input(plan)),
         ("work", _work(plan)),
         ("model", f"{config.model.model} ({plan.spec.num_patches} patches per partition)"),
         ("prompt", _prompt(config)),
         ("visual tokens", _tokens(plan)),
-        ("placement", f"{place(config.run, cluster).describe()}, on {_machine(cluster)}"),
-        ("memory", _memory(plan, cluster)),
+        ("placement", f"{placement.describe()}, on {_machine(cluster)}"),
+        ("memory", _memory(slots)),
+        ("in flight", _flight(plan, placement)),
         ("cost", _cost(plan, cluster)),
         ("output", _output(plan)),
         ("fingerprint", plan.identity.fingerprint),
@@ -80,20 +87,18 @@ def _tokens(plan: Plan) -> str:
     return f"{share}, method {selection.effective_method}, alpha {selection.alpha:g}, {newline}"
 
 
-def _value_bytes(plan: Plan, cluster: Cluster) -> int:
-    chosen = plan.config.model.dtype
-    if chosen == "auto":
-        chosen = "float16" if cluster.gpus else "float32"
-    return 4 if chosen == "float32" else 2
+def _memory(slots: SlotPlan | None) -> str:
+    if slots is None:
+        return "not bounded: --backend reference"
+    return f"{slots.describe()}, per language actor"
 
 
-def _memory(plan: Plan, cluster: Cluster) -> str:
-    one = estimate(plan.config, plan.spec, value_bytes=_value_bytes(plan, cluster))
-    batch = plan.config.generation.batch_size
-    total = one.weight_bytes + batch * one.kv_bytes
+def _flight(plan: Plan, placement: Placement) -> str:
+    """How the actors are kept busy."""
+    size, pool = plan.config.generation.batch_size, placement.language
     return (
-        f"{total / GIB:.2f} GiB: weights {one.weight_bytes / GIB:.2f}, "
-        f"KV cache of {batch} slots {batch * one.kv_bytes / GIB:.2f}, workspace not counted"
+        f"{pool.calls} batches of {size} images under way in each language actor, 2 more at hand; "
+        f"{IMAGES_PER_TASK} images per decoding task, blocks of {BLOCK_BYTES // 1024**2} MiB"
     )
 
 

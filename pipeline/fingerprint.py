@@ -47,6 +47,8 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "generation": {
             key: value for key, value in asdict(generation).items() if key not in _NO_DIFFERENCE
         },
+        # Greedy texts are those of the unmodified model, whatever runs it; draws are not.
+        "sampler": config.run.backend if generation.temperature > 0 else None,
         "preprocessing": PREPROCESSING_VERSION,
     }
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
+from hired_core.engine.device_queue import DeviceQueue
 from hired_core.models.spec import ModelSpec
 from pipeline.config import JobConfig
 from pipeline.ledger.lease import Fence
@@ -26,6 +27,7 @@ from pipeline.stages import (
     WriteStage,
 )
 from pipeline.stages.context import StageContext
+from pipeline.stages.gate import Gate
 from pipeline.stages.read import COLUMN
 from pipeline.stages.write import Provenance
 
@@ -35,10 +37,16 @@ MAX_READ_TASKS = 1000
 
 
 class ModelStages:
-    """One model stage or both in one actor, where features never leave it; each under guard."""
+    """One model stage or both in one actor, where features never leave it; each under guard.
+
+    Several batches are on their way at once, so that no slot of the engine waits for one to end;
+    what they compute takes turns in one queue.
+    """
 
     def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, config: JobConfig):
-        self._stages = [Guarded(kind, context, config) for kind in kinds]
+        here = replace(context, fused=len(kinds) > 1)
+        queue, gate = DeviceQueue(), Gate()
+        self._stages = [Guarded(kind, here, config, queue, gate=gate) for kind in kinds]
 
     def __call__(self, table: pa.Table) -> pa.Table:
         for stage in self._stages:
@@ -105,12 +113,20 @@ def _actors(
     config: JobConfig,
     context: StageContext,
 ) -> Dataset:
-    """Stages that hold models, as a pool of actors of fixed size."""
+    """Stages that hold models, as a pool of actors of fixed size.
+
+    An actor has `pool.calls` batches under way and two more at hand.
+    """
     here = replace(context, gpus=pool.gpus, cpus=pool.cpus, threads=pool.threads)
     return rows.map_batches(
         ModelStages,
         fn_constructor_args=(kinds, here, config),
-        compute=ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=4),
+        compute=ActorPoolStrategy(
+            size=pool.size,
+            max_concurrent_calls_per_actor=pool.calls,
+            max_tasks_in_flight_per_actor=pool.calls + 2,
+            enable_true_multi_threading=True,
+        ),
         batch_size=config.generation.batch_size,
         batch_format="pyarrow",
         num_cpus=pool.cpus,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import ray
 
@@ -14,6 +14,11 @@ from pipeline.errors import ConfigError
 CPUS_PER_MODEL_ACTOR = 8
 
 
+# Memory of one card, from the vendors' data sheets; GB.
+GPU_MEMORY: Final = {"H200": 141, "H100": 80, "A100": 40, "L40S": 48, "L4": 24, "A10": 24}
+DEFAULT_GPU_MEMORY: Final = 24
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """What there is to run on; `gpu_name` is None without a GPU."""
@@ -21,6 +26,12 @@ class Cluster:
     cpus: float
     gpus: int
     gpu_name: str | None = None
+
+    @property
+    def gpu_bytes(self) -> int:
+        """Memory of one GPU by data sheet, of the smallest kind that has the name."""
+        known = (gb for name, gb in GPU_MEMORY.items() if name in (self.gpu_name or ""))
+        return next(known, DEFAULT_GPU_MEMORY) * 10**9
 
     @classmethod
     def of_ray(cls) -> Cluster:
@@ -44,12 +55,17 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Actors of one stage, and what each occupies. `threads` are torch's."""
+    """Actors of one stage, and what each occupies. `threads` are torch's.
+
+    Attributes:
+        calls: batches an actor has under way at once.
+    """
 
     size: int
     gpus: float
     cpus: float
     threads: int | None
+    calls: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)

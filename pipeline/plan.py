@@ -10,6 +10,7 @@ from hired_core.models.checkpoint import CheckpointError
 from hired_core.models.spec import ModelSpec
 from hired_core.prompts import PromptError
 from pipeline.config import CaptionConfig, JobConfig, QuestionConfig
+from pipeline.dtypes import compute_dtype
 from pipeline.errors import ConfigError, ModelError
 from pipeline.estimate import estimate
 from pipeline.fingerprint import fingerprint, fingerprint_fields
@@ -29,7 +30,6 @@ from pipeline.sources import (
     redact_url,
 )
 from pipeline.sources.storage import local_path, url_parts
-from pipeline.stages.context import compute_dtype
 
 MAX_COUNTED_SHARDS = 1000
 

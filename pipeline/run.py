@@ -17,6 +17,7 @@ from pipeline.graph import build, set_up_ray_data
 from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
+from pipeline.memory import expected_plan, with_calls
 from pipeline.placement import Cluster, Placement, place
 from pipeline.plan import Plan, make_plan
 from pipeline.progress import ProgressPrinter, Reporter, start_board
@@ -44,6 +45,8 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
     cluster = Cluster.of_ray()
     plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
     placement = place(config.run, cluster)
+    slots = expected_plan(config, plan.spec, placement, cluster)
+    placement = with_calls(placement, slots, config.generation.batch_size)
     if plan.is_done:
         return _nothing_to_do(plan, out, log)
     run_id = new_run_id()

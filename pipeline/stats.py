@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -35,14 +36,14 @@ STATS_SCHEMA: Final = pa.schema(
         pa.field("started_at", pa.float64()),  # Unix time, seconds
         pa.field("wall_sec", pa.float64()),
         pa.field("busy_sec", pa.float64()),
-        pa.field("idle_sec", pa.float64()),  # since this worker's previous batch ended
+        pa.field("idle_sec", pa.float64()),  # of the worker, since an earlier record told of it
         pa.field("num_images", pa.int64()),
         pa.field("visual_tokens_dense", pa.int64()),
         pa.field("visual_tokens_kept", pa.int64()),
         pa.field("output_tokens", pa.int64()),
         pa.field("prefill_sec", pa.float64()),
         pa.field("decode_sec", pa.float64()),
-        pa.field("ttft_sec", pa.float64()),
+        pa.field("ttft_sec", pa.float64()),  # mean over the rows, waiting for a slot included
         pa.field("slots", pa.int64()),
         pa.field("kv_bytes", pa.int64()),
         pa.field("peak_memory_bytes", pa.int64()),
@@ -51,6 +52,35 @@ STATS_SCHEMA: Final = pa.schema(
         pa.field("errors", pa.int64()),
     ]
 )
+
+
+class Hours:
+    """Tells idle seconds from busy ones, for batches that may overlap."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since: float | None = None
+        self._told = 0.0
+
+    def begin(self) -> float:
+        """The time now; the first call begins the count."""
+        with self._lock:
+            now = time.monotonic()
+            if self._since is None:
+                self._since = now
+            return now
+
+    def idle(self, busy_sec: float) -> float:
+        """Seconds since the count began that were neither busy nor told as idle before.
+
+        All batches together add up to the time that has passed, whichever order they end in, but
+        for what was told as idle while a batch that was under way had not told its busy seconds.
+        """
+        with self._lock:
+            assert self._since is not None, "idle before begin"
+            idle = max(0.0, time.monotonic() - self._since - self._told - busy_sec)
+            self._told += busy_sec + idle
+            return idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,21 +97,23 @@ class Meter:
     device: str = "cpu"
     gpus: float = 0.0
     cpus: float = 1.0
-    _previous: dict[str, float] = field(default_factory=dict)
+    _hours: Hours = field(default_factory=lambda: Hours())
 
     @contextmanager
     def batch(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Times the block; it may add columns to the record it is given.
 
-        The record goes to `rows[0]["stats"]`; a batch without rows is not recorded.
+        A stage that runs several batches at once says itself how many seconds of its device each
+        took, as `busy_sec`. The record goes to `rows[0]["stats"]`; a batch without rows is not
+        recorded.
         """
         record: dict[str, Any] = {"started_at": time.time()}
         failed = _num_failed(rows)
-        started = time.monotonic()
-        record["idle_sec"] = started - self._previous.get("ended", started)
+        started = self._hours.begin()
         yield record
-        ended = self._previous["ended"] = time.monotonic()
-        record["busy_sec"] = record["wall_sec"] = ended - started
+        record["wall_sec"] = time.monotonic() - started
+        record.setdefault("busy_sec", record["wall_sec"])
+        record["idle_sec"] = self._hours.idle(record["busy_sec"])
         record.setdefault("num_images", sum(row["shard_rows"] is None for row in rows))
         record["errors"] = _num_failed(rows) - failed
         if rows:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from hired_core.language import Completion, GenerationSettings, LanguageModel, Request, Timing
+from hired_core.language import Completion, GenerationSettings, LanguageModel, Request
 
 
 class _FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
@@ -67,30 +68,30 @@ class ReferenceBackend:
         self.model = model
         self.settings = settings
         self.batch_size = batch_size if settings.temperature == 0 else 1
-        self.timing = Timing()
         self._clock = clock
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order."""
-        self.timing = Timing()
+        called = _now(self.model.device)
         by_length = sorted(range(len(requests)), key=lambda i: requests[i].num_prompt_tokens)
         done: dict[int, Completion] = {}
         for start in range(0, len(by_length), self.batch_size):
             chosen = by_length[start : start + self.batch_size]
-            done.update(zip(chosen, self._batch([requests[i] for i in chosen]), strict=True))
+            found = self._batch([requests[i] for i in chosen], called)
+            done.update(zip(chosen, found, strict=True))
         return [done[i] for i in range(len(requests))]
 
-    def _batch(self, requests: list[Request]) -> list[Completion]:
-        found = self._together(requests)
+    def _batch(self, requests: list[Request], called: float) -> list[Completion]:
+        found = self._together(requests, called)
         if len(requests) == 1:
             return found
         return [
-            self._together([request])[0] if completion.finish_reason == "timeout" else completion
-            for request, completion in zip(requests, found, strict=True)
+            self._together([request], called)[0] if done.finish_reason == "timeout" else done
+            for request, done in zip(requests, found, strict=True)
         ]
 
-    def _together(self, requests: list[Request]) -> list[Completion]:
+    def _together(self, requests: list[Request], called: float) -> list[Completion]:
         embeds, mask = self._pad_left([self.model.embed(request) for request in requests])
         if self.settings.temperature > 0:
             torch.manual_seed(requests[0].seed)
@@ -103,17 +104,19 @@ class ReferenceBackend:
             stopping_criteria=StoppingCriteriaList([first, deadline]),
             **self._arguments(),
         )
-        self._note(started, first.at or started)
+        begun, count = first.at or started, len(requests)
+        decode_sec = _now(embeds.device) - begun
         cut_short = deadline.passed and ids.shape[1] < self.settings.max_new_tokens
-        return [self.model.complete(row, cut_short=cut_short) for row in ids.tolist()]
-
-    def _note(self, started: float, first: float) -> None:
-        prefill, decode = first - started, _now(self.model.device) - first
-        self.timing = Timing(
-            prefill_sec=self.timing.prefill_sec + prefill,
-            decode_sec=self.timing.decode_sec + decode,
-            ttft_sec=self.timing.ttft_sec or prefill,
-        )
+        rows = [self.model.complete(row, cut_short=cut_short) for row in ids.tolist()]
+        return [
+            replace(
+                row,
+                prefill_sec=(begun - started) / count,
+                decode_sec=decode_sec / count,
+                ttft_sec=begun - called,
+            )
+            for row in rows
+        ]
 
     def _pad_left(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
         """[B, L, D] and int64 mask [B, L]."""

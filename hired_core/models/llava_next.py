@@ -56,6 +56,11 @@ def load_spec(model: str, revision: str | None = None) -> ModelSpec:
         feature_layer=_feature_layer(config),
         vision_width=vision.hidden_size,
         text_width=config.text_config.hidden_size,
+        vision_inner=vision.intermediate_size,
+        text_inner=config.text_config.intermediate_size,
+        query_width=config.text_config.num_attention_heads * _head_dim(config.text_config),
+        kv_width=config.text_config.num_key_value_heads * _head_dim(config.text_config),
+        vocab_size=config.text_config.vocab_size,
         mean=tuple(image.get("image_mean", (0.48145466, 0.4578275, 0.40821073))),
         std=tuple(image.get("image_std", (0.26862954, 0.26130258, 0.27577711))),
         max_context=config.text_config.max_position_embeddings,
@@ -145,6 +150,25 @@ def _kv_values(text: Any) -> int:
 
 def _head_dim(text: Any) -> int:
     return int(getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+
+def weight_counts(spec: ModelSpec) -> tuple[int, int]:
+    """Numbers that `load_vision` and `load_language` hold; reads no weights."""
+    config = _config(Path(spec.path))
+    vision_config, text_config = config.vision_config, config.text_config
+    vision_config.num_hidden_layers = spec.feature_layer + 1
+    text_config.tie_word_embeddings = config.tie_word_embeddings
+    with torch.device("meta"):
+        tower = CLIPVisionModel._from_config(vision_config)
+        decoder = AutoModelForCausalLM.from_config(text_config)
+        projector = LlavaNextMultiModalProjector(config)
+    decoder.tie_weights()
+    language = spec.text_width + sum(_count(part) for part in (decoder, projector))
+    return _count(tower), language
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
 
 
 def load_vision(spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) -> VisionTower:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hired_core.layout import PartitionLayout, Size
+from hired_core.sequence import NewlinePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,9 @@ class ModelSpec:
         partition_size, patch_size: in pixels.
         feature_layer: index of the vision layer whose output the language model sees.
         vision_width: C. `text_width`: D.
+        vision_inner, text_inner: width of the MLP of a layer.
+        query_width, kv_width: of all query heads, and of all key-value heads, of the decoder.
+        vocab_size: V.
         mean, std: pixel normalisation per channel.
         max_context: positions the language model has.
         vision_params, text_params: weights each token passes through: the tower up to the feature
@@ -34,6 +38,11 @@ class ModelSpec:
     feature_layer: int
     vision_width: int
     text_width: int
+    vision_inner: int
+    text_inner: int
+    query_width: int
+    kv_width: int
+    vocab_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     max_context: int
@@ -52,6 +61,12 @@ class ModelSpec:
         """The largest P of any grid, the full-image included."""
         cells = self.partition_size**2
         return 1 + max(height * width // cells for height, width in self.pinpoints)
+
+    def max_visual_positions(self, num_kept: int, newline: NewlinePolicy) -> int:
+        """The most positions that the image of a request can take: kept tokens and newlines."""
+        size = self.partition_size
+        rows = max(height // size for height, _ in self.pinpoints) * size // self.patch_size
+        return num_kept if newline == "none" else num_kept + rows
 
     @property
     def nominal_tokens(self) -> int:

@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 import torch
 
 from hired_core.models.checkpoint import CheckpointError
-from pipeline.config import ModelConfig
 from pipeline.cost import Prices
 from pipeline.errors import ModelError
 from pipeline.progress import Reporter
 from pipeline.stats import Meter
 from pipeline.strikes import StrikeBook
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +23,7 @@ class StageContext:
     Attributes:
         gpus, cpus: what one instance of the stage occupies.
         threads: CPU threads of torch; None leaves torch's own choice.
+        fused: whether vision and language share an actor.
     """
 
     run_id: str
@@ -35,6 +33,7 @@ class StageContext:
     gpus: float = 0.0
     cpus: float = 1.0
     threads: int | None = None
+    fused: bool = False
 
     def meter(self, stage: str, device: str = "cpu") -> Meter:
         return Meter(
@@ -60,12 +59,3 @@ def model_errors() -> Iterator[None]:
         yield
     except CheckpointError as exc:
         raise ModelError(f"model: {exc}") from exc
-
-
-def compute_dtype(model: ModelConfig, stored: str, device: torch.device) -> torch.dtype:
-    """float32 on CPUs unless told otherwise; on GPUs half precision, as stored."""
-    if model.dtype != "auto":
-        return _DTYPES[model.dtype]
-    if device.type == "cpu":
-        return torch.float32
-    return torch.bfloat16 if stored == "bfloat16" else torch.float16

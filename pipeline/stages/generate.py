@@ -9,26 +9,34 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from hired_core.engine.reference import ReferenceBackend
-from hired_core.language import Backend, Completion, GenerationSettings, Request
+from hired_core.engine.device_queue import DeviceQueue
+from hired_core.language import Completion, Request
 from hired_core.prompts import PromptError
 from hired_core.sequence import visual_sequence
-from pipeline.config import CaptionConfig, GenerationConfig, JobConfig
+from pipeline.config import CaptionConfig, JobConfig
+from pipeline.dtypes import compute_dtype
 from pipeline.records import ANSWERED_SCHEMA
 from pipeline.rows import Row, fail, is_active, to_table
-from pipeline.stages.context import StageContext, compute_dtype, model_errors
+from pipeline.stages.backend import make_backend
+from pipeline.stages.context import StageContext, model_errors
 from pipeline.stages.select import content_seed
 
 STAGE = "generate"
 _Job = tuple[Row, Request]
+_Image = tuple[Tensor, Tensor]
 
 
 class GenerateStage:
-    """Holds projector and language model; answers every question of every image in a batch."""
+    """Holds projector and language model; answers every question of every image in a batch.
+
+    May be called from several threads at once: their requests share the engine's slots.
+    """
 
     name: ClassVar[str] = STAGE
 
-    def __init__(self, context: StageContext, config: JobConfig) -> None:
+    def __init__(
+        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+    ) -> None:
         from hired_core.models import llava_next  # transformers is loaded in the actor only
 
         device = context.device()
@@ -42,19 +50,19 @@ class GenerateStage:
         self._from_data = not fixed
         self._selection = config.selection
         self._generation = config.generation
-        self._backend: Backend = ReferenceBackend(
-            language, _settings(config.generation), batch_size=config.generation.batch_size
-        )
+        self._backend, self._plan = make_backend(language, config, context, queue or DeviceQueue())
         self._meter = context.meter(STAGE, str(device))
         self._reporter = context.reporter
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = [answer for row in table.to_pylist() for answer in _per_question(row)]
         with self._meter.batch(rows) as record:
-            jobs = [job for row in rows if is_active(row) and (job := self._job(row))]
-            self._answer(jobs)
+            images: dict[int, _Image] = {}
+            jobs = [job for row in rows if is_active(row) and (job := self._job(row, images))]
+            record |= self._answer(jobs)
             record["output_tokens"] = sum(row.get("output_tokens") or 0 for row in rows)
-            record |= vars(self._backend.timing) if jobs else {}
+            if self._plan is not None:
+                record |= {"slots": self._plan.num_slots, "kv_bytes": self._plan.kv_bytes}
         self._report(rows)
         return to_table(rows, ANSWERED_SCHEMA)
 
@@ -64,47 +72,67 @@ class GenerateStage:
         markers = sum(row["shard_rows"] is not None for row in rows)
         self._reporter.add(captioned=len(rows) - bad - markers, quarantined=bad)
 
-    def _job(self, row: Row) -> _Job | None:
+    def _job(self, row: Row, images: dict[int, _Image]) -> _Job | None:
         """The row with its request; None if its prompt cannot be used, the row then failed."""
         prompt = row["prompt"]
         if prompt is None or not prompt.strip():
             fail(row, STAGE, "prompt_missing", "the prompt is null or blank")
             return None
         try:
-            request = self._request(row, prompt)
+            request = self._request(row, prompt, images)
         except PromptError as exc:
             fail(row, STAGE, "prompt_invalid", exc)
             return None
         row["prompt_tokens"] = request.num_prompt_tokens
         needed = request.num_prompt_tokens + self._generation.max_new_tokens
-        if needed > self._spec.max_context:
-            detail = f"{needed} positions needed, the model has {self._spec.max_context}"
+        allowed, what = self._allowed()
+        if needed > allowed:
+            detail = f"{needed} positions needed, {what} has {allowed}"
             fail(row, STAGE, "prompt_too_long", detail)
             return None
         return row, request
 
-    def _request(self, row: Row, prompt: str) -> Request:
+    def _allowed(self) -> tuple[int, str]:
+        """Positions a request may take, and what sets the limit."""
+        if self._plan is None or self._plan.max_length == self._spec.max_context:
+            return self._spec.max_context, "the model"
+        return self._plan.max_length, "a slot (--max-prompt-tokens)"
+
+    def _request(self, row: Row, prompt: str, images: dict[int, _Image]) -> Request:
         before, after = self._template.token_ids(prompt, from_data=self._from_data)
-        layout = self._spec.layout(
-            row["height"], row["width"], transposed_grid=self._selection.transposed_grid
-        )
-        order = torch.from_numpy(np.frombuffer(row["order"], dtype=np.int32).astype(np.int64))
+        # Questions of one image hold the same bytes, and are given the same tensors: by that the
+        # engine knows that their images are one.
+        key = id(row["features"])
+        if key not in images:
+            images[key] = self._image(row)
+        features, sequence = images[key]
         return Request(
-            features=_features(row["features"], order.shape[0], self._spec.vision_width),
-            sequence=visual_sequence(order, layout, self._selection.newline_policy),
+            features=features,
+            sequence=sequence,
             before=before,
             after=after,
             seed=(content_seed(row["sha256"]) ^ self._generation.seed) & (2**63 - 1),
         )
 
-    def _answer(self, jobs: list[_Job]) -> None:
-        for (row, _), completion in zip(jobs, self._generate(jobs), strict=True):
+    def _image(self, row: Row) -> _Image:
+        layout = self._spec.layout(
+            row["height"], row["width"], transposed_grid=self._selection.transposed_grid
+        )
+        order = torch.from_numpy(np.frombuffer(row["order"], dtype=np.int32).astype(np.int64))
+        features = _features(row["features"], order.shape[0], self._spec.vision_width)
+        return features, visual_sequence(order, layout, self._selection.newline_policy)
+
+    def _answer(self, jobs: list[_Job]) -> dict[str, float]:
+        """Fills in the rows; what it took, for the record."""
+        found = self._generate(jobs)
+        for (row, _), completion in zip(jobs, found, strict=True):
             if completion is not None and completion.finish_reason == "timeout":
                 limit = self._generation.generation_timeout_sec
                 detail = f"{len(completion.token_ids)} tokens in {limit} s"
                 fail(row, STAGE, "generation_timeout", detail)
             elif completion is not None:
                 row.update(_columns(completion))
+        return _seconds([completion for completion in found if completion is not None])
 
     def _generate(self, jobs: list[_Job]) -> list[Completion | None]:
         """Together; should that fail, one by one, so that only the row at fault is lost."""
@@ -127,13 +155,15 @@ class GenerateStage:
             return None
 
 
-def _settings(generation: GenerationConfig) -> GenerationSettings:
-    return GenerationSettings(
-        max_new_tokens=generation.max_new_tokens,
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        timeout_sec=generation.generation_timeout_sec,
-    )
+def _seconds(completions: list[Completion]) -> dict[str, float]:
+    """Of a batch: device seconds, in all, and the mean time to the first token."""
+    if not completions:
+        return {}
+    prefill = sum(completion.prefill_sec for completion in completions)
+    decode = sum(completion.decode_sec for completion in completions)
+    ttft = sum(completion.ttft_sec for completion in completions) / len(completions)
+    seconds = {"prefill_sec": prefill, "decode_sec": decode, "ttft_sec": ttft}
+    return seconds | ({"busy_sec": prefill + decode} if prefill else {})
 
 
 def _per_question(row: Row) -> list[Row]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.rows import fail, is_active, to_table
 from pipeline.stages.context import StageContext
+from pipeline.stages.gate import Gate
 from pipeline.strikes import MAX_STRIKES
 
 _NEEDED = ["image_id", "error_code", "shard_rows"]
@@ -27,26 +28,43 @@ class Stage(Protocol):
 
 
 class Guarded:
-    """Announces what the stage `kind(context, *args)` begins, and that it has ended."""
+    """Announces what the stage `kind(context, *args)` begins, and that it has ended.
 
-    def __init__(self, kind: Callable[..., Stage], context: StageContext, *args: Any) -> None:
+    Args:
+        gate: shared by what runs side by side in this process: a row that is announced alone has
+            to be alone, or others would be struck for what it does.
+    """
+
+    def __init__(
+        self,
+        kind: Callable[..., Stage],
+        context: StageContext,
+        *args: Any,
+        gate: Gate | None = None,
+    ) -> None:
         self._stage = kind(context, *args)
+        self._gate = gate or Gate()
         self._name = self._stage.name
         self._strikes = context.strikes
 
     def __call__(self, table: pa.Table) -> pa.Table:
         ids = _active_ids(table)
-        if len(ids) <= 1:
-            return self._alone(table)
-        if not self._strikes.begin_together(self._name, ids):
-            rows = [table.slice(index, 1) for index in range(table.num_rows)]
-            return pa.concat_tables([self._alone(row) for row in rows])
-        result = self._stage(table)
-        self._strikes.end(self._name, ids)
-        return result
+        if not ids:
+            return self._stage(table)
+        with self._gate.together():
+            if self._strikes.begin_together(self._name, ids):
+                result = self._stage(table)
+                self._strikes.end(self._name, ids)
+                return result
+        rows = [table.slice(index, 1) for index in range(table.num_rows)]
+        return pa.concat_tables([self._alone(row) for row in rows])
 
     def _alone(self, table: pa.Table) -> pa.Table:
         """A table with one row to work on, or none."""
+        with self._gate.alone():
+            return self._one(table)
+
+    def _one(self, table: pa.Table) -> pa.Table:
         ids = _active_ids(table)
         if ids and self._strikes.begin_alone(self._name, ids[0]) >= MAX_STRIKES:
             # It is not said to have ended: should its batch come again, it stays condemned.

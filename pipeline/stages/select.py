@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,11 +12,13 @@ import pyarrow as pa
 import torch
 
 from hired_core.encode import ImageEncoder, KeptTokens, SelectionSettings
+from hired_core.engine.device_queue import DeviceQueue
 from hired_core.vision import VisionEncoder
 from pipeline.config import JobConfig, SelectionConfig
+from pipeline.dtypes import compute_dtype
 from pipeline.records import SELECTED_SCHEMA
 from pipeline.rows import Row, fail, is_active, to_table
-from pipeline.stages.context import StageContext, compute_dtype, model_errors
+from pipeline.stages.context import StageContext, model_errors
 
 STAGE = "select"
 
@@ -24,7 +28,9 @@ class SelectStage:
 
     name: ClassVar[str] = STAGE
 
-    def __init__(self, context: StageContext, config: JobConfig) -> None:
+    def __init__(
+        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+    ) -> None:
         from hired_core.models import llava_next  # transformers is loaded in the actor only
 
         device = context.device()
@@ -35,13 +41,14 @@ class SelectStage:
         self._encoder = ImageEncoder(
             VisionEncoder(tower), self._spec, selection_settings(config.selection)
         )
+        self._queue = queue or DeviceQueue()
         self._meter = context.meter(STAGE, str(device))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
         with self._meter.batch(rows) as record:
             active = [row for row in rows if is_active(row)]
-            self._select(active)
+            record["busy_sec"] = self._queue.run(lambda: _timed(lambda: self._select(active)))
             record["num_images"] = len(active)
             for key in ("visual_tokens_dense", "visual_tokens_kept"):
                 record[key] = sum(row.get(key) or 0 for row in active)
@@ -90,6 +97,13 @@ class SelectStage:
         size = self._spec.partition_size
         pixels = np.frombuffer(row["partitions"], dtype=np.uint8)
         return pixels.reshape(row["num_partitions"], 3, size, size)
+
+
+def _timed(work: Callable[[], None]) -> float:
+    """Seconds that it takes, waiting for its turn not counted."""
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
 
 
 def selection_settings(selection: SelectionConfig) -> SelectionSettings:

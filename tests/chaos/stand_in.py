@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from hired_core.language import Completion, Request, Timing
+from hired_core.engine.device_queue import DeviceQueue
+from hired_core.language import Completion, Request
 from hired_core.models import llava_next
 from pipeline.config import JobConfig
 from pipeline.records import SELECTED_SCHEMA
@@ -34,8 +35,6 @@ class Digests:
     Not of the features: their last bits may follow from what shares the batch.
     """
 
-    timing = Timing()
-
     def __init__(self, log: AnswerLog) -> None:
         self._log = log
 
@@ -47,8 +46,10 @@ class Digests:
 class StandInGenerate(GenerateStage):
     """All is real, down to the prompt's tokens; only the decoder is replaced."""
 
-    def __init__(self, context: StageContext, config: JobConfig) -> None:
-        super().__init__(context, config)
+    def __init__(
+        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+    ) -> None:
+        super().__init__(context, config, queue)
         log = answer_log(os.environ[ANSWERED], config.output.output, context.run_id)
         self._backend = Digests(log)
 
@@ -58,7 +59,9 @@ class StandInSelect:
 
     name = "select"
 
-    def __init__(self, context: StageContext, config: JobConfig) -> None:
+    def __init__(
+        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+    ) -> None:
         width = llava_next.load_spec(config.model.model, config.model.revision).vision_width
         self._columns = {
             "visual_tokens_dense": 1,

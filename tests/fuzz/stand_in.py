@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hired_core.language import Completion, Request, Timing
+from hired_core.engine.device_queue import DeviceQueue
+from hired_core.language import Completion, Request
 from pipeline.config import JobConfig
 from pipeline.stages.context import StageContext
 from pipeline.stages.generate import GenerateStage
 
 
 class _Same:
-    timing = Timing()
-
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         return [Completion(text="read", token_ids=[0], finish_reason="stop") for _ in requests]
 
@@ -20,6 +19,8 @@ class _Same:
 class Echo(GenerateStage):
     """All is real but the decoder."""
 
-    def __init__(self, context: StageContext, config: JobConfig) -> None:
-        super().__init__(context, config)
+    def __init__(
+        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+    ) -> None:
+        super().__init__(context, config, queue)
         self._backend = _Same()

@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hired_core.engine.reference import ReferenceBackend
-from hired_core.language import Backend, Completion, Request, Timing
+from hired_core.engine.slots import SlotBackend
+from hired_core.language import Backend, Completion, Request
 from hired_core.models.llava_next import load_spec
 from pipeline.config import (
+    CaptionConfig,
     GenerationConfig,
     InputConfig,
     JobConfig,
@@ -35,6 +36,8 @@ BASE = JobConfig(
     output=OutputConfig(output="o"),
     selection=SelectionConfig(budget=0.1),
     generation=GenerationConfig(max_new_tokens=NEW),
+    # As long as any of the prompts below: it is what the slots are made for.
+    question=CaptionConfig(prompt="Describe the image, its colours and its text. " * 3),
 )
 PROMPT = "Describe the image."
 SIZES = {"square": (224, 224), "wide": (224, 112), "narrow": (96, 150)}
@@ -131,7 +134,7 @@ def test_prompts_that_cannot_be_used_cost_their_rows_alone() -> None:
     codes = [row["error_code"] for row in rows]
     assert codes == [None, "prompt_invalid", "prompt_too_long", "prompt_missing"]
     assert [row["error_stage"] for row in rows[1:]] == ["generate"] * 3
-    assert "the model has 1024" in rows[2]["error_detail"]
+    assert "a slot" in rows[2]["error_detail"]
     assert texts(rows)[1:] == [None, None, None]
     assert texts(rows)[0] == texts(run(generate(), asked("wide", PROMPT)))[0]
 
@@ -147,7 +150,6 @@ class Faulty:
 
     def __init__(self, backend: Backend, num_tokens: int, error: Exception) -> None:
         self.backend = backend
-        self.timing = Timing()
         self.num_tokens = num_tokens
         self.error = error
 
@@ -186,17 +188,19 @@ class Ticking:
 def test_a_row_that_takes_too_long_costs_its_row_alone() -> None:
     rows = [asked("square", PROMPT), asked("wide", "How many?"), asked("narrow", PROMPT)]
     good = run(generate(), *rows)
-    # So that one row ends in time: its text and the stop token, a second each.
+    # So that one row ends in time: its text and the stop token.
     lengths = [row["output_tokens"] + (row["finish_reason"] == "stop") for row in good]
     assert lengths == [NEW, min(lengths), NEW]
-    limit = GenerationConfig(max_new_tokens=NEW, generation_timeout_sec=lengths[1] + 0.5)
+    # A second for each prompt, and a third of one for each later token while all three run.
+    seconds = 1 + (lengths[1] - 1) / 3 + 0.25
+    limit = GenerationConfig(max_new_tokens=NEW, generation_timeout_sec=seconds)
     stage = GenerateStage(CONTEXT, dataclasses.replace(BASE, generation=limit))
-    assert isinstance(stage._backend, ReferenceBackend)
+    assert isinstance(stage._backend, SlotBackend)
     stage._backend._clock = Ticking()
     found = run(stage, *rows)
     codes = [row["error_code"] for row in found]
     assert codes == ["generation_timeout", None, "generation_timeout"]
-    assert found[0]["error_detail"] == f"{lengths[1] + 1} tokens in {lengths[1] + 0.5} s"
+    assert found[0]["error_detail"] == f"{lengths[1] + 1} tokens in {seconds} s"
     assert texts(found) == [None, good[1]["text"], None]
     assert found[0]["finish_reason"] is None
 

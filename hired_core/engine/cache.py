@@ -1,0 +1,58 @@
+"""The key-value cache of all slots: one fixed region each, nothing allocated while it runs.
+
+Legend: A slots in use, S slots, L positions of a slot, G key-value heads, d head size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class SlotCache:
+    """Keys and values [layers, S, G, L, d] of one decoder.
+
+    Cells start as zeros: masked ones are read too, and what torch leaves in fresh memory may be
+    NaN, which no mask takes away.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_layers: int,
+        num_slots: int,
+        num_heads: int,
+        max_length: int,
+        head_dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        shape = (num_layers, num_slots, num_heads, max_length, head_dim)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self._rows = torch.arange(num_slots, device=device)
+
+    @property
+    def num_slots(self) -> int:
+        return self.keys.shape[1]
+
+    @property
+    def max_length(self) -> int:
+        return self.keys.shape[3]
+
+    def write_run(self, layer: int, slot: int, start: int, keys: Tensor, values: Tensor) -> None:
+        """Stores [n, G, d] at positions start..start+n-1 of one slot."""
+        end = start + keys.shape[0]
+        self.keys[layer, slot, :, start:end] = keys.transpose(0, 1)
+        self.values[layer, slot, :, start:end] = values.transpose(0, 1)
+
+    def write_step(self, layer: int, positions: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Stores [A, G, d], one position (int64 [A]) of each of the first A slots."""
+        rows = self._rows[: positions.shape[0]]
+        self.keys[layer][rows, :, positions] = keys
+        self.values[layer][rows, :, positions] = values
+
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copies the first `length` positions of slot `source` to slot `target`, in all layers."""
+        for cells in (self.keys, self.values):
+            cells[:, target, :, :length] = cells[:, source, :, :length]

@@ -1,0 +1,77 @@
+"""Which backend generates, and in how much memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from hired_core.engine.decoder import UnsupportedDecoderError
+from hired_core.engine.device_queue import DeviceQueue
+from hired_core.engine.memory import SlotPlan
+from hired_core.engine.reference import ReferenceBackend
+from hired_core.engine.slots import SlotBackend
+from hired_core.language import (
+    Backend,
+    Completion,
+    GenerationSettings,
+    LanguageModel,
+    Request,
+)
+from pipeline.config import GenerationConfig, JobConfig
+from pipeline.errors import ModelError
+from pipeline.memory import actor_bytes, engine_plan
+from pipeline.stages.context import StageContext
+
+
+class InTurn:
+    """A backend that computes on a device it shares, one call at a time."""
+
+    def __init__(self, backend: Backend, queue: DeviceQueue) -> None:
+        self._backend = backend
+        self._queue = queue
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        return self._queue.run(lambda: self._backend.generate(requests))
+
+
+def make_backend(
+    language: LanguageModel, config: JobConfig, context: StageContext, queue: DeviceQueue
+) -> tuple[Backend, SlotPlan | None]:
+    """The backend that the configuration names; a plan if it has slots.
+
+    Raises:
+        ConfigError: if the memory limit leaves no room for a single slot.
+        ModelError: if the engine cannot run this decoder.
+    """
+    settings = generation_settings(config.generation)
+    if config.run.backend == "reference":
+        size = config.generation.batch_size
+        return InTurn(ReferenceBackend(language, settings, batch_size=size), queue), None
+    plan = _plan(language, config, context)
+    try:
+        return SlotBackend(language, settings, plan, queue=queue), plan
+    except UnsupportedDecoderError as exc:
+        raise ModelError(f"model: {exc}; --backend reference can run it") from exc
+
+
+def _plan(language: LanguageModel, config: JobConfig, context: StageContext) -> SlotPlan:
+    device: torch.device = language.device
+    return engine_plan(
+        config,
+        language.spec,
+        dtype=language.newline.dtype,
+        device_bytes=actor_bytes(device, gpus=context.gpus, threads=context.threads),
+        on_gpu=device.type == "cuda",
+        fused=context.fused,
+    )
+
+
+def generation_settings(generation: GenerationConfig) -> GenerationSettings:
+    """The part of the configuration that `hired_core` understands."""
+    return GenerationSettings(
+        max_new_tokens=generation.max_new_tokens,
+        temperature=generation.temperature,
+        top_p=generation.top_p,
+        timeout_sec=generation.generation_timeout_sec,
+    )
