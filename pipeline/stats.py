@@ -55,12 +55,15 @@ STATS_SCHEMA: Final = pa.schema(
 
 
 class Hours:
-    """Tells idle seconds from busy ones, for batches that may overlap."""
+    """Tells idle seconds from busy ones, for batches that may overlap; pickled, begins anew."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._since: float | None = None
         self._told = 0.0
+
+    def __reduce__(self) -> tuple[type[Hours], tuple[()]]:
+        return Hours, ()
 
     def begin(self) -> float:
         """The time now; the first call begins the count."""

@@ -10,13 +10,17 @@ from contextlib import contextmanager
 class Gate:
     """Lets any number of threads in together, or one alone.
 
-    Who wants to be alone waits until all have left, and nobody enters meanwhile.
+    Who wants to be alone waits until all have left, and nobody enters meanwhile. A gate is of its
+    process: a pickled one arrives as a new one.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._inside = 0
         self._alone = 0  # threads that are alone, or wait to be
+
+    def __reduce__(self) -> tuple[type[Gate], tuple[()]]:
+        return Gate, ()
 
     @contextmanager
     def together(self) -> Iterator[None]:
