@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import ray
+import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hired_core.engine.device_queue import DeviceQueue
@@ -49,9 +53,23 @@ class ModelStages:
         self._stages = [Guarded(kind, here, config, queue, gate=gate) for kind in kinds]
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        for stage in self._stages:
-            table = stage(table)
+        try:
+            for stage in self._stages:
+                table = stage(table)
+        except torch.AcceleratorError:
+            end_process()
         return table
+
+
+def end_process() -> NoReturn:
+    """After an error that a CUDA context does not survive: Ray starts the actor anew elsewhere.
+
+    Only a new process gets a new context. The rows that were under way become suspects, as after
+    any death (see `pipeline.strikes`).
+    """
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def set_up_ray_data() -> None:

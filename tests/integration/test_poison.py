@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 
 import pipeline.graph
 from pipeline.errors import EXIT_DONE
@@ -37,11 +38,14 @@ class PoisonablePartition(PartitionStage):
 
 
 class FatalGenerate(GenerateStage):
-    """As a bug in native code would: no exception, no last words."""
+    """As a bug in native code would, without a word; or as a GPU whose context is lost."""
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        if any(row["key"] == "fatal" and is_active(row) for row in table.to_pylist()):
+        active = {row["key"] for row in table.to_pylist() if is_active(row)}
+        if "fatal" in active:
             os.kill(os.getpid(), signal.SIGKILL)
+        if "device" in active:
+            raise torch.AcceleratorError("an illegal memory access was encountered")
         return super().__call__(table)
 
 
@@ -61,10 +65,11 @@ def write_tar(path: Path) -> dict[str, str]:
     images = [sample.image for sample in load_samples(SAMPLES).values()][:NUM_GOOD]
     samples = {f"good{i}": (data, "ok") for i, data in enumerate(images)}
     samples["fatal"] = (images[0], "row_kills_process")
+    samples["device"] = (images[4], "row_kills_process")
     samples["segfault"] = (images[1] + poison.SEGFAULT, "image_kills_decoder")
     samples["memory"] = (images[2] + poison.MEMORY, "image_too_much_memory")
     samples["hang"] = (images[3] + poison.HANG, "image_timeout")
-    order = ["good0", "segfault", "good1", "memory", "good2", "fatal", "hang"]
+    order = ["good0", "segfault", "good1", "memory", "good2", "fatal", "hang", "device"]
     with tarfile.open(path, "w") as tar:
         for key in [*order, *(key for key in samples if key not in order)]:
             member = tarfile.TarInfo(f"{key}.jpg")
@@ -95,10 +100,10 @@ def test_poison_is_quarantined_and_everything_else_is_done(
     stages = {row["key"]: row["error_stage"] for row in result.quarantine}
     assert stages == {
         **dict.fromkeys(["segfault", "memory", "hang"], "partition"),
-        "fatal": "generate",
+        **dict.fromkeys(["fatal", "device"], "generate"),
         "!corrupt": "read",
     }
     details = {row["key"]: row["error_detail"] for row in result.quarantine}
     assert "SIGSEGV" in details["segfault"]
     encoded = sum(row["num_images"] for row in result.stats if row["stage"] == "select")
-    assert encoded == NUM_GOOD + 1
+    assert encoded == NUM_GOOD + 2
