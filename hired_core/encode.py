@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from hired_core.budget import BudgetBasis, token_budget_to_count
 from hired_core.layout import LayoutBatch, PartitionLayout
-from hired_core.methods import METHODS, Evidence, Method
+from hired_core.methods import METHODS, Evidence, Method, allocate_worthwhile
 from hired_core.models.spec import ModelSpec
 from hired_core.selection import gather_order
-from hired_core.vision import VisionEncoder, VisionOutput
+from hired_core.transfer import download, upload, upload_ahead, wait_for
+from hired_core.vision import VisionEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class SelectionSettings:
         token_budget: what the user asked for; see `token_budget_to_count`.
         alpha: share of the budget for the full-image, in [0, 1].
         transposed_grid: see `PartitionLayout.from_image_size`.
+        skip_below: sub-images that would get fewer tokens are not encoded, nothing is skipped at 0;
+            `hired` only.
     """
 
     method: str = "hired"
@@ -34,12 +38,17 @@ class SelectionSettings:
     budget_basis: BudgetBasis = "model"
     alpha: float = 0.5
     transposed_grid: bool = False
+    skip_below: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+        if self.skip_below < 0:
+            raise ValueError(f"skip_below must be 0 or more, got {self.skip_below}")
+        if self.skip_below and self.method != "hired":
+            raise ValueError(f"skip_below works with method 'hired' only, not {self.method!r}")
         token_budget_to_count(self.token_budget, nominal=1, own=1)
 
 
@@ -61,6 +70,15 @@ class KeptTokens:
     num_dense: int
 
 
+class _Encoded(NamedTuple):
+    """Of B images: features [B, K, C], order [B, K], `counts` [B] of them real, budgets [B, P]."""
+
+    features: Tensor
+    order: Tensor
+    counts: Tensor
+    budgets: Tensor
+
+
 class ImageEncoder:
     """Encodes batches of images of any mix of grids."""
 
@@ -71,6 +89,7 @@ class ImageEncoder:
         # At 1 all methods are the unmodified model, `hired-upstream` with its lossy floors too.
         name = "dense" if settings.token_budget == 1 else settings.method
         self.method: Method = METHODS[name]
+        self.skips = settings.skip_below > 0 and not self.method.keeps_all
 
     @torch.inference_mode()
     def __call__(
@@ -87,18 +106,53 @@ class ImageEncoder:
             seeds: int64 per image, derived from its content; only `random` looks at it.
         """
         layouts = [self._layout(height, width) for height, width in sizes]
-        pixels = torch.from_numpy(np.concatenate(partitions))
-        output = self.vision.encode(pixels, with_attention=self.method.uses_attention)
-        device = output.features.device
-        evidence = self._evidence(layouts, output, torch.tensor(seeds, device=device))
-        wanted = [self._budget(layout) for layout in layouts]
-        budget = torch.tensor(wanted, device=device)
-        keep, budgets = self.method.keep(evidence, budget, self.settings.alpha)
-        features = _pad(output.features, layouts).flatten(1, 2)
-        index, count = gather_order(keep, evidence.layout.order, max(wanted))
-        kept = features.gather(1, index[..., None].expand(-1, -1, features.shape[-1]))
-        order = evidence.layout.order.flatten(1).gather(1, index)
-        return _split(kept.cpu(), order.cpu(), count.tolist(), budgets.cpu(), layouts)
+        groups = micro_batches([lay.valid.numel() for lay in layouts], self.vision.micro_batch)
+        device = self.vision.tower.device
+        uploaded = upload_ahead((partitions[group] for group in groups), device)
+        found = []
+        for group, pixels in zip(groups, uploaded, strict=True):
+            encoded = self._encode(pixels, layouts[group], seeds[group])
+            found.append(_Encoded(*map(download, encoded)))
+        wait_for(device)
+        parts = zip(groups, found, strict=True)
+        return [kept for group, encoded in parts for kept in _split(encoded, layouts[group])]
+
+    def _encode(
+        self, pixels: Tensor, layouts: Sequence[PartitionLayout], seeds: Sequence[int]
+    ) -> _Encoded:
+        """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
+        vision, device = self.vision, pixels.device
+        layout = LayoutBatch.stack(layouts, device=device)
+        evidence = Evidence(layout=layout, seeds=upload(torch.tensor(seeds), device))
+        wanted = [self._budget(one) for one in layouts]
+        hidden, encoded = vision.embed(pixels), layout.present
+        evidence, budgets = self._allocate(evidence, hidden, upload(torch.tensor(wanted), device))
+        if self.skips:
+            encoded = budgets > 0
+            hidden = hidden[encoded[layout.present]]
+        rows, final = _rows(encoded), vision.encode(hidden)
+        if self.method.uses_attention:
+            evidence = replace(evidence, final=vision.final_attention(final)[rows])
+        keep = self.method.select(evidence, budgets)
+        most = max(map(min, wanted, (one.num_valid for one in layouts)))
+        index, counts = gather_order(keep, layout.order, most)
+        row, patch = rows.gather(1, index // keep.shape[-1]), index % keep.shape[-1]
+        order = layout.order.flatten(1).gather(1, index)
+        return _Encoded(vision.finish(final, row, patch), order, counts, budgets)
+
+    def _allocate(
+        self, evidence: Evidence, embedded: Tensor, budget: Tensor
+    ) -> tuple[Evidence, Tensor]:
+        """Budgets [B, P], and the evidence as far as it is known before anything is encoded."""
+        method, settings = self.method, self.settings
+        if method.uses_attention:
+            full_images = embedded[_rows(evidence.layout.present)[:, 0]]
+            initial = self.vision.initial_attention(full_images)
+            evidence = replace(evidence, initial=initial)
+        if self.skips:
+            least = settings.skip_below
+            return allocate_worthwhile(method.allocate, evidence, budget, settings.alpha, least)
+        return evidence, method.allocate(evidence, budget, settings.alpha)
 
     def _layout(self, height: int, width: int) -> PartitionLayout:
         transposed = self.settings.transposed_grid
@@ -114,36 +168,33 @@ class ImageEncoder:
         )
         return own if count is None else min(count, own)
 
-    def _evidence(
-        self, layouts: list[PartitionLayout], output: VisionOutput, seeds: Tensor
-    ) -> Evidence:
-        layout = LayoutBatch.stack(layouts, device=output.features.device)
-        if output.initial_attention is None or output.final_attention is None:
-            return Evidence(layout=layout, seeds=seeds)
-        initial = _pad(output.initial_attention, layouts)[:, 0]
-        final = _pad(output.final_attention, layouts)
-        return Evidence(layout=layout, seeds=seeds, initial=initial, final=final)
+
+def micro_batches(sizes: Sequence[int], limit: int) -> list[slice]:
+    """Runs of neighbours whose sizes sum to `limit` at most; a larger one stands alone."""
+    groups: list[slice] = []
+    total = 0
+    for at, size in enumerate(sizes):
+        total += size
+        if groups and total <= limit:
+            groups[-1] = slice(groups[-1].start, at + 1)
+        else:
+            groups.append(slice(at, at + 1))
+            total = size
+    return groups
 
 
-def _pad(values: Tensor, layouts: list[PartitionLayout]) -> Tensor:
-    """[sum of P, ...] -> [B, largest P, ...], zeros for absent partitions."""
-    rows = values.split([layout.num_partitions for layout in layouts])
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+def _rows(encoded: Tensor) -> Tensor:
+    """int64 [B, P]: which row of all partitions encoded each one is; arbitrary for the others."""
+    return (encoded.flatten().cumsum(0) - 1).view(encoded.shape)
 
 
-def _split(
-    features: Tensor,
-    order: Tensor,
-    counts: list[int],
-    budgets: Tensor,
-    layouts: list[PartitionLayout],
-) -> list[KeptTokens]:
+def _split(encoded: _Encoded, layouts: Sequence[PartitionLayout]) -> list[KeptTokens]:
     return [
         KeptTokens(
-            features=features[row, :count],
-            order=order[row, :count],
-            budgets=budgets[row, : layout.num_partitions],
+            features=encoded.features[row, :count],
+            order=encoded.order[row, :count],
+            budgets=encoded.budgets[row, : layout.num_partitions],
             num_dense=layout.num_valid,
         )
-        for row, (count, layout) in enumerate(zip(counts, layouts, strict=True))
+        for row, (count, layout) in enumerate(zip(encoded.counts.tolist(), layouts, strict=True))
     ]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hired_core.canvas import CanvasFit, LayoutError, Size, select_best_resolution
+from hired_core.transfer import upload
 
 __all__ = [
     "CanvasFit",
@@ -189,6 +190,7 @@ class LayoutBatch:
         """Raises `ValueError` on an empty list or layouts of different patch counts."""
         if len({layout.num_patches for layout in layouts}) != 1:
             raise ValueError("a batch needs at least one layout, all with the same patch count")
+        target = torch.device(device)
         most = max(layout.num_partitions for layout in layouts)
         count = layouts[0].num_patches
         absent = torch.arange(most * count).view(most, count)
@@ -198,10 +200,10 @@ class LayoutBatch:
             valid[row, : layout.num_partitions] = layout.valid
             order[row, : layout.num_partitions] = layout.order
         return cls(
-            valid=valid.to(device),
-            sub_image_of=torch.stack([lay.sub_image_of for lay in layouts]).to(device),
-            order=order.to(device),
-            num_partitions=torch.tensor([lay.num_partitions for lay in layouts]).to(device),
+            valid=upload(valid, target),
+            sub_image_of=upload(torch.stack([lay.sub_image_of for lay in layouts]), target),
+            order=upload(order, target),
+            num_partitions=upload(torch.tensor([lay.num_partitions for lay in layouts]), target),
         )
 
     @property

@@ -8,7 +8,7 @@ swapped freely; METHODS lists the pairs that have a name. Shape letters: B image
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from torch import Tensor
@@ -27,7 +27,8 @@ class Evidence:
     Attributes:
         layout: geometry of the B images.
         initial: float [B, H, N], the full-image's CLS attention at the initial layer.
-        final: float [B, P, H, N], CLS attention at the final layer; zeros for absent partitions.
+        final: float [B, P, H, N], CLS attention at the final layer; arbitrary for partitions
+            that are absent or were not encoded.
         seeds: int64 [B], derived from each image's content.
     """
 
@@ -85,6 +86,25 @@ def allocate_by_content(evidence: Evidence, budget: Tensor, alpha: float) -> Ten
 def allocate_equally(evidence: Evidence, budget: Tensor, alpha: float) -> Tensor:
     """The same for every partition, the full-image among them; `alpha` has no part in it."""
     return allocate_evenly(evidence.capacities, budget)
+
+
+def allocate_worthwhile(
+    allocate: Allocator, evidence: Evidence, budget: Tensor, alpha: float, least: int
+) -> tuple[Evidence, Tensor]:
+    """Budgets [B, P] without sub-images that would get fewer than `least` tokens.
+
+    Such sub-images get none, and their share goes to the others as if these were all there is, so
+    the sum is `min(budget, capacity of the others)`. Their exact shares grow; through rounding a
+    budget may still end one below `least`. The full-image is never left out.
+
+    Returns:
+        The evidence, the patches of what was left out no longer valid in it, and the budgets.
+    """
+    worthwhile = allocate(evidence, budget, alpha) >= least
+    worthwhile[:, 0] = True
+    valid = evidence.layout.valid & worthwhile[..., None]
+    evidence = replace(evidence, layout=replace(evidence.layout, valid=valid))
+    return evidence, allocate(evidence, budget, alpha)
 
 
 def allocate_upstream(evidence: Evidence, budget: Tensor, alpha: float) -> Tensor:

@@ -1,8 +1,9 @@
-"""The vision stage of the model: uint8 partitions in, features and CLS attention out.
+"""The vision tower up to its feature layer, in steps: embed, look, encode, finish what is kept.
 
-The tower runs up to the feature layer and no further, with scaled-dot-product attention; the CLS
-rows HiRED needs are computed inline before the two layers concerned, so no attention map is ever
-stored. Legend: M partitions (of any number of images), T tokens, N patches, C width, H heads.
+No work that is not used: layers after the feature layer are not loaded, attention is one row at
+two layers, and the feature layer's own output is computed for kept tokens only, since its CLS
+row is known before. Legend: M partitions (of any number of images), T tokens, N patches, C width,
+H heads.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ import torch
 from torch import Tensor
 
 from hired_core.attention import cls_attention, received_attention
+from hired_core.encoder_layer import (
+    Projections,
+    attend,
+    attend_at,
+    finish,
+    project,
+    run_layer,
+)
 
-MICRO_BATCH: Final = 64
-"""Partitions that go through the tower at once."""
-
+CPU_MICRO_BATCH: Final = 4096  # More would not stay in a CPU's caches.
+ACCELERATOR_MICRO_BATCH: Final = 64 * 576
 
 @dataclass(frozen=True, kw_only=True)
 class VisionTower:
@@ -41,52 +49,65 @@ class VisionTower:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisionOutput:
-    """Of M partitions: features [M, N, C]; attention float32 [M, H, N], None if not asked for."""
+class FinalLayer:
+    """The feature layer half done, for M partitions: all that its output depends on.
 
-    features: Tensor
-    initial_attention: Tensor | None
-    final_attention: Tensor | None
+    Attributes:
+        hidden: [M, T, C], its input.
+        projections: its queries, keys and values.
+    """
+
+    hidden: Tensor
+    projections: Projections
 
 
 class VisionEncoder:
-    """Encodes partitions in micro-batches of at most `micro_batch`."""
+    """Runs a tower, a step at a time.
 
-    def __init__(self, tower: VisionTower, *, micro_batch: int = MICRO_BATCH) -> None:
+    Attributes:
+        micro_batch: how many patches at once suit the device; callers keep to it.
+    """
+
+    def __init__(self, tower: VisionTower, *, micro_batch: int | None = None) -> None:
         self.tower = tower
-        self.micro_batch = micro_batch
+        on_cpu = tower.device.type == "cpu"
+        self.micro_batch = micro_batch or (CPU_MICRO_BATCH if on_cpu else ACCELERATOR_MICRO_BATCH)
         self._attention = cls_attention if tower.has_cls else received_attention
         self._mean = torch.tensor(tower.mean, device=tower.device)[:, None, None]
         self._std = torch.tensor(tower.std, device=tower.device)[:, None, None]
 
-    @torch.inference_mode()
-    def encode(self, partitions: Tensor, *, with_attention: bool = True) -> VisionOutput:
-        """Features at the feature layer and the attention of the initial and the final layer.
+    def embed(self, partitions: Tensor) -> Tensor:
+        """[M, T, C] entering layer 0, from uint8 [M, 3, S, S] on the tower's device."""
+        pixels = partitions.float().mul_(1 / 255)
+        return self.tower.embed(pixels.sub_(self._mean).div_(self._std).to(self.tower.dtype))
 
-        Args:
-            partitions: uint8 [M, 3, S, S].
-            with_attention: False skips the two CLS rows, for methods that look at no attention.
+    def initial_attention(self, embedded: Tensor) -> Tensor:
+        """float32 [M, H, N] of the initial layer, which is about to run on `embedded`."""
+        query, key, _ = project(self.tower.layers[0], embedded)
+        return self._attention(query, key)
+
+    def encode(self, embedded: Tensor) -> FinalLayer:
+        """Through all layers but the final one, and that one's projections."""
+        hidden = embedded
+        for layer in self.tower.layers[:-1]:
+            hidden = run_layer(layer, hidden)
+        return FinalLayer(hidden=hidden, projections=project(self.tower.layers[-1], hidden))
+
+    def final_attention(self, final: FinalLayer) -> Tensor:
+        """float32 [M, H, N] of the final layer."""
+        return self._attention(final.projections.query, final.projections.key)
+
+    def finish(self, final: FinalLayer, partition: Tensor, patch: Tensor) -> Tensor:
+        """Features [..., C] of the patches `patch` (0..N-1) of the rows `partition` (0..M-1).
+
+        Only their tokens go through what comes after attention; on CPUs, if they are few, also
+        through attention, to all tokens of their partition.
         """
-        chunks = [self._encode(c, with_attention) for c in partitions.split(self.micro_batch)]
-        features, initial, final = zip(*chunks, strict=True)
-        return VisionOutput(
-            features=torch.cat(features),
-            initial_attention=torch.cat(initial) if with_attention else None,
-            final_attention=torch.cat(final) if with_attention else None,
-        )
-
-    def _encode(self, partitions: Tensor, with_attention: bool) -> tuple[Tensor, Any, Any]:
-        hidden = self.tower.embed(self._normalise(partitions))
-        last = len(self.tower.layers) - 1
-        initial = final = None
-        for index, layer in enumerate(self.tower.layers):
-            if with_attention and index == 0:
-                initial = self._attention(layer, hidden)
-            if with_attention and index == last:
-                final = initial if last == 0 else self._attention(layer, hidden)
-            hidden = layer(hidden, attention_mask=None)
-        return hidden[:, 1:] if self.tower.has_cls else hidden, initial, final
-
-    def _normalise(self, partitions: Tensor) -> Tensor:
-        pixels = partitions.to(self.tower.device, non_blocking=True).float() * (1 / 255)
-        return ((pixels - self._mean) / self._std).to(self.tower.dtype)
+        token = patch + 1 if self.tower.has_cls else patch
+        hidden, projections = final.hidden, final.projections
+        few = 2 * token.numel() <= hidden.shape[0] * hidden.shape[1]
+        if few and hidden.is_cpu:
+            attended = attend_at(projections, partition, token)
+        else:
+            attended = attend(projections)[partition, token]
+        return finish(self.tower.layers[-1], hidden[partition, token], attended)

@@ -42,6 +42,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "alpha": selection.alpha,
         "newline": selection.newline_policy,
         "transposed_grid": selection.transposed_grid,
+        "skip_below": selection.effective_skip_below,
         "prompt": question.prompt if fixed and isinstance(question, CaptionConfig) else None,
         "prompt_column": None if fixed else _column(question),
         "generation": {

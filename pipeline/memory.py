@@ -68,7 +68,9 @@ def engine_plan(
             weight_bytes=dtype.itemsize * (language + (vision if fused else 0)),
             limit_bytes=device_bytes if limit is None else int(limit * GIB),
             max_slots=config.run.max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
-            other_workspace_bytes=encode_bytes(spec, num_images=images, value_bytes=dtype.itemsize),
+            other_workspace_bytes=encode_bytes(
+                spec, num_images=images, value_bytes=dtype.itemsize, on_gpu=on_gpu
+            ),
         )
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hired_core.models.spec import ModelSpec
-from hired_core.vision import MICRO_BATCH
+from hired_core.vision import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
 
 PREFILL_CHUNK: Final = 1024
 """Tokens of a prompt that go through the layers at once."""
@@ -118,17 +118,19 @@ def plan_slots(
     )
 
 
-def encode_bytes(spec: ModelSpec, *, num_images: int, value_bytes: int) -> int:
+def encode_bytes(spec: ModelSpec, *, num_images: int, value_bytes: int, on_gpu: bool) -> int:
     """Of the vision stage while it encodes a batch of images of the largest grid."""
-    partitions = num_images * spec.max_partitions
-    pixels = 3 * spec.partition_size**2
-    at_once = min(partitions, MICRO_BATCH)
+    if not num_images:
+        return 0
+    patches = ACCELERATOR_MICRO_BATCH if on_gpu else CPU_MICRO_BATCH
+    most = num_images * spec.max_partitions
+    at_once = min(max(patches // spec.num_patches, spec.max_partitions), most)
+    pixels = at_once * 3 * spec.partition_size**2
     width = spec.vision_width
-    row = max(7 * width, 3 * width + 2 * spec.vision_inner)
+    row = max(8 * width, 5 * width + spec.vision_inner)
     layer = at_once * (spec.num_patches + 1) * row * value_bytes
-    normalising = at_once * pixels * 2 * 4
-    kept = partitions * (2 * spec.num_patches * width * value_bytes + pixels)
-    return kept + max(layer, normalising)
+    kept = num_images * spec.nominal_tokens * width * value_bytes
+    return pixels + max(2 * 4 * pixels, layer) + kept
 
 
 def workspace_bytes(

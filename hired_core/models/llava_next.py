@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPVi
 from transformers.initialization import no_init_weights
 from transformers.models.llava_next.modeling_llava_next import LlavaNextMultiModalProjector
 
+from hired_core.encoder_layer import QuickGELU
 from hired_core.language import LanguageModel
 from hired_core.layout import Size
 from hired_core.models.checkpoint import (
@@ -182,6 +183,9 @@ def load_vision(spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) ->
     tower.post_layernorm = nn.Identity()  # Applied to the pooled output only, which is not used.
     fill(tower, iter_tensors(folder, _part("vision_tower", "vision_model")), tied=set())
     tower.eval()
+    if config.hidden_act == "quick_gelu":
+        for layer in tower.encoder.layers:
+            layer.mlp.activation_fn = QuickGELU()
     return VisionTower(
         embed=lambda pixels: tower.pre_layrnorm(tower.embeddings(pixels)),
         layers=list(tower.encoder.layers),

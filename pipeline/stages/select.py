@@ -114,6 +114,7 @@ def selection_settings(selection: SelectionConfig) -> SelectionSettings:
         budget_basis=selection.budget_basis,
         alpha=selection.alpha,
         transposed_grid=selection.transposed_grid,
+        skip_below=selection.effective_skip_below,
     )
 
 

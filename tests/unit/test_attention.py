@@ -11,8 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
 from hired_core.attention import cls_attention, received_attention
+from hired_core.encoder_layer import project
 from hired_core.models.llava_next import load_spec, load_vision
-from hired_core.vision import VisionEncoder, VisionTower
+from hired_core.vision import VisionTower
+from tests.unit.test_vision import encode_all
 
 LAYERS = 4
 HEADS = 4
@@ -79,6 +81,12 @@ def encoder_of(model: Any) -> Any:
     return getattr(model, "vision_model", model).encoder
 
 
+@torch.no_grad()
+def cls_rows(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+    query, key, _ = project(layer, hidden)
+    return cls_attention(query, key)
+
+
 @pytest.mark.parametrize("image_size", [56, 112, 336])
 def test_cls_rows_equal_eager_attention(image_size: int) -> None:
     model = clip(image_size)
@@ -87,7 +95,7 @@ def test_cls_rows_equal_eager_attention(image_size: int) -> None:
         output = model(pixels, output_attentions=True, output_hidden_states=True)
         patches = (image_size // 14) ** 2
         for index, layer in enumerate(encoder_of(model).layers):
-            rows = cls_attention(layer, output.hidden_states[index])
+            rows = cls_rows(layer, output.hidden_states[index])
             eager = output.attentions[index]
             assert eager.shape == (2, HEADS, patches + 1, patches + 1)
             assert rows.shape == (2, HEADS, patches) and rows.dtype == torch.float32
@@ -101,14 +109,14 @@ def test_cls_rows_in_half_precision_are_softmaxed_in_float32() -> None:
     model = clip(112)
     hidden = torch.randn(2, 65, 64)
     layer = encoder_of(model).layers[0]
-    exact = cls_attention(layer, hidden)
-    half = cls_attention(layer.to(torch.bfloat16), hidden.to(torch.bfloat16))
+    exact = cls_rows(layer, hidden)
+    half = cls_rows(layer.to(torch.bfloat16), hidden.to(torch.bfloat16))
     assert half.dtype == torch.float32
     # Sums of float32 probabilities; bfloat16 ones would be off by about 1e-3 each.
     own = layer.self_attn
     with torch.no_grad():
         normed = layer.layer_norm1(hidden.to(torch.bfloat16))
-        query = (own.q_proj(normed[:, :1]) * own.scale).view(2, 1, HEADS, 16).transpose(1, 2)
+        query = (own.q_proj(normed)[:, :1] * own.scale).view(2, 1, HEADS, 16).transpose(1, 2)
         key = own.k_proj(normed).view(2, 65, HEADS, 16).permute(0, 2, 3, 1)
         expected = (query @ key).double().softmax(-1)[:, :, 0, 1:]
     torch.testing.assert_close(half.double(), expected, atol=1e-6, rtol=0)
@@ -123,7 +131,8 @@ def test_received_attention_equals_the_eager_mean_over_queries(image_size: int) 
         with torch.inference_mode():
             output = model(pixels, output_attentions=True, output_hidden_states=True)
             for index, layer in enumerate(encoder_of(model).layers):
-                mean = received_attention(layer, output.hidden_states[index])
+                query, key, _ = project(layer, output.hidden_states[index])
+                mean = received_attention(query, key)
                 expected = output.attentions[index].mean(-2)
                 assert mean.shape == expected.shape and mean.dtype == torch.float32
                 assert float((mean - expected).abs().max()) <= 1e-6
@@ -142,8 +151,8 @@ def test_no_map_is_built_while_encoding_336_pixel_partitions(checkpoint_336: Pat
     )
     partitions = torch.randint(0, 256, (2, 3, 336, 336), dtype=torch.uint8)
     with LargestMap(576) as probe:
-        output = VisionEncoder(tower).encode(partitions)
-    assert output.final_attention is not None and output.final_attention.shape == (2, 4, 576)
+        output = encode_all(tower, partitions)
+    assert output.final.shape == (2, 4, 576)
     assert probe.calls > 50
     assert probe.elements == 0
 
@@ -161,7 +170,7 @@ def test_received_attention_holds_a_few_rows_of_the_map_at_most() -> None:
         dtype=torch.float32,
     )
     with LargestMap(576) as probe:
-        output = VisionEncoder(tower).encode(torch.zeros(2, 3, 336, 336, dtype=torch.uint8))
+        output = encode_all(tower, torch.zeros(2, 3, 336, 336, dtype=torch.uint8))
     assert output.features.shape == (2, 576, 64)
-    assert output.final_attention is not None and output.final_attention.shape == (2, HEADS, 576)
+    assert output.initial.shape == output.final.shape == (2, HEADS, 576)
     assert probe.elements == 0

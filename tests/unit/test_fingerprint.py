@@ -44,6 +44,7 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
         {"selection": SelectionConfig(budget=0.2, alpha=0.6)},
         {"selection": SelectionConfig(budget=0.2, newline="all")},
         {"selection": SelectionConfig(budget=0.2, budget_basis="image")},
+        {"selection": SelectionConfig(budget=0.2, skip_below=8)},
         {"question": CaptionConfig(prompt="Describe the image")},
         {"question": CaptionConfig(prompt_column="prompt")},
         {"question": CaptionConfig(prompt_column="other")},
@@ -98,7 +99,8 @@ def test_what_changes_no_caption_leaves_it(changed: dict[str, Any]) -> None:
 def test_methods_that_come_to_the_dense_model_are_one() -> None:
     dense = dataclasses.replace(BASE, selection=SelectionConfig(method="dense"))
     at_one = dataclasses.replace(BASE, selection=SelectionConfig(budget=1, method="stride"))
-    assert digest(dense) == digest(at_one)
+    skipping = dataclasses.replace(BASE, selection=SelectionConfig(budget=1, skip_below=8))
+    assert digest(dense) == digest(at_one) == digest(skipping)
 
 
 def test_it_is_sixteen_hex_digits_and_does_not_depend_on_the_order_of_fields() -> None:
