@@ -28,6 +28,7 @@ from hired_core.encoder_layer import (
 CPU_MICRO_BATCH: Final = 4096  # More would not stay in a CPU's caches.
 ACCELERATOR_MICRO_BATCH: Final = 64 * 576
 
+
 @dataclass(frozen=True, kw_only=True)
 class VisionTower:
     """What `VisionEncoder` needs of a tower; adapters in `hired_core.models` build it.

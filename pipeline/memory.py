@@ -16,7 +16,6 @@ from hired_core.engine.memory import (
     GIB,
     MemoryLimitError,
     SlotPlan,
-    encode_bytes,
     plan_slots,
 )
 from hired_core.models.spec import ModelSpec
@@ -59,7 +58,6 @@ def engine_plan(
 
     vision, language = llava_next.weight_counts(spec)
     limit = config.run.memory_limit_gib
-    images = config.generation.batch_size if fused else 0
     try:
         return plan_slots(
             spec,
@@ -68,9 +66,8 @@ def engine_plan(
             weight_bytes=dtype.itemsize * (language + (vision if fused else 0)),
             limit_bytes=device_bytes if limit is None else int(limit * GIB),
             max_slots=config.run.max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
-            other_workspace_bytes=encode_bytes(
-                spec, num_images=images, value_bytes=dtype.itemsize, on_gpu=on_gpu
-            ),
+            on_gpu=on_gpu,
+            images=config.generation.batch_size if fused else 0,
         )
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc

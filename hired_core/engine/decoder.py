@@ -130,7 +130,7 @@ class SlotDecoder:
                 values,
                 scale=self._scale,
                 enable_gqa=queries.shape[1] != keys.shape[1],
-                **_causality(queries.shape[0], end),
+                **_causality(queries.shape[0], end, queries.device),
             )
             return found[0].transpose(0, 1).flatten(1)
 
@@ -168,13 +168,19 @@ class SlotDecoder:
         return logits
 
 
-def _causality(num_queries: int, num_keys: int) -> dict[str, Any]:
-    """How the last `num_queries` of `num_keys` positions see the others."""
+def _causality(num_queries: int, num_keys: int, device: torch.device) -> dict[str, Any]:
+    """How the last `num_queries` of `num_keys` positions see the others.
+
+    On GPUs in a form that flash kernels take; on CPUs a plain mask is faster.
+    """
     if num_queries == 1:
         return {}
     if num_queries == num_keys:
         return {"is_causal": True}
-    return {"attn_mask": causal_lower_right(num_queries, num_keys)}
+    if device.type == "cuda":
+        return {"attn_mask": causal_lower_right(num_queries, num_keys)}
+    visible = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device)
+    return {"attn_mask": visible.tril(num_keys - num_queries)[None, None]}
 
 
 def _gated(mlp: Any, x: Tensor) -> Tensor:

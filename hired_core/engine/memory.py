@@ -4,10 +4,15 @@ A fixed token budget fixes the longest sequence; the sequence fixes a slot, and 
 of slots. Everything the engine allocates is counted: weights once, cells once, and the workspace of
 the widest moment. What the process takes before there is a model (interpreter, libraries, CUDA
 context) is not.
+
+On CPUs the peak is of resident memory, so that more counts: features of the requests under way live
+there too, libraries touch pages of their own on first use, and the C library keeps much of what is
+freed; by how much was measured (results/).
 """
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +21,14 @@ from hired_core.vision import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
 
 PREFILL_CHUNK: Final = 1024
 """Tokens of a prompt that go through the layers at once."""
+
+CPU_LIBRARIES: Final = 56 * 1024**2
+CPU_PREFILL_KEPT: Final = 2.0
+CPU_ENCODE_KEPT: Final = 1.25
+"""Resident on a CPU, over what is in use at the widest moment of prefill and of encoding."""
+
+CPU_HEADROOM: Final = 0.98
+"""Of the limit that the prediction may fill: it is off by as much."""
 
 GIB: Final = 1024**3
 
@@ -34,7 +47,8 @@ class SlotPlan:
         chunk: see `PREFILL_CHUNK`.
         weight_bytes: of all weights that share the limit.
         slot_bytes: key-value cells of one slot.
-        workspace_bytes: of the widest moment of prefill, decode and what else shares the device.
+        workspace_bytes: of the widest moment of prefill, decode and what else shares the device,
+            and what a CPU's memory holds beside.
         limit_bytes: what all of it may take.
     """
 
@@ -72,7 +86,8 @@ def plan_slots(
     weight_bytes: int,
     limit_bytes: int,
     max_slots: int,
-    other_workspace_bytes: int = 0,
+    on_gpu: bool,
+    images: int = 0,
     chunk: int = PREFILL_CHUNK,
 ) -> SlotPlan:
     """As many slots as the limit has room for, `max_slots` at most.
@@ -80,7 +95,8 @@ def plan_slots(
     Args:
         value_bytes: of one number of weights, cells and activations.
         weight_bytes: of all weights that share the limit.
-        other_workspace_bytes: of what else runs on the device, never while the engine does.
+        images: in a batch of the vision stage, if it shares the device; it never runs while the
+            engine does.
 
     Raises:
         MemoryLimitError: if there is room for none; tells the numbers and what would help.
@@ -88,26 +104,33 @@ def plan_slots(
     slot_bytes = value_bytes * spec.kv_values_per_token * max_length
 
     def plan(num_slots: int) -> SlotPlan:
-        own = workspace_bytes(
+        own = generate_bytes(
             spec,
             max_length=max_length,
             value_bytes=value_bytes,
             chunk=chunk,
             num_slots=num_slots,
         )
+        encode = encode_bytes(spec, num_images=images, value_bytes=value_bytes, on_gpu=on_gpu)
+        workspace = max(own, encode)
+        if not on_gpu:
+            features = num_slots * max_length * spec.vision_width * value_bytes
+            kept = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
+            workspace = int(kept) + features + CPU_LIBRARIES
         return SlotPlan(
             num_slots=num_slots,
             max_length=max_length,
             chunk=chunk,
             weight_bytes=weight_bytes,
             slot_bytes=slot_bytes,
-            workspace_bytes=max(own, other_workspace_bytes),
+            workspace_bytes=workspace,
             limit_bytes=limit_bytes,
         )
 
-    room = (limit_bytes - weight_bytes) // slot_bytes
+    usable = limit_bytes if on_gpu else int(CPU_HEADROOM * limit_bytes)
+    room = (usable - weight_bytes) // slot_bytes
     for num_slots in range(min(room, max_slots), 0, -1):
-        if plan(num_slots).total_bytes <= limit_bytes:
+        if plan(num_slots).total_bytes <= usable:
             return plan(num_slots)
     least = plan(1)
     raise MemoryLimitError(
@@ -133,7 +156,7 @@ def encode_bytes(spec: ModelSpec, *, num_images: int, value_bytes: int, on_gpu: 
     return pixels + max(2 * 4 * pixels, layer) + kept
 
 
-def workspace_bytes(
+def generate_bytes(
     spec: ModelSpec, *, max_length: int, value_bytes: int, chunk: int, num_slots: int
 ) -> int:
     """Of the widest moment of prefill or decode, beside weights and cells."""
@@ -158,3 +181,10 @@ def _decode_bytes(spec: ModelSpec, max_length: int, num_slots: int, value_bytes:
     """A step over all slots: activations, logits in float32 and the mask."""
     row = 2 * spec.text_width + 2 * spec.text_inner + spec.vocab_size
     return num_slots * (value_bytes * row + 4 * spec.vocab_size + max_length * (1 + value_bytes))
+
+
+def trim_memory() -> None:
+    """Gives back to the system what the C library keeps of freed memory, where it can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

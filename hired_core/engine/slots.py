@@ -17,7 +17,7 @@ import torch
 from hired_core.engine.decoder import SlotDecoder
 from hired_core.engine.device_queue import DeviceQueue
 from hired_core.engine.graphs import make_step
-from hired_core.engine.memory import SlotPlan
+from hired_core.engine.memory import SlotPlan, trim_memory
 from hired_core.engine.sampling import SlotState
 from hired_core.engine.tickets import Slot, Ticket, shared_positions
 from hired_core.language import Completion, GenerationSettings, LanguageModel, Request
@@ -70,6 +70,7 @@ class SlotBackend:
             device=model.device,
         )
         self._step = make_step(self._decoder, self._state)
+        trim_memory()  # Loading weights leaves as much behind as they take.
         self._poll_every = POLL_EVERY_ON_GPU if model.device.type == "cuda" else 1
         self._slots = [Slot(index) for index in range(plan.num_slots)]
         self._waiting: deque[Ticket] = deque()
