@@ -31,6 +31,14 @@ from pipeline.isolation.protocol import (
 START_TIMEOUT_SEC: Final = 60.0
 _END_TIMEOUT_SEC: Final = 5.0
 _COMMAND: Final = (sys.executable, "-P", "-m", "pipeline.isolation.child")
+# Thread pools would only take address space: there is one image at a time.
+_ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# glibc would give the memory of each image back and fault it in anew for the next, page by page: 4
+# of 26 ms for 1344 x 1008 pixels. 32 MiB is the most it takes for the former.
+_KEEP_HEAP: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 1024**2),
+}
 _KEPT_VARIABLES: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL", "TMPDIR")
 
 
@@ -166,5 +174,4 @@ def _environment() -> dict[str, str]:
     credentials in it are none of the decoder's business."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    # Thread pools would only take address space: there is one image at a time.
-    return kept | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return kept | {"PYTHONPATH": path} | _ONE_THREAD | _KEEP_HEAP
