@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from hired_core.canvas import Size
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 DEFAULT_MAX_PIXELS: Final = 100_000_000
@@ -30,6 +33,8 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE: Final = (5, 6, 7, 8)
+_SCALES: Final = (8, 4, 2)
 
 
 class ImageError(ValueError):
@@ -51,11 +56,32 @@ def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.
         ImageError: image_empty, image_unidentified, image_too_many_pixels, image_truncated,
             image_corrupt or, where memory is limited, image_too_much_memory.
     """
+    return decode_at_least(data, lambda size: size, max_pixels=max_pixels)[0]
+
+
+def decode_at_least(
+    data: bytes, needed: Callable[[Size], Size], *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> tuple[Image.Image, Size]:
+    """As `decode_image`, but a JPEG of which less is needed is decoded at 1/2, 1/4 or 1/8.
+
+    libjpeg then computes fewer pixels from each block of 8 x 8, which is faster than to decode and
+    shrink, and not quite the same. Both sides have to divide: what is cut from a copy with parts of
+    a pixel added would be out of place.
+
+    Args:
+        needed: the least (height, width) that will do, given those of the whole upright image.
+
+    Returns:
+        The image and the (height, width) of the whole.
+
+    Raises:
+        ImageError: as `decode_image`.
+    """
     if not data:
         raise ImageError("image_empty", "zero bytes")
     with _pixel_limit(max_pixels):
         try:
-            return _decode(data, max_pixels)
+            return _decode(data, needed)
         except ImageError:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
@@ -85,22 +111,41 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _decode(data: bytes, max_pixels: int) -> Image.Image:
+def _decode(data: bytes, needed: Callable[[Size], Size]) -> tuple[Image.Image, Size]:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         if width < 1 or height < 1:
             raise ImageError("image_corrupt", f"a size of {width} x {height}")
         image.seek(0)
+        # Pillow shrinks no other format, and some tell their orientation only once decoded.
+        size = _reduce(image, needed) if isinstance(image, JpegImageFile) else None
         image.load()
-        return _to_rgb(_upright(image))
+        upright = _upright(image)
+        return _to_rgb(upright), size or (upright.height, upright.width)
+
+
+def _reduce(image: JpegImageFile, needed: Callable[[Size], Size]) -> Size:
+    """Has it decoded smaller if that will do; the (height, width) of the whole upright image."""
+    width, height = image.size
+    size = (width, height) if _orientation(image) in _ON_ITS_SIDE else (height, width)
+    least = needed(size)
+    for scale in _SCALES:
+        if all(n % scale == 0 and n // scale >= few for n, few in zip(size, least, strict=True)):
+            image.draft(None, (width // scale, height // scale))
+            break
+    return size
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        tag: int = image.getexif().get(_ORIENTATION_TAG, 1)
+        return tag if tag in _UPRIGHT else 1
+    except Exception:  # Broken EXIF of any sort; the pixels are as good as without it.
+        return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # Broken EXIF of any sort; the pixels are as good as without it.
-        return image
-    turn = _UPRIGHT.get(orientation)
+    turn = _UPRIGHT.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
@@ -111,7 +156,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hired_core.models.spec import ModelSpec
 from pipeline.config import CaptionConfig, JobConfig
+from pipeline.isolation.protocol import DEFAULT_OPTIONS
 
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees."""
@@ -51,7 +52,15 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         # Greedy texts are those of the unmodified model, whatever runs it; draws are not.
         "sampler": config.run.backend if generation.temperature > 0 else None,
         "preprocessing": PREPROCESSING_VERSION,
+        **_changed_options(config),
     }
+
+
+def _changed_options(config: JobConfig) -> dict[str, Any]:
+    """How images are cut, where it is not the default way: results made before there was a choice
+    stay results of the default."""
+    options, default = asdict(config.input.cut_options), asdict(DEFAULT_OPTIONS)
+    return {key: value for key, value in options.items() if value != default[key]}
 
 
 def _column(question: Any) -> str:

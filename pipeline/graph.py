@@ -98,7 +98,8 @@ def build(
     Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
     """
     read = ReadStage(context, options, sink)
-    partition = Guarded(PartitionStage, context, spec, config.input.decode_limits)
+    images = config.input
+    partition = Guarded(PartitionStage, context, spec, images.decode_limits, images.cut_options)
     write = WriteStage(context, sink, provenance, fence)
     texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
     rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))

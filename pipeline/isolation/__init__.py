@@ -12,6 +12,13 @@ but decode and cut, under limits; a child that dies or is killed is replaced.
 """
 
 from pipeline.isolation.decoder import IsolatedDecoder, shared_decoder
-from pipeline.isolation.protocol import CutSettings, DecodeLimits, PartitionedImage
+from pipeline.isolation.protocol import CutOptions, CutSettings, DecodeLimits, PartitionedImage
 
-__all__ = ["CutSettings", "DecodeLimits", "IsolatedDecoder", "PartitionedImage", "shared_decoder"]
+__all__ = [
+    "CutOptions",
+    "CutSettings",
+    "DecodeLimits",
+    "IsolatedDecoder",
+    "PartitionedImage",
+    "shared_decoder",
+]

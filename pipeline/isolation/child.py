@@ -18,13 +18,17 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from hired_core.canvas import Size
 from hired_core.decode import ImageError
 from pipeline.isolation.cut import Cut
 from pipeline.isolation.protocol import (
     ANSWER,
     BROKEN,
+    DECODED,
     MAX_TEXT_BYTES,
     PARTITIONED,
     READY,
@@ -107,7 +111,7 @@ def _answer(
     settings: CutSettings,
 ) -> None:
     try:
-        (height, width), partitions = function(image, settings)
+        size, pixels = function(image, settings)
     except ImageError as exc:
         _say(channel, REFUSED, f"{exc.code} {exc}")
     except MemoryError:
@@ -115,9 +119,14 @@ def _answer(
     except Exception:
         _say(channel, BROKEN, traceback.format_exc())
     else:
-        count, length = partitions.shape[0], partitions.nbytes
-        shared[:length] = partitions.data.cast("B")
-        channel.sendall(ANSWER.pack(PARTITIONED, width, height, count, length))
+        shared[: pixels.nbytes] = pixels.data.cast("B")
+        channel.sendall(_header(size, pixels, settings))
+
+
+def _header(size: Size, pixels: npt.NDArray[np.uint8], settings: CutSettings) -> bytes:
+    if settings.options.resize == "fast":
+        return ANSWER.pack(DECODED, size[1], size[0], size[0] // pixels.shape[0], pixels.nbytes)
+    return ANSWER.pack(PARTITIONED, size[1], size[0], pixels.shape[0], pixels.nbytes)
 
 
 def _say(channel: socket.socket, kind: int, text: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from hired_core.canvas import LayoutError, Size
-from hired_core.decode import ImageError, decode_image
+from hired_core.canvas import LayoutError, Size, needed_size, select_best_resolution
+from hired_core.decode import ImageError, decode_at_least
 from hired_core.partition import partition_image
 from pipeline.isolation.protocol import CutSettings
 
@@ -16,14 +19,38 @@ Cut = tuple[Size, npt.NDArray[np.uint8]]
 def cut(data: bytes, settings: CutSettings) -> Cut:
     """(height, width) of the upright image and its partitions, uint8 [P, 3, S, S].
 
+    Under `resize` "fast", where the parent cuts, its pixels instead: uint8 [height, width, 3], or
+    fewer if they are decoded reduced.
+
     Raises:
         ImageError: if the image cannot be used.
     """
-    image = decode_image(data, max_pixels=settings.limits.max_pixels)
+    needed = partial(_needed, settings)
+    image, size = decode_at_least(data, needed, max_pixels=settings.limits.max_pixels)
     try:
-        partitions = partition_image(
-            image, pinpoints=settings.pinpoints, partition_size=settings.partition_size
-        )
+        return size, _pixels(image, size, settings)
     except LayoutError as exc:
         raise ImageError("image_too_elongated", str(exc)) from exc
-    return (image.height, image.width), partitions
+
+
+def _needed(settings: CutSettings, size: Size) -> Size:
+    if not settings.options.reduced_decode:
+        return size
+    try:
+        return needed_size(
+            size, pinpoints=settings.pinpoints, partition_size=settings.partition_size
+        )
+    except LayoutError:
+        return size  # To be refused for it once decoded, unless damage is found first.
+
+
+def _pixels(image: Image.Image, size: Size, settings: CutSettings) -> npt.NDArray[np.uint8]:
+    if settings.options.resize == "fast":
+        select_best_resolution(size, settings.pinpoints)  # The parent takes no other.
+        return np.asarray(image)
+    return partition_image(
+        image,
+        pinpoints=settings.pinpoints,
+        partition_size=settings.partition_size,
+        image_size=size,
+    )

@@ -3,9 +3,9 @@
 The child is told its settings when it starts, as JSON, and says `READY`. Then, for each image:
 
     request   u64 length | image bytes
-    answer    u8 kind | u32 width | u32 height | u32 partitions | u64 length | text
+    answer    u8 kind | u32 width | u32 height | u32 count | u64 length | text
 
-Partitions are in memory that both have mapped: through the socket's small buffer the two would take
+Pixels are in memory that both have mapped: through the socket's small buffer the two would take
 turns on a busy machine. `length` then counts bytes there, and no text follows.
 
 The child handles untrusted bytes, so its answers are untrusted too: sizes are checked before
@@ -15,11 +15,12 @@ anything is read into memory, and nothing is unpickled.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Literal
 
-from hired_core.canvas import Size
+from hired_core.canvas import LayoutError, Size, select_best_resolution
 from hired_core.decode import ImageError
 from pipeline.errors import ROW_ERROR_CODES
 
@@ -27,12 +28,16 @@ READY: Final = b"ready\n"
 REQUEST: Final = struct.Struct("<Q")
 ANSWER: Final = struct.Struct("<BIIIQ")
 
-PARTITIONED: Final = 0  # uint8 [partitions, 3, S, S] are in the shared memory
+PARTITIONED: Final = 0  # uint8 [count, 3, S, S] are in the shared memory
 REFUSED: Final = 1  # with the text "code detail": the image cannot be used
 BROKEN: Final = 2  # with a traceback: the code cannot be used, the job has to stop
+DECODED: Final = 3  # uint8 [height / count, width / count, 3] are there, for the parent to cut
 
 MAX_TEXT_BYTES: Final = 16 * 1024
 DEFAULT_FUNCTION: Final = "pipeline.isolation.cut:cut"
+
+
+Resize = Literal["exact", "fast"]
 
 
 class BadAnswer(Exception):
@@ -49,17 +54,35 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CutOptions:
+    """How images are made into partitions; each changes pixels.
+
+    Attributes:
+        resize: "exact", in the child, by Pillow; "fast", in the parent, by torch, which would cost
+            each child a second to start and 140 MB.
+        reduced_decode: JPEGs are decoded at 1/2, 1/4 or 1/8 where cutting needs no more.
+    """
+
+    resize: Resize = "exact"
+    reduced_decode: bool = False
+
+
+DEFAULT_OPTIONS: Final = CutOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class CutSettings:
     """All that a child has to know.
 
     Attributes:
         function: "module:name" of what the child calls with the image and these settings, and
-            which returns (height, width) and the partitions; see `pipeline.isolation.cut`.
+            which returns (height, width) and the pixels; see `pipeline.isolation.cut`.
     """
 
     limits: DecodeLimits
     pinpoints: tuple[Size, ...]
     partition_size: int
+    options: CutOptions = DEFAULT_OPTIONS
     function: str = DEFAULT_FUNCTION
 
     @property
@@ -72,6 +95,9 @@ class CutSettings:
 
     @property
     def shared_bytes(self) -> int:
+        """Address space; pages are taken up as they are written."""
+        if self.options.resize == "fast":
+            return 3 * self.limits.max_pixels
         return self.max_partitions * self.partition_bytes
 
     def to_json(self) -> str:
@@ -81,6 +107,7 @@ class CutSettings:
     def from_json(cls, text: str) -> CutSettings:
         fields = json.loads(text)
         fields["limits"] = DecodeLimits(**fields["limits"])
+        fields["options"] = CutOptions(**fields["options"])
         fields["pinpoints"] = tuple((height, width) for height, width in fields["pinpoints"])
         return cls(**fields)
 
@@ -102,24 +129,48 @@ class AnswerHeader:
     kind: int
     width: int
     height: int
-    num_partitions: int
+    count: int
     length: int
 
     @classmethod
     def parse(cls, data: bytes, settings: CutSettings) -> AnswerHeader:
         """Raises `BadAnswer` unless the sizes are those of an answer under `settings`."""
         kind, width, height, count, length = ANSWER.unpack(data)
-        if kind == PARTITIONED:
-            sized = 1 <= width * height <= settings.limits.max_pixels
-            sized = sized and 1 <= count <= settings.max_partitions
-            ok = sized and length == count * settings.partition_bytes
-        else:
-            ok = kind in (REFUSED, BROKEN) and length <= MAX_TEXT_BYTES
-        if not ok:
+        header = cls(kind=kind, width=width, height=height, count=count, length=length)
+        if not header._is_of(settings):
             raise BadAnswer(
                 f"an answer of kind {kind}, {width} x {height}, {count}, {length} bytes"
             )
-        return cls(kind=kind, width=width, height=height, num_partitions=count, length=length)
+        return header
+
+    @property
+    def decoded_size(self) -> Size:
+        """(height, width) of what is in the shared memory after `DECODED`."""
+        return self.height // self.count, self.width // self.count
+
+    def _is_of(self, settings: CutSettings) -> bool:
+        if self.kind in (REFUSED, BROKEN):
+            return self.length <= MAX_TEXT_BYTES
+        if self.kind != (DECODED if settings.options.resize == "fast" else PARTITIONED):
+            return False
+        if self.count < 1 or not 1 <= self.width * self.height <= settings.limits.max_pixels:
+            return False
+        if self.kind == DECODED:
+            whole = self.height % self.count == self.width % self.count == 0
+            fits = whole and self.length == 3 * math.prod(self.decoded_size)
+            return fits and _can_be_cut((self.height, self.width), settings.pinpoints)
+        return (
+            self.count <= settings.max_partitions
+            and self.length == self.count * settings.partition_bytes
+        )
+
+
+def _can_be_cut(size: Size, pinpoints: tuple[Size, ...]) -> bool:
+    try:
+        select_best_resolution(size, pinpoints)
+    except LayoutError:
+        return False
+    return True
 
 
 def parse_refusal(body: bytes) -> ImageError:

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from hired_core.decode import ImageError
 from hired_core.models.spec import ModelSpec
-from pipeline.isolation import CutSettings, DecodeLimits, shared_decoder
-from pipeline.isolation.protocol import DEFAULT_FUNCTION
+from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
+from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
 from pipeline.records import PARTITIONED_SCHEMA
 from pipeline.rows import Row, fail, is_active, to_table
 from pipeline.stages.context import StageContext
@@ -22,6 +22,7 @@ class PartitionStage:
     """Decodes and cuts, in a child process; an image that cannot be used fails its row alone.
 
     Args:
+        options: how images are cut.
         decoder: "module:name" of the function that the child runs; see `pipeline.isolation.cut`.
     """
 
@@ -32,6 +33,7 @@ class PartitionStage:
         context: StageContext,
         spec: ModelSpec,
         limits: DecodeLimits,
+        options: CutOptions = DEFAULT_OPTIONS,
         *,
         decoder: str = DEFAULT_FUNCTION,
     ) -> None:
@@ -40,6 +42,7 @@ class PartitionStage:
             limits=limits,
             pinpoints=spec.pinpoints,
             partition_size=spec.partition_size,
+            options=options,
             function=decoder,
         )
 

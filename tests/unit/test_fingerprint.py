@@ -55,10 +55,26 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
         {"generation": GenerationConfig(seed=1)},
         {"input": InputConfig(input=["a"], image_column="other")},
         {"input": InputConfig(input=["a"], id_column="id")},
+        {"input": InputConfig(input=["a"], resize="fast")},
+        {"input": InputConfig(input=["a"], reduced_decode=True)},
     ],
 )
 def test_what_changes_a_caption_changes_it(changed: dict[str, Any]) -> None:
     assert digest(dataclasses.replace(BASE, **changed)) != digest(BASE)
+
+
+def test_ways_of_cutting_differ_and_only_those_that_are_chosen_are_named() -> None:
+    """Results made before there was a choice are of the default."""
+    ways = [{}, {"resize": "fast"}, {"reduced_decode": True}]
+    ways.append({"resize": "fast", "reduced_decode": True})
+    configs = [
+        dataclasses.replace(BASE, input=InputConfig(input=["a"], **way))  # type: ignore[arg-type]
+        for way in ways
+    ]
+    assert len({digest(config) for config in configs}) == 4
+    plain = fingerprint_fields(BASE, SPEC, "float32").keys()
+    for way, config in zip(ways, configs, strict=True):
+        assert fingerprint_fields(config, SPEC, "float32").keys() - plain == way.keys()
 
 
 def test_what_the_model_computes_in_changes_it_however_it_was_chosen() -> None:

@@ -16,13 +16,15 @@ import pytest
 from PIL import Image
 
 from hired_core.decode import ImageError
+from hired_core.fast_partition import partition_pixels
 from hired_core.models.llava_next import load_spec
-from pipeline.isolation import CutSettings, DecodeLimits, IsolatedDecoder
+from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, IsolatedDecoder
 from pipeline.isolation.cut import cut
 from pipeline.isolation.decoder import IMAGES_PER_CHILD
 from pipeline.isolation.protocol import (
     ANSWER,
     BROKEN,
+    DECODED,
     PARTITIONED,
     REFUSED,
     AnswerHeader,
@@ -38,6 +40,11 @@ REAL = CutSettings(
     pinpoints=SPEC.pinpoints,
     partition_size=SPEC.partition_size,
 )
+FAST = dataclasses.replace(REAL, options=CutOptions(resize="fast"))
+REDUCED = [
+    dataclasses.replace(REAL, options=CutOptions(resize=resize, reduced_decode=True))
+    for resize in ("exact", "fast")
+]
 POISONED = dataclasses.replace(
     REAL,
     limits=DecodeLimits(max_pixels=10**8, timeout_sec=60.0, max_mib=128),
@@ -48,6 +55,13 @@ POISONED = dataclasses.replace(
 @pytest.fixture(scope="module")
 def real() -> Iterator[IsolatedDecoder]:
     decoder = IsolatedDecoder(REAL)
+    yield decoder
+    decoder.close()
+
+
+@pytest.fixture(scope="module")
+def fast() -> Iterator[IsolatedDecoder]:
+    decoder = IsolatedDecoder(FAST)
     yield decoder
     decoder.close()
 
@@ -86,6 +100,61 @@ def test_the_child_finds_what_this_process_finds(real: IsolatedDecoder, case: Ca
         assert refusal(real, case.data) == (exc.code, str(exc))
     else:
         assert is_good(real, case.data)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.data], ids=lambda case: case.name)
+def test_cutting_on_this_side_finds_the_same(fast: IsolatedDecoder, case: Case) -> None:
+    try:
+        size, pixels = cut(case.data, FAST)
+    except ImageError as exc:
+        with pytest.raises(ImageError) as caught:
+            cut(case.data, REAL)
+        assert (caught.value.code, str(caught.value)) == (exc.code, str(exc))
+        assert refusal(fast, case.data) == (exc.code, str(exc))
+    else:
+        expected = partition_pixels(
+            pixels.copy(), pinpoints=REAL.pinpoints, partition_size=REAL.partition_size
+        )
+        found = fast.partition(case.data)
+        assert (found.height, found.width) == size == pixels.shape[:2]
+        assert found.num_partitions == len(expected)
+        assert found.pixels == expected.tobytes()
+
+
+@pytest.mark.parametrize("settings", REDUCED, ids=["exact", "fast"])
+def test_a_reduced_image_counts_as_the_whole(settings: CutSettings) -> None:
+    """900 x 1200: an eighth of it would not do, a quarter does, whichever way up."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data, size in [
+        (encode(picture(size=(1200, 900)), "JPEG"), (900, 1200)),
+        (encode(picture(size=(1200, 900)), "JPEG", exif=exif), (1200, 900)),
+    ]:
+        decoder = IsolatedDecoder(settings)
+        found = decoder.partition(data)
+        decoder.close()
+        _, whole = cut(data, REAL)
+        assert (found.height, found.width) == size
+        assert found.num_partitions == len(whole)
+        pixels = np.frombuffer(found.pixels, np.uint8).reshape(whole.shape).astype(int)
+        assert 0 < np.abs(pixels - whole).mean() < 3
+
+
+def test_memory_for_a_large_image_is_given_back(fast: IsolatedDecoder) -> None:
+    """Mapped by both sides, and by nothing else once one image is cut."""
+    fast.partition(encode(Image.new("RGB", (1000, 1000), "red"), "PNG"))
+    assert 2 * 2**20 < shared_resident_bytes(fast) < 4 * 2**20
+    large = fast.partition(encode(Image.new("RGB", (6000, 4000), "red"), "PNG"))
+    assert large.pixels[: 112 * 112] == b"\xff" * 112 * 112
+    assert shared_resident_bytes(fast) == 0
+
+
+def shared_resident_bytes(decoder: IsolatedDecoder) -> int:
+    """Of the memory for pixels, in the child."""
+    lines = Path(f"/proc/{pid_of(decoder)}/smaps").read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if "memfd:partitions" in line)
+    resident = next(line for line in lines[start:] if line.startswith("Rss:"))
+    return int(resident.split()[1]) * 1024
 
 
 def test_one_child_does_them_all(real: IsolatedDecoder) -> None:
@@ -262,7 +331,7 @@ def header(kind: int, width: int, height: int, count: int, length: int) -> Answe
 
 def test_answers_of_the_right_size_are_taken() -> None:
     each = 3 * 112 * 112
-    assert header(PARTITIONED, 224, 112, 5, 5 * each).num_partitions == 5
+    assert header(PARTITIONED, 224, 112, 5, 5 * each).count == 5
     assert header(REFUSED, 0, 0, 0, 20).length == 20
     assert header(BROKEN, 0, 0, 0, 16 * 1024).kind == BROKEN
     assert parse_refusal(b"image_empty zero bytes").code == "image_empty"
@@ -284,6 +353,40 @@ def test_answers_of_the_right_size_are_taken() -> None:
 def test_answers_of_any_other_size_are_not(fields: tuple[int, int, int, int, int]) -> None:
     with pytest.raises(BadAnswer):
         header(*fields)
+
+
+def decoded(width: int, height: int, count: int, length: int) -> AnswerHeader:
+    return AnswerHeader.parse(ANSWER.pack(DECODED, width, height, count, length), FAST)
+
+
+def test_pixels_are_taken_if_they_are_those_of_the_image() -> None:
+    assert decoded(224, 112, 1, 3 * 224 * 112).decoded_size == (112, 224)
+    assert decoded(224, 112, 8, 3 * 28 * 14).decoded_size == (14, 28)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (224, 112, 1, 3 * 224 * 112 - 1),
+        (224, 112, 0, 3 * 224 * 112),
+        (225, 112, 2, 3 * 112 * 56),
+        (224, 113, 2, 3 * 112 * 56),
+        (2, 2, 4, 0),
+        (0, 112, 1, 0),
+        (10_001, 10_000, 1, 3 * 10_001 * 10_000),
+        (2000, 1, 1, 3 * 2000),  # on no grid
+    ],
+)
+def test_pixels_are_not_taken_otherwise(fields: tuple[int, int, int, int]) -> None:
+    with pytest.raises(BadAnswer):
+        decoded(*fields)
+
+
+def test_each_way_of_cutting_has_its_answer() -> None:
+    with pytest.raises(BadAnswer):
+        header(DECODED, 224, 112, 1, 3 * 224 * 112)
+    with pytest.raises(BadAnswer):
+        AnswerHeader.parse(ANSWER.pack(PARTITIONED, 224, 112, 1, 3 * 112 * 112), FAST)
 
 
 def test_a_refusal_needs_a_code_of_ours() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
@@ -66,6 +68,30 @@ def test_equal_to_transformers(partition: int, size: tuple[int, int], make: obje
     assert result.dtype == np.uint8 and result.flags.c_contiguous
     assert result.shape == expected.shape
     assert np.abs(result - expected).max() == 0
+
+
+sides = st.integers(1, 200)
+
+
+@settings(max_examples=150, deadline=None)
+@given(height=sides, width=sides)
+def test_equal_to_transformers_at_any_size(height: int, width: int) -> None:
+    image = noise(height, width)
+    try:
+        result = partition_image(image, pinpoints=pinpoints(28), partition_size=28)
+    except LayoutError:
+        return  # transformers goes on with an image of no pixels
+    assert np.array_equal(result, of_transformers(image, 28))
+
+
+def test_the_canvas_is_that_of_the_size_which_is_given() -> None:
+    """A copy of 45 x 61 pixels of an image of 90 x 121, which is cut in four."""
+    whole, copy = smooth(90, 121), smooth(90, 121).resize((61, 45), Image.Resampling.BOX)
+    grids = [(28, 112), (56, 56)]
+    expected = partition_image(whole, pinpoints=grids, partition_size=28)
+    result = partition_image(copy, pinpoints=grids, partition_size=28, image_size=(90, 121))
+    assert np.abs(result.astype(int) - expected).max() <= 12
+    assert ((result == 0).all(1) == (expected == 0).all(1)).all()  # the same padding
 
 
 def test_partitions_are_cut_in_raster_order_rows_before_columns() -> None:

@@ -28,9 +28,10 @@ def image_row(image_id: str, image: bytes) -> dict[str, Any]:
     return {"image_id": image_id, "image": image, "row_ids": [image_id], "prompts": ["p"]}
 
 
-def run(rows: list[dict[str, Any]], max_pixels: int = 10**8) -> list[dict[str, Any]]:
-    limits = InputConfig(input=["a"], max_pixels=max_pixels).decode_limits
-    table = PartitionStage(CONTEXT, SPEC, limits)(to_table(rows, ROW_SCHEMA))
+def run(rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
+    config = InputConfig(input=["a"], **options)
+    stage = PartitionStage(CONTEXT, SPEC, config.decode_limits, config.cut_options)
+    table = stage(to_table(rows, ROW_SCHEMA))
     assert table.schema.equals(PARTITIONED_SCHEMA)
     found: list[dict[str, Any]] = table.to_pylist()
     assert [row["image_id"] for row in found] == [row.get("image_id") for row in rows]
@@ -48,6 +49,19 @@ def test_an_image_is_cut_into_its_partitions() -> None:
     assert (pixels[1] == whole[:, :, :112]).all()
     assert (pixels[2] == whole[:, :, 112:]).all()
     assert row["error_code"] is None
+
+
+@pytest.mark.parametrize("options", [{"resize": "fast"}, {"reduced_decode": True}])
+def test_ways_of_cutting_differ_in_pixels_alone(options: dict[str, Any]) -> None:
+    image = Image.effect_noise((448, 896), 50).convert("RGB")
+    (exact,), (other,) = (
+        run([image_row("a", encode(image, "JPEG"))], **chosen) for chosen in ({}, options)
+    )
+    pixels, others = (np.frombuffer(r.pop("partitions"), np.uint8) for r in (exact, other))
+    assert 0 < np.abs(pixels.astype(int) - others).mean() < 20
+    exact.pop("stats"), other.pop("stats")
+    assert exact == other
+    assert (exact["width"], exact["height"]) == (448, 896)
 
 
 def test_every_bad_image_fails_alone_under_its_code() -> None:
