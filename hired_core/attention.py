@@ -23,7 +23,7 @@ def cls_attention(query_MHTd: Tensor, key_MHTd: Tensor) -> Tensor:
     """
     # Not a matmul: keys lie token by token, and it would first copy them head by head.
     scaled_MH1d = query_MHTd[:, :, :1].float() * query_MHTd.shape[-1] ** -0.5
-    logits_MHT = (key_MHTd * scaled_MH1d).sum(-1)
+    logits_MHT: Tensor = (key_MHTd * scaled_MH1d).sum(-1)
     return logits_MHT.softmax(-1)[:, :, 1:]
 
 
