@@ -15,10 +15,16 @@ QUERY_CHUNK = 64
 def cls_attention(query_MHTd: Tensor, key_MHTd: Tensor) -> Tensor:
     """float32 [M, H, N]: attention from the CLS token (index 0) to each patch.
 
-    One query row, softmax in float32 over all T keys: row sums are 1 minus CLS's attention to
-    itself. Equals `attentions[layer][:, :, 0, 1:]` of eager attention.
+    One query row, in float32 whatever the layer computes in, softmax over all T keys: row sums are
+    1 minus CLS's attention to itself. Equals `attentions[layer][:, :, 0, 1:]` of eager attention.
+
+    Args:
+        query_MHTd: only the first token's is looked at; there may be no other.
     """
-    return _rows(query_MHTd[:, :, :1], key_MHTd)[:, :, 0, 1:]
+    # Not a matmul: keys lie token by token, and it would first copy them head by head.
+    scaled_MH1d = query_MHTd[:, :, :1].float() * query_MHTd.shape[-1] ** -0.5
+    logits_MHT: Tensor = (key_MHTd * scaled_MH1d).sum(-1)
+    return logits_MHT.softmax(-1)[:, :, 1:]
 
 
 def received_attention(query_MHTd: Tensor, key_MHTd: Tensor) -> Tensor:

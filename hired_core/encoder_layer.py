@@ -31,6 +31,13 @@ def project(layer: Any, hidden_MTC: Tensor) -> Projections:
     return Projections(*(split_heads(p(normed), attention.num_heads) for p in projections))
 
 
+def project_for_rows(layer: Any, hidden_MTC: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
+    """Queries of the first `num_queries` tokens and keys of all, where no more is needed."""
+    attention, normed = layer.self_attn, layer.layer_norm1(hidden_MTC)
+    query = split_heads(attention.q_proj(normed[:, :num_queries]), attention.num_heads)
+    return query, split_heads(attention.k_proj(normed), attention.num_heads)
+
+
 def attend(projections: Projections) -> Tensor:
     """[M, T, C], heads side by side; scaled by d ** -0.5, as CLIP and SigLIP are."""
     attended_MHTd = functional.scaled_dot_product_attention(*projections)

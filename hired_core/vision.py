@@ -22,6 +22,7 @@ from hired_core.encoder_layer import (
     attend_at,
     finish,
     project,
+    project_for_rows,
     run_layer,
 )
 
@@ -84,8 +85,8 @@ class VisionEncoder:
 
     def initial_attention(self, embedded: Tensor) -> Tensor:
         """float32 [M, H, N] of the initial layer, which is about to run on `embedded`."""
-        query, key, _ = project(self.tower.layers[0], embedded)
-        return self._attention(query, key)
+        num_queries = 1 if self.tower.has_cls else embedded.shape[1]
+        return self._attention(*project_for_rows(self.tower.layers[0], embedded, num_queries))
 
     def encode(self, embedded: Tensor) -> FinalLayer:
         """Through all layers but the final one, and that one's projections."""

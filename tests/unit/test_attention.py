@@ -105,20 +105,18 @@ def test_cls_rows_equal_eager_attention(image_size: int) -> None:
             torch.testing.assert_close(rows.sum(-1), 1 - eager[:, :, 0, 0], atol=1e-5, rtol=0)
 
 
-def test_cls_rows_in_half_precision_are_softmaxed_in_float32() -> None:
+def test_cls_rows_in_half_precision_are_computed_in_float32() -> None:
     model = clip(112)
     hidden = torch.randn(2, 65, 64)
     layer = encoder_of(model).layers[0]
     exact = cls_rows(layer, hidden)
     half = cls_rows(layer.to(torch.bfloat16), hidden.to(torch.bfloat16))
     assert half.dtype == torch.float32
-    # Sums of float32 probabilities; bfloat16 ones would be off by about 1e-3 each.
-    own = layer.self_attn
+    # From bfloat16 queries and keys on; bfloat16 logits or probabilities would be off by 1e-3.
     with torch.no_grad():
-        normed = layer.layer_norm1(hidden.to(torch.bfloat16))
-        query = (own.q_proj(normed)[:, :1] * own.scale).view(2, 1, HEADS, 16).transpose(1, 2)
-        key = own.k_proj(normed).view(2, 65, HEADS, 16).permute(0, 2, 3, 1)
-        expected = (query @ key).double().softmax(-1)[:, :, 0, 1:]
+        query, key, _ = project(layer, hidden.to(torch.bfloat16))
+        logits = query.double()[:, :, :1] @ key.double().transpose(2, 3) / 16**0.5
+        expected = logits.softmax(-1)[:, :, 0, 1:]
     torch.testing.assert_close(half.double(), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(half, exact, atol=0.1, rtol=0)
 

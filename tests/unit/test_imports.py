@@ -31,8 +31,8 @@ def modules_after(*names: str) -> set[str]:
 
 def test_core_needs_neither_ray_nor_transformers_nor_the_pipeline() -> None:
     plain = [
-        "attention", "budget", "decode", "encode", "language", "layout", "methods", "partition",
-        "prompts", "scores", "selection", "sequence", "upstream", "vision",
+        "attention", "budget", "decode", "encode", "encoder_layer", "language", "layout", "methods",
+        "partition", "prompts", "scores", "selection", "sequence", "transfer", "upstream", "vision",
         "models.checkpoint", "models.spec",
     ]  # fmt: skip
     loaded = modules_after("hired_core", *(f"hired_core.{name}" for name in plain))

@@ -63,6 +63,14 @@ def test_hand_worked_budgets(budget: int, least: int, expected: list[int]) -> No
     assert budgets.tolist() == [expected]
 
 
+def test_the_full_image_stays_however_little_it_gets() -> None:
+    """2 for it, 18 for the others: 9, 5.4, 2.7 and 0.9; without the last 9.47, 5.68, 2.84."""
+    _, budgets = allocate_worthwhile(
+        METHODS["hired"].allocate, evidence(10, 6, 3, 1), torch.tensor([20]), 0.1, 3
+    )
+    assert budgets.tolist() == [[2, 9, 6, 3, 0]]
+
+
 def test_rounding_may_end_a_budget_one_below_the_threshold() -> None:
     """Of 11, 1.5 4.3 4.3 0.9 is 2 4 4 1; without the last, 1.63 4.68 4.68 is 1 5 5."""
     _, budgets = allocate_worthwhile(
