@@ -1,28 +1,19 @@
 """Random-weight LLaVA-Next checkpoints, written by transformers' own `save_pretrained`.
 
-Weights are drawn wide enough for outputs to vary with the image and the prompt, and biases and
-norms away from their neutral values, so that a part that is dropped or swapped shows.
+See `pipeline.benchmark.models` for how weights are drawn.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import (
-    CLIPVisionConfig,
-    GenerationConfig,
-    LlamaConfig,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-)
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
+
+from pipeline.benchmark.models import GRIDS, STOP_ID, random_model, write_processor
 
 EMBEDDED = Path(__file__).parents[1] / "hired_core" / "embedded"
-GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
-STOP_ID = 2
 
 
 def build_checkpoint(
@@ -51,36 +42,8 @@ def build_checkpoint(
     model = random_model(config, seed)
     model.generation_config.eos_token_id = list(stop_ids)
     model.save_pretrained(folder, max_shard_size=shard_size)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(EMBEDDED / name, folder / name)
-    _write_processor(folder, partition_size)
+    write_processor(folder, partition_size)
     return folder
-
-
-def random_model(config: LlavaNextConfig, seed: int) -> LlavaNextForConditionalGeneration:
-    """In float32 and evaluation mode, its weights a function of `seed` alone."""
-    model = LlavaNextForConditionalGeneration(config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            noise = torch.randn(weight.shape, generator=generator)
-            if weight.ndim > 1 and "embed" not in name:
-                weight.copy_(noise * _gain(name) / weight[0].numel() ** 0.5)
-            elif "norm" in name and name.endswith("weight"):
-                weight.copy_(1 + 0.2 * noise)
-            else:
-                weight.copy_(noise if "embed" in name or "newline" in name else 0.2 * noise)
-    model.generation_config = GenerationConfig(
-        bos_token_id=1, eos_token_id=STOP_ID, pad_token_id=0, do_sample=False
-    )
-    return model.eval()
-
-
-def _gain(name: str) -> float:
-    """Wide queries and keys: attention over hundreds of tokens still tells them apart."""
-    if "q_proj" in name or "k_proj" in name:
-        return 2.0 if "vision" in name else 3.0
-    return 1.5
 
 
 def _config(
@@ -118,13 +81,3 @@ def _config(
         vision_feature_layer=feature_layer,
         tie_word_embeddings=tied,
     )
-
-
-def _write_processor(folder: Path, partition_size: int) -> None:
-    content = json.loads((EMBEDDED / "processor_config.json").read_text())
-    content["image_processor"] |= {
-        "crop_size": {"height": partition_size, "width": partition_size},
-        "size": {"shortest_edge": partition_size},
-        "image_grid_pinpoints": [[r * partition_size, c * partition_size] for r, c in GRIDS],
-    }
-    (folder / "processor_config.json").write_text(json.dumps(content, indent=2))

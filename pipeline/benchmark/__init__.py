@@ -1,0 +1,5 @@
+"""Transformers' `generate` and this engine side by side on one machine; `jobs/benchmark.py`.
+
+Runs without Ray: contestants are built on `hired_core` alone, so that a machine that has torch and
+transformers only can be measured.
+"""
