@@ -17,7 +17,7 @@ from hired_core.methods import METHODS, Evidence, Method, allocate_worthwhile
 from hired_core.models.spec import ModelSpec
 from hired_core.selection import gather_order
 from hired_core.transfer import download, upload, upload_ahead, wait_for
-from hired_core.vision import VisionEncoder
+from hired_core.vision import FinalLayer, VisionEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +122,8 @@ class ImageEncoder:
     ) -> _Encoded:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
         vision, device = self.vision, pixels.device
-        layout = LayoutBatch.stack(layouts, device=device)
-        evidence = Evidence(layout=layout, seeds=upload(torch.tensor(seeds), device))
+        evidence = self._begin(layouts, seeds, device)
+        layout = evidence.layout
         wanted = [self._budget(one) for one in layouts]
         hidden, encoded = vision.embed(pixels), layout.present
         evidence, budgets = self._allocate(evidence, hidden, upload(torch.tensor(wanted), device))
@@ -131,14 +131,27 @@ class ImageEncoder:
             encoded = budgets > 0
             hidden = hidden[encoded[layout.present]]
         rows, final = _rows(encoded), vision.encode(hidden)
-        if self.method.uses_attention:
-            evidence = replace(evidence, final=vision.final_attention(final)[rows])
-        keep = self.method.select(evidence, budgets)
         most = max(map(min, wanted, (one.num_valid for one in layouts)))
-        index, counts = gather_order(keep, layout.order, most)
-        row, patch = rows.gather(1, index // keep.shape[-1]), index % keep.shape[-1]
+        index, counts = self._select(evidence, final, rows, budgets, most)
+        num_patches = layout.valid.shape[-1]
+        row, patch = rows.gather(1, index // num_patches), index % num_patches
         order = layout.order.flatten(1).gather(1, index)
         return _Encoded(vision.finish(final, row, patch), order, counts, budgets)
+
+    def _begin(
+        self, layouts: Sequence[PartitionLayout], seeds: Sequence[int], device: torch.device
+    ) -> Evidence:
+        layout = LayoutBatch.stack(layouts, device=device)
+        return Evidence(layout=layout, seeds=upload(torch.tensor(seeds), device))
+
+    def _select(
+        self, evidence: Evidence, final: FinalLayer, rows: Tensor, budgets: Tensor, most: int
+    ) -> tuple[Tensor, Tensor]:
+        """Of the patches kept: places [B, most] in the flattened P*N, and how many are real."""
+        if self.method.uses_attention:
+            evidence = replace(evidence, final=self.vision.final_attention(final)[rows])
+        keep = self.method.select(evidence, budgets)
+        return gather_order(keep, evidence.layout.order, most)
 
     def _allocate(
         self, evidence: Evidence, embedded: Tensor, budget: Tensor

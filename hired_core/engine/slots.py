@@ -96,6 +96,12 @@ class SlotBackend:
             self._queue.run(self._advance)
         return [ticket.completion() for ticket in tickets]
 
+    def forget(self) -> None:
+        """Drops what is kept of earlier prompts; for measuring."""
+        for slot in self._slots:
+            if slot.ticket is None:
+                slot.resident = None
+
     def _check(self, request: Request) -> None:
         needed = request.num_prompt_tokens + self.settings.max_new_tokens
         if needed > self.plan.max_length:

@@ -34,7 +34,12 @@ PHASES = ("prepare_sec", "vision_sec", "prefill_sec", "decode_sec")
 
 
 class Contestant(Protocol):
-    """Bytes in, text out. Nothing that depends on the images outlives a call."""
+    """Bytes in, text out. Nothing that depends on the images outlives a call.
+
+    `slots`, how many texts are decoded together, is known once it has been opened.
+    """
+
+    slots: int
 
     def open(self) -> None:
         """Take what is needed beside the weights, e.g. a key-value cache; not timed."""

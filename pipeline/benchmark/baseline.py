@@ -20,7 +20,7 @@ class TransformersDense:
 
     def __init__(self, subject: Subject, *, batch_size: int) -> None:
         self._subject = subject
-        self._batch_size = batch_size
+        self.slots = batch_size
         self._text = subject.template.render(subject.setting.prompt)
         self._processor: Any = None
 
@@ -33,7 +33,7 @@ class TransformersDense:
         self._processor = None
 
     def __call__(self, images: Sequence[bytes]) -> list[Answer]:
-        step = self._batch_size
+        step = self.slots
         batches = [images[i : i + step] for i in range(0, len(images), step)]
         return [answer for batch in batches for answer in self._batch(batch)]
 

@@ -7,46 +7,58 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from hired_core.budget import token_budget_to_count
 from hired_core.decode import decode_image
-from hired_core.encode import ImageEncoder, SelectionSettings
-from hired_core.engine.reference import ReferenceBackend
-from hired_core.language import Backend, Completion, GenerationSettings, Request
+from hired_core.encode import ImageEncoder, KeptTokens, SelectionSettings
+from hired_core.engine.memory import plan_slots
+from hired_core.engine.slots import SlotBackend
+from hired_core.language import GenerationSettings, Request
+from hired_core.models import llava_next
 from hired_core.partition import partition_image
 from hired_core.sequence import NewlinePolicy, visual_sequence
 from hired_core.vision import VisionEncoder
 from pipeline.benchmark.answers import Answer, now
 from pipeline.benchmark.subject import Subject
 
-_OWN_CHOICE = 8
+IMAGES_AT_ONCE = 8
+"""In a call of the vision stage."""
+
+MAX_SLOTS_GPU = 256
+MAX_SLOTS_CPU = 16
 Pixels = npt.NDArray[np.uint8]
 
 
 class Captioner:
     """Windows of images through the vision stage, then through the language model.
 
-    A window bounds what waits between the two. With a `batch_size` it holds as many images, and
-    the engine has as many slots; without one the choice is the engine's own.
+    A window bounds what waits between the two, and is what the engine is given at once. With a
+    `batch_size` it holds as many images and the engine has as many slots; without one, the engine
+    has the slots that memory allows and a window fills them twice over.
     """
 
     def __init__(self, subject: Subject, *, budget: float, batch_size: int | None = None) -> None:
         self._subject = subject
-        self._policy: NewlinePolicy = "all" if budget == 1 else "none"
+        self._policy = newline_policy(budget)
         self._selection = SelectionSettings(token_budget=budget)
         self._batch_size = batch_size
         self._prompt = subject.template.token_ids(subject.setting.prompt)
         self._encoder: ImageEncoder
-        self._backend: Backend
+        self._backend: SlotBackend
         self._window: int
+        self.slots: int
 
     def open(self) -> None:
         vision = VisionEncoder(self._subject.vision)
         self._encoder = ImageEncoder(vision, self._subject.spec, self._selection)
-        self._backend, self._window = make_backend(self._subject, self._batch_size)
+        self._backend = make_backend(self._subject, self._selection, self._batch_size)
+        self.slots = self._backend.plan.num_slots
+        self._window = self._batch_size or 2 * self.slots
 
     def close(self) -> None:
         del self._backend, self._encoder
 
     def __call__(self, images: Sequence[bytes]) -> list[Answer]:
+        self._backend.forget()
         step = self._window
         windows = [images[i : i + step] for i in range(0, len(images), step)]
         return [answer for window in windows for answer in self._answer(window)]
@@ -63,23 +75,27 @@ class Captioner:
         requests = self._requests(cut, [(image.height, image.width) for image in images])
         encoded = now(device)
         completions = self._backend.generate(requests)
-        timing, share = self._backend.timing, 1 / len(window)
+        share = 1 / len(window)
         return [
             Answer(
                 token_ids=completion.token_ids,
                 text=completion.text,
-                ttft_sec=encoded - started + _ttft(completion, timing.ttft_sec),
+                ttft_sec=encoded - started + completion.ttft_sec,
                 prepare_sec=share * (prepared - started),
                 vision_sec=share * (encoded - prepared),
-                prefill_sec=share * timing.prefill_sec,
-                decode_sec=share * timing.decode_sec,
+                prefill_sec=completion.prefill_sec,
+                decode_sec=completion.decode_sec,
             )
             for completion in completions
         ]
 
     def _requests(self, cut: Sequence[Pixels], sizes: list[tuple[int, int]]) -> list[Request]:
         spec, (before, after) = self._subject.spec, self._prompt
-        kept = self._encoder(cut, sizes, [0] * len(cut))
+        kept = [
+            tokens
+            for at in range(0, len(cut), IMAGES_AT_ONCE)
+            for tokens in self._encode(cut[at : at + IMAGES_AT_ONCE], sizes[at:])
+        ]
         return [
             Request(
                 features=tokens.features,
@@ -90,14 +106,34 @@ class Captioner:
             for tokens, size in zip(kept, sizes, strict=True)
         ]
 
-
-def make_backend(subject: Subject, batch_size: int | None) -> tuple[Backend, int]:
-    """The engine, and how many images to hand it at once."""
-    slots = batch_size or _OWN_CHOICE
-    settings = GenerationSettings(max_new_tokens=subject.setting.max_new_tokens)
-    return ReferenceBackend(subject.language, settings, batch_size=slots), slots
+    def _encode(self, cut: Sequence[Pixels], sizes: list[tuple[int, int]]) -> list[KeptTokens]:
+        return self._encoder(cut, sizes[: len(cut)], [0] * len(cut))
 
 
-def _ttft(completion: Completion, of_batch: float) -> float:
-    """Its own if the backend notes it; else its batch's, which is the window."""
-    return float(getattr(completion, "ttft_sec", of_batch))
+def make_backend(
+    subject: Subject, selection: SelectionSettings, batch_size: int | None
+) -> SlotBackend:
+    """The engine, with `batch_size` slots or as many as the device's memory has room for."""
+    spec, on_gpu = subject.spec, subject.device.type == "cuda"
+    vision, language = llava_next.weight_counts(spec)
+    size, new = subject.dtype.itemsize, subject.setting.max_new_tokens
+    nominal = spec.nominal_tokens
+    kept = token_budget_to_count(selection.token_budget, nominal=nominal, own=nominal) or nominal
+    before, after = subject.template.token_ids(subject.setting.prompt)
+    visual = spec.max_visual_positions(kept, newline_policy(selection.token_budget))
+    plan = plan_slots(
+        spec,
+        max_length=len(before) + visual + len(after) + new,
+        value_bytes=size,
+        weight_bytes=size * (vision + language),
+        limit_bytes=subject.memory_bytes(),
+        max_slots=batch_size or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
+        on_gpu=on_gpu,
+        images=batch_size or IMAGES_AT_ONCE,
+    )
+    return SlotBackend(subject.language, GenerationSettings(max_new_tokens=new), plan)
+
+
+def newline_policy(budget: float) -> NewlinePolicy:
+    """As the job's default: the model's own packing when nothing is dropped, else none."""
+    return "all" if budget == 1 else "none"

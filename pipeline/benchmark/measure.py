@@ -28,6 +28,7 @@ class Turn:
     Attributes:
         phases: seconds by phase, over all images.
         ttft_sec: of each image.
+        slots: texts decoded together.
         peak_memory_bytes: on the device; None on a CPU, where it is measured apart.
     """
 
@@ -36,17 +37,19 @@ class Turn:
     output_tokens: int
     phases: dict[str, float]
     ttft_sec: list[float]
+    slots: int
     peak_memory_bytes: int | None = None
 
     @classmethod
-    def of(cls, answers: Sequence[Answer], wall_sec: float, peak: int | None) -> Turn:
+    def of(cls, answers: Sequence[Answer], wall_sec: float, *, slots: int) -> Turn:
         return cls(
             wall_sec=wall_sec,
             num_images=len(answers),
             output_tokens=sum(len(answer.token_ids) for answer in answers),
             phases={phase: sum(getattr(a, phase) for a in answers) for phase in PHASES},
             ttft_sec=[answer.ttft_sec for answer in answers],
-            peak_memory_bytes=peak,
+            slots=slots,
+            peak_memory_bytes=_peak(),
         )
 
 
@@ -144,7 +147,7 @@ class Measurement:
         _reset_peak()
         started = self._clock()
         answers = contestant(self._images)
-        turn = Turn.of(answers, self._clock() - started, _peak())
+        turn = Turn.of(answers, self._clock() - started, slots=contestant.slots)
         if self._exclusive:
             self._close(name)
         return turn

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ class Preset:
     """
 
     vision: Mapping[str, int]
-    text: Mapping[str, Any] = field(default_factory=dict)
+    text: Mapping[str, Any]
     on_disk: bool = False
 
 
@@ -84,8 +84,8 @@ def preset_config(preset: Preset, *, partition_size: int = 336) -> LlavaNextConf
         "pad_token_id": 0,
     }
     return LlavaNextConfig(
-        vision_config=CLIPVisionConfig(**(vision | preset.vision)),
-        text_config=LlamaConfig(**(text | preset.text)),
+        vision_config=CLIPVisionConfig(**{**vision, **preset.vision}),
+        text_config=LlamaConfig(**{**text, **preset.text}),
         image_grid_pinpoints=[[r * partition_size, c * partition_size] for r, c in GRIDS],
         image_token_index=_IMAGE_ID,
         vision_feature_layer=-2,
@@ -147,7 +147,8 @@ def random_model(
 
 def _scaled(name: str, noise: Tensor) -> Tensor:
     if noise.ndim > 1 and "embed" not in name:
-        return noise * _gain(name) / noise[0].numel() ** 0.5
+        scaled: Tensor = noise * _gain(name) / noise[0].numel() ** 0.5
+        return scaled
     if "norm" in name and name.endswith("weight"):
         return 1 + 0.2 * noise
     return noise if "embed" in name or "newline" in name else 0.2 * noise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -86,6 +87,15 @@ class Subject:
             return never_stopping(random_model(config, 0, device=self.device, dtype=self.dtype))
         model = LlavaNextForConditionalGeneration.from_pretrained(self.spec.path, dtype=self.dtype)
         return model.to(self.device).eval()
+
+    def memory_bytes(self) -> int:
+        """What weights, cache and workspace may take: of a GPU all that the process may use, less
+        a tenth; on a CPU half of the memory."""
+        if self.device.type == "cuda":
+            share = torch.cuda.get_per_process_memory_fraction(self.device)
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            return int(0.9 * share * total)
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
     @cached_property
     def vision(self) -> VisionTower:

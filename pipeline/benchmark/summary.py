@@ -43,6 +43,7 @@ def _summary(
             phase: statistics.median(turn.phases[phase] / turn.num_images for turn in turns)
             for phase in PHASES
         },
+        "slots": turns[-1].slots,
         "peak_memory_bytes": max(measured, default=peak),
     }
 
