@@ -22,6 +22,7 @@ QUESTIONS = (
     "Describe the image.",
     "How many red circles are there in the second row?",
     "Describe the image and its colours.",
+    "Describe the picture.",
     "Look: <image> and read the text in the lower half, please, from left to right.",
 )
 SHARES = ((1.0, 2.0), (1.3, 1.9), (2.9, 0.7))
@@ -125,7 +126,7 @@ def uneven(halves: Halves, count: int) -> list[Request]:
     """One to five questions for each of many images, of 3 to 32 visual tokens."""
     requests: list[Request] = []
     for index in range(count):
-        chosen = [QUESTIONS[(index + i) % 5] for i in range(1 + index * 3 % 5)]
+        chosen = [QUESTIONS[(index + i) % len(QUESTIONS)] for i in range(1 + index * 3 % 5)]
         requests += ask(halves, index, 3 + index * 11 % 30, chosen, newline=index % 3 == 0)
     return requests[:count]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.checkpoints import build_checkpoint
 from tests.engine_cases import Case, make_case
 from tests.halves import Halves
 
+# The models are small: a second thread gains little, and beside other work it waits for a core.
+torch.set_num_threads(1)
 settings.register_profile("unit", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("unit")
 
