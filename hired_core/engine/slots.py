@@ -141,7 +141,7 @@ class SlotBackend:
             slot.resident = None
             self._waiting.appendleft(ticket)
             self._make_room(ticket, exc)
-        except (RuntimeError, ValueError, IndexError) as exc:
+        except Exception as exc:  # Whatever it is: the ticket is in no slot, and not waiting.
             slot.resident = None
             ticket.outcome = exc
         else:
