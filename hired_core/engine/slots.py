@@ -200,9 +200,9 @@ class SlotBackend:
             full = slot.generated == self.settings.max_new_tokens
             late = limit is not None and ticket.own_sec > limit
             if finished[slot.index] or full or late:
-                self._release(slot)
                 generated = self._state.generated[slot.index, : slot.generated].tolist()
                 ticket.complete(self.model.complete(generated, cut_short=late and not full))
+                self._release(slot)
                 self._grow()
 
     def _release(self, slot: Slot) -> None:
