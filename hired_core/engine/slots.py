@@ -161,7 +161,10 @@ class SlotBackend:
             start = shared_positions(donor.resident, request)
             self._decoder.cache.copy_prefix(donor.index, slot.index, start)
         logits = self._decoder.prefill(self.model.embed(request, start), slot.index, start)
+        if not logits.isfinite().all():
+            raise RuntimeError("the model's output for this prompt is not a number")
         length = request.num_prompt_tokens
+        self._decoder.cache.clear_from(slot.index, length)
         self._state.begin(slot.index, logits, length=length, seed=request.seed)
 
     def _decode(self) -> None:
