@@ -28,13 +28,18 @@ def choose(
     """
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities, order = (logits / temperature).softmax(-1).sort(dim=-1, descending=True)
+    probabilities, order = (logits / temperature).softmax(-1).sort(
+        dim=-1, descending=True, stable=True
+    )
     upto = probabilities.cumsum(-1)
     # A token is in the set if those before it fall short of top_p; the first always is.
     probabilities = probabilities * (upto - probabilities < top_p)
     upto = probabilities.cumsum(-1)
-    drawn = uniform(seeds, steps)[:, None].to(upto.dtype) * upto[:, -1:]
-    place = (upto <= drawn).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
+    total = upto[:, -1:]
+    drawn = uniform(seeds, steps)[:, None].to(upto.dtype) * total
+    # In float32 a draw just below 1 is 1, and would point behind the set.
+    drawn = torch.minimum(drawn, total.nextafter(torch.zeros_like(total)))
+    place = (upto <= drawn).sum(-1, keepdim=True)
     return order.gather(-1, place)[:, 0]
 
 
