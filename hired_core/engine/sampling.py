@@ -117,10 +117,12 @@ class SlotState:
             temperature=settings.temperature,
             top_p=settings.top_p,
         )
-        self.tokens[slots] = chosen
         # An idle slot may have used up its places; its last one is nobody's any more.
         place = counts.clamp(max=self.generated.shape[1] - 1)
+        stopped = (chosen[:, None] == self._stop).any(-1)
+        # Nothing below asks for memory: a step that runs out of it has changed no state.
+        self.tokens[slots] = chosen
         self.generated[slots].scatter_(1, place[:, None], chosen[:, None])
-        self.finished[slots] |= (chosen[:, None] == self._stop).any(-1)
+        self.finished[slots] |= stopped
         self.counts[slots] += self.running[slots]
         self.positions[slots] += self.running[slots]
