@@ -28,12 +28,12 @@ CPU = torch.device("cpu")
 
 
 class Halves:
-    """The vision and the language half of one checkpoint, on the CPU in float32."""
+    """The vision and the language half of one checkpoint, in float32."""
 
-    def __init__(self, model: str | Path) -> None:
+    def __init__(self, model: str | Path, device: torch.device = CPU) -> None:
         self.spec = load_spec(str(model))
-        self.vision = VisionEncoder(load_vision(self.spec, device=CPU, dtype=torch.float32))
-        self.language = load_language(self.spec, device=CPU, dtype=torch.float32)
+        self.vision = VisionEncoder(load_vision(self.spec, device=device, dtype=torch.float32))
+        self.language = load_language(self.spec, device=device, dtype=torch.float32)
         self.template = load_prompt_template(self.spec)
 
     def encode(

@@ -52,6 +52,11 @@ class SlotCache:
         self.keys[layer][rows, :, positions] = keys
         self.values[layer][rows, :, positions] = values
 
+    def clear_from(self, slot: int, start: int) -> None:
+        """Zeros a slot from a position on: a NaN that a former request left there would get out."""
+        for cells in (self.keys, self.values):
+            cells[:, slot, :, start:] = 0
+
     def copy_prefix(self, source: int, target: int, length: int) -> None:
         """Copies the first `length` positions of slot `source` to slot `target`, in all layers."""
         for cells in (self.keys, self.values):

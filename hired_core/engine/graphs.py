@@ -52,10 +52,12 @@ class _GraphedStep:
         saved = self._state.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._step(bucket, self._max_length)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._state.restore(saved)
+        try:
+            with torch.cuda.stream(stream):
+                self._step(bucket, self._max_length)
+        finally:
+            torch.cuda.current_stream().wait_stream(stream)
+            self._state.restore(saved)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             self._step(bucket, self._max_length)

@@ -28,13 +28,18 @@ def choose(
     """
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities, order = (logits / temperature).softmax(-1).sort(dim=-1, descending=True)
+    probabilities, order = (logits / temperature).softmax(-1).sort(
+        dim=-1, descending=True, stable=True
+    )
     upto = probabilities.cumsum(-1)
     # A token is in the set if those before it fall short of top_p; the first always is.
     probabilities = probabilities * (upto - probabilities < top_p)
     upto = probabilities.cumsum(-1)
-    drawn = uniform(seeds, steps)[:, None].to(upto.dtype) * upto[:, -1:]
-    place = (upto <= drawn).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
+    total = upto[:, -1:]
+    drawn = uniform(seeds, steps)[:, None].to(upto.dtype) * total
+    # In float32 a draw just below 1 is 1, and would point behind the set.
+    drawn = torch.minimum(drawn, total.nextafter(torch.zeros_like(total)))
+    place = (upto <= drawn).sum(-1, keepdim=True)
     return order.gather(-1, place)[:, 0]
 
 
@@ -112,10 +117,12 @@ class SlotState:
             temperature=settings.temperature,
             top_p=settings.top_p,
         )
-        self.tokens[slots] = chosen
         # An idle slot may have used up its places; its last one is nobody's any more.
         place = counts.clamp(max=self.generated.shape[1] - 1)
+        stopped = (chosen[:, None] == self._stop).any(-1)
+        # Nothing below asks for memory: a step that runs out of it has changed no state.
+        self.tokens[slots] = chosen
         self.generated[slots].scatter_(1, place[:, None], chosen[:, None])
-        self.finished[slots] |= (chosen[:, None] == self._stop).any(-1)
+        self.finished[slots] |= stopped
         self.counts[slots] += self.running[slots]
         self.positions[slots] += self.running[slots]

@@ -30,6 +30,8 @@ CALM: Final = 8
 class SlotBackend:
     """Generates in `plan.num_slots` slots; safe to call from several threads at once.
 
+    Whatever the engine keeps is touched by the thread of `queue` alone.
+
     Calls share the slots: one that a call's request leaves is taken by the next request of any
     call. Prompts that begin alike share what is read: cells of the text before the image are kept
     from request to request, and requests with the same features (the same tensor object) read their
@@ -91,7 +93,7 @@ class SlotBackend:
             self._check(request)
         now = self._clock()
         tickets = [Ticket(request=request, submitted=now) for request in requests]
-        self._waiting.extend(tickets)
+        self._queue.run(lambda: self._waiting.extend(tickets))
         while any(ticket.outcome is None for ticket in tickets):
             self._queue.run(self._advance)
         return [ticket.completion() for ticket in tickets]
@@ -119,7 +121,6 @@ class SlotBackend:
                 self._decode()
         except torch.AcceleratorError as exc:  # The device is lost: for those who wait as well.
             self._fail([*self._running(), *self._waiting], exc)
-            self._waiting.clear()
         except Exception as exc:
             self._fail(self._running(), exc)
 
@@ -148,7 +149,7 @@ class SlotBackend:
             slot.resident = None
             self._waiting.appendleft(ticket)
             self._make_room(ticket, exc)
-        except (RuntimeError, ValueError, IndexError) as exc:
+        except Exception as exc:  # Whatever it is: the ticket is in no slot, and not waiting.
             slot.resident = None
             ticket.outcome = exc
         else:
@@ -167,7 +168,10 @@ class SlotBackend:
             start = shared_positions(donor.resident, request)
             self._decoder.cache.copy_prefix(donor.index, slot.index, start)
         logits = self._decoder.prefill(self.model.embed(request, start), slot.index, start)
+        if not logits.isfinite().all():
+            raise RuntimeError("the model's output for this prompt is not a number")
         length = request.num_prompt_tokens
+        self._decoder.cache.clear_from(slot.index, length)
         self._state.begin(slot.index, logits, length=length, seed=request.seed)
 
     def _decode(self) -> None:
@@ -207,9 +211,9 @@ class SlotBackend:
             full = slot.generated == self.settings.max_new_tokens
             late = limit is not None and ticket.own_sec > limit
             if finished[slot.index] or full or late:
-                self._release(slot)
                 generated = self._state.generated[slot.index, : slot.generated].tolist()
                 ticket.complete(self.model.complete(generated, cut_short=late and not full))
+                self._release(slot)
                 self._grow()
 
     def _release(self, slot: Slot) -> None:
@@ -241,15 +245,16 @@ class SlotBackend:
             self._ended_since_full = 0
 
     def _fail(self, tickets: list[Ticket], exc: Exception) -> None:
-        for slot, ticket in list(self._busy()):
-            if ticket in tickets:
-                self._release(slot)
-                slot.resident = None
+        """Outcomes first: a device that is lost may not even let a slot be released."""
+        self._steps_since_look = 0
         for ticket in tickets:
             ticket.outcome = exc
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-        self._steps_since_look = 0
+        for slot, ticket in list(self._busy()):
+            if ticket in tickets:
+                slot.resident = None
+                self._release(slot)
 
     def _now(self) -> float:
         if self.model.device.type == "cuda":

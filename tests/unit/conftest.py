@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.checkpoints import build_checkpoint
+from tests.engine_cases import Case, make_case
+from tests.halves import Halves
 
+# The models are small: a second thread gains little, and beside other work it waits for a core.
+torch.set_num_threads(1)
 settings.register_profile("unit", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("unit")
 
@@ -23,3 +28,14 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint_336(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random-weight LLaVA-Next checkpoint with the published 336-pixel geometry."""
     return build_checkpoint(tmp_path_factory.mktemp("geometry336"), seed=2, partition_size=336)
+
+
+@pytest.fixture(scope="session")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """200 requests of uneven lengths to a decoder with two query heads per key-value head.
+
+    It stops at ids that it likes to generate, so that requests end at different steps.
+    """
+    folder = tmp_path_factory.mktemp("grouped")
+    build_checkpoint(folder, seed=3, num_key_value_heads=2, stop_ids=(2, 10, 113, 359))
+    return make_case(Halves(folder), 200, 12)
