@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from hired_core.encode import SelectionSettings
-from hired_core.engine.memory import SlotPlan
 from hired_core.engine.slots import SlotBackend
 from hired_core.language import GenerationSettings, LanguageModel, Request
 from hired_core.sequence import NEWLINE
-from tests.halves import Halves, picture
+from tests.halves import Halves, picture, slot_backend
 
 QUESTIONS = (
     "What?",
@@ -42,8 +41,9 @@ class Case:
         return self.halves.language
 
     def backend(self, *, num_slots: int, chunk: int = 4096, **settings: Any) -> SlotBackend:
-        given = {"max_new_tokens": self.max_new_tokens} | settings
-        return slot_backend(self.model, self.requests, num_slots=num_slots, chunk=chunk, **given)
+        """Its slots fit all of them; `settings` add to those of greedy decoding."""
+        given = GenerationSettings(**({"max_new_tokens": self.max_new_tokens} | settings))
+        return slot_backend(self.model, self.requests, given, num_slots=num_slots, chunk=chunk)
 
     def finish_reasons(self) -> list[str]:
         full = self.max_new_tokens
@@ -55,37 +55,6 @@ def make_case(halves: Halves, count: int, max_new_tokens: int) -> Case:
     expected = [alone(halves.language, request, max_new_tokens) for request in requests]
     return Case(
         halves=halves, requests=requests, max_new_tokens=max_new_tokens, expected=expected
-    )
-
-
-def slot_plan(num_slots: int, max_length: int, chunk: int = 4096) -> SlotPlan:
-    """As many slots as the test wants; bytes play no part."""
-    return SlotPlan(
-        num_slots=num_slots,
-        max_length=max_length,
-        chunk=chunk,
-        weight_bytes=0,
-        slot_bytes=0,
-        workspace_bytes=0,
-        limit_bytes=0,
-    )
-
-
-def slot_backend(
-    model: LanguageModel,
-    requests: Sequence[Request],
-    *,
-    num_slots: int,
-    max_new_tokens: int,
-    chunk: int = 4096,
-    **settings: Any,
-) -> SlotBackend:
-    """Its slots are exactly as long as the longest of the requests needs."""
-    longest = max(request.num_prompt_tokens for request in requests)
-    return SlotBackend(
-        model,
-        GenerationSettings(max_new_tokens=max_new_tokens, **settings),
-        slot_plan(num_slots, longest + max_new_tokens, chunk),
     )
 
 

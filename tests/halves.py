@@ -12,8 +12,10 @@ from PIL import Image
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
 from hired_core.encode import ImageEncoder, KeptTokens, SelectionSettings
+from hired_core.engine.memory import SlotPlan
 from hired_core.engine.reference import ReferenceBackend
-from hired_core.language import Completion, GenerationSettings, Request
+from hired_core.engine.slots import SlotBackend
+from hired_core.language import Completion, GenerationSettings, LanguageModel, Request
 from hired_core.models.llava_next import (
     load_language,
     load_prompt_template,
@@ -71,8 +73,39 @@ class Halves:
     def generate(
         self, requests: Sequence[Request], *, max_new_tokens: int, batch_size: int = 8
     ) -> list[Completion]:
+        """By both backends, which agree; `batch_size` is the reference's."""
         settings = GenerationSettings(max_new_tokens=max_new_tokens)
-        return ReferenceBackend(self.language, settings, batch_size=batch_size).generate(requests)
+        reference = ReferenceBackend(self.language, settings, batch_size=batch_size)
+        found = reference.generate(requests)
+        assert slot_backend(self.language, requests, settings).generate(requests) == found
+        return found
+
+
+def slot_backend(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    settings: GenerationSettings,
+    *,
+    num_slots: int = 3,
+    chunk: int = 4096,
+) -> SlotBackend:
+    """Its slots are exactly as long as the longest of the requests needs."""
+    longest = max(request.num_prompt_tokens for request in requests)
+    plan = slot_plan(num_slots, longest + settings.max_new_tokens, chunk)
+    return SlotBackend(model, settings, plan)
+
+
+def slot_plan(num_slots: int, max_length: int, chunk: int = 4096) -> SlotPlan:
+    """As many slots as a test wants; bytes play no part."""
+    return SlotPlan(
+        num_slots=num_slots,
+        max_length=max_length,
+        chunk=chunk,
+        weight_bytes=0,
+        slot_bytes=0,
+        workspace_bytes=0,
+        limit_bytes=0,
+    )
 
 
 class Original:

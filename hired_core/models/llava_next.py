@@ -163,6 +163,7 @@ def weight_counts(spec: ModelSpec) -> tuple[int, int]:
         tower = CLIPVisionModel._from_config(vision_config)
         decoder = AutoModelForCausalLM.from_config(text_config)
         projector = LlavaNextMultiModalProjector(config)
+    getattr(tower, "vision_model", tower).post_layernorm = nn.Identity()
     decoder.tie_weights()
     language = spec.text_width + sum(_count(part) for part in (decoder, projector))
     return _count(tower), language

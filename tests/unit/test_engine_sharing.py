@@ -11,8 +11,9 @@ from torch import Tensor
 
 from hired_core.engine.slots import SlotBackend
 from hired_core.engine.tickets import shared_positions
-from hired_core.language import Request
-from tests.engine_cases import QUESTIONS, Case, alone, apart, ask, slot_backend, tokens
+from hired_core.language import GenerationSettings, Request
+from tests.engine_cases import QUESTIONS, Case, alone, apart, ask, tokens
+from tests.halves import slot_backend
 
 NEW = 6
 
@@ -42,7 +43,8 @@ class Counting:
 def counted(
     case: Case, requests: Sequence[Request], num_slots: int
 ) -> tuple[SlotBackend, Counting]:
-    backend = slot_backend(case.model, requests, num_slots=num_slots, max_new_tokens=NEW)
+    settings = GenerationSettings(max_new_tokens=NEW)
+    backend = slot_backend(case.model, requests, settings, num_slots=num_slots)
     return backend, Counting(backend)
 
 
@@ -116,7 +118,8 @@ def test_an_idle_slot_below_a_busy_one_keeps_its_prompt(grouped: Case) -> None:
     pairs = list(zip(grouped.requests, grouped.expected, strict=True))
     short = next(request for request, ids in pairs if len(ids) == 1)
     endless = next(r for r, ids in pairs if len(ids) == 12 == len(alone(model, r, long)) - 48)
-    backend = slot_backend(model, [short, endless], num_slots=2, max_new_tokens=long)
+    settings = GenerationSettings(max_new_tokens=long)
+    backend = slot_backend(model, [short, endless], settings, num_slots=2)
     counting, step, steps = Counting(backend), backend._step, list[int]()
 
     def noting(num_slots: int, longest: int) -> None:

@@ -13,8 +13,8 @@ import torch
 from hired_core.engine.slots import SlotBackend
 from hired_core.language import GenerationSettings, Request
 from tests.checkpoints import build_checkpoint
-from tests.engine_cases import Case, alone, ask, make_case, slot_backend, slot_plan, tokens
-from tests.halves import Halves
+from tests.engine_cases import Case, alone, ask, make_case, tokens
+from tests.halves import Halves, slot_backend, slot_plan
 
 STOPS = (2, 10, 113, 359)
 SHAPES: dict[str, dict[str, Any]] = {
@@ -105,7 +105,8 @@ def test_a_prompt_at_the_edge_of_a_chunk(grouped: Case, chunks: int, over: int) 
         pytest.skip("shorter than any prompt")
     (request,) = ask(halves, 1, visual, ["What?"])
     assert request.num_prompt_tokens == 16 * chunks + over
-    backend = slot_backend(halves.language, [request], num_slots=1, max_new_tokens=6, chunk=16)
+    settings = GenerationSettings(max_new_tokens=6)
+    backend = slot_backend(halves.language, [request], settings, num_slots=1, chunk=16)
     assert tokens(backend, [request]) == [alone(halves.language, request, 6)]
 
 

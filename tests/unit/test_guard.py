@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +17,7 @@ from pipeline.records import PARTITIONED_SCHEMA
 from pipeline.rows import is_active, to_table
 from pipeline.stages import Guarded
 from pipeline.stages.context import StageContext
+from pipeline.stages.gate import Gate
 from pipeline.strikes import StrikeBook, Strikes
 
 PRICES = Prices(gpu_hour_usd=0, cpu_hour_usd=0)
@@ -25,6 +28,7 @@ FAILED = {
     "error_detail": "..",
 }
 MARKER = {"shard": "s", "shard_rows": 9}
+PATIENCE_SEC = 30
 
 
 class Death(BaseException):
@@ -217,3 +221,110 @@ def test_without_a_book_stages_go_on() -> None:
     assert ends(Guarded(Fatal, context, "", world)(table).to_pylist()) == done("ab")
     assert ends(Guarded(Fatal, context, "", world)(table.slice(1)).to_pylist()) == done("b")
     assert world.calls == [["a", "b"], ["b"]]
+
+
+class Slow:
+    """A stage that stays in a batch until it is let go, and notes which batches are in it."""
+
+    name = "select"
+
+    def __init__(self, context: StageContext, room: Room) -> None:
+        self.room = room
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        ids = "".join(row["image_id"] for row in table.to_pylist())
+        with self.room.changed:
+            self.room.inside.append(ids)
+            self.room.changed.notify_all()
+            assert self.room.changed.wait_for(lambda: ids in self.room.let_go, PATIENCE_SEC)
+            self.room.inside.remove(ids)
+            self.room.changed.notify_all()
+        return table
+
+
+class Room:
+    """Where the batches of one process are; a thread for each call."""
+
+    def __init__(self, *suspects: str) -> None:
+        self.changed = threading.Condition()
+        self.inside: list[str] = []
+        self.let_go: set[str] = set()
+        strikes = Strikes()
+        strikes.begin_together("select", list(suspects))
+        context = StageContext(run_id="r", prices=PRICES, strikes=Local(actor=strikes))
+        self.gate = Gate()
+        # As in `ModelStages`: two stages, one process.
+        self.stages = [Guarded(Slow, context, self, gate=self.gate) for _ in range(2)]
+
+    def send(self, ids: str, stage: int = 0) -> threading.Thread:
+        table = to_table(rows_of(ids), PARTITIONED_SCHEMA)
+        thread = threading.Thread(target=self.stages[stage], args=(table,), daemon=True)
+        thread.start()
+        return thread
+
+    def holds(self, *batches: str) -> bool:
+        with self.changed:
+            wanted = sorted(batches)
+            return self.changed.wait_for(lambda: sorted(self.inside) == wanted, PATIENCE_SEC)
+
+    def waits_at_gate(self, count: int) -> bool:
+        deadline = time.monotonic() + PATIENCE_SEC
+        while time.monotonic() < deadline:
+            with self.gate._changed:
+                if len(self.gate._changed._waiters) == count:  # type: ignore[attr-defined]
+                    return True
+        return False
+
+    def release(self, *batches: str) -> None:
+        with self.changed:
+            self.let_go |= set(batches)
+            self.changed.notify_all()
+
+
+def test_batches_run_side_by_side_in_one_process() -> None:
+    room = Room()
+    threads = [room.send("ab"), room.send("cd", stage=1), room.send("ef")]
+    assert room.holds("ab", "cd", "ef")
+    room.release("ab", "cd", "ef")
+    for thread in threads:
+        thread.join(PATIENCE_SEC)
+    assert room.holds()
+
+
+def test_a_row_under_suspicion_has_its_process_to_itself() -> None:
+    """It waits until what runs has ended; what comes later waits for it, at either stage."""
+    room = Room("x")
+    before = room.send("ab", stage=1)
+    assert room.holds("ab")
+    suspects = room.send("xy")
+    assert room.waits_at_gate(1) and room.holds("ab")
+    later = room.send("cd", stage=1)
+    assert room.waits_at_gate(2) and room.holds("ab")
+    room.release("ab")
+    assert room.holds("x")
+    assert room.waits_at_gate(1) and room.holds("x")
+    room.release("x", "cd")
+    assert room.holds("y")
+    room.release("y")
+    for thread in (before, suspects, later):
+        thread.join(PATIENCE_SEC)
+        assert not thread.is_alive()
+    assert room.holds()
+
+
+def test_two_batches_under_suspicion_take_turns() -> None:
+    room = Room("x", "v")
+    threads = [room.send("xy"), room.send("vw", stage=1)]
+    seen = []
+    for _ in range(4):
+        with room.changed:
+            assert room.changed.wait_for(lambda: room.inside, PATIENCE_SEC)
+            (only,) = room.inside
+        seen.append(only)
+        room.release(only)
+        with room.changed:
+            assert room.changed.wait_for(lambda only=only: only not in room.inside, PATIENCE_SEC)
+    for thread in threads:
+        thread.join(PATIENCE_SEC)
+        assert not thread.is_alive()
+    assert sorted(seen) == ["v", "w", "x", "y"]
