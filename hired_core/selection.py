@@ -22,12 +22,10 @@ def select_tokens(importance: Tensor, budgets: Tensor, valid: Tensor) -> Tensor:
     Returns:
         bool [..., P, N], a subset of `valid`.
     """
-    score = torch.nan_to_num(importance, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    # Two keys, least significant first: validity outranks any score, so that a valid token of
-    # score -inf still comes before padding.
-    by_score = score.argsort(dim=-1, descending=True, stable=True)
-    by_valid = valid.gather(-1, by_score).long().argsort(dim=-1, descending=True, stable=True)
-    order = by_score.gather(-1, by_valid)
+    # Minus infinity is left to padding: a valid token, whatever its score, comes before it.
+    lowest = torch.finfo(importance.dtype).min
+    score = torch.nan_to_num(importance, nan=lowest, posinf=torch.inf, neginf=lowest)
+    order = score.where(valid, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     index = torch.arange(score.shape[-1], device=score.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(-1, order, index)
     return (rank < budgets[..., None]) & valid
@@ -61,13 +59,17 @@ def gather_order(keep: Tensor, order: Tensor, size: int) -> tuple[Tensor, Tensor
         size: tokens per image in the result; at least the most any image keeps.
 
     Returns:
-        index: int64 [B, size] into the flattened P*N; padding repeats arbitrary tokens.
+        index: int64 [B, size] into the flattened P*N; padding is 0.
         count: int64 [B], how many entries of each row are real.
     """
     flat_keep, flat_order = keep.flatten(1), order.flatten(1)
-    last = flat_order.shape[1]
-    key = torch.where(flat_keep, flat_order, flat_order + last)
-    return key.argsort(dim=-1)[:, :size], flat_keep.sum(-1)
+    patch = torch.arange(flat_order.shape[1], device=order.device).expand_as(flat_order)
+    at = torch.empty_like(flat_order).scatter_(1, flat_order, patch)
+    kept = flat_keep.gather(1, at)
+    # What is not kept goes to a place of its own behind the others.
+    place = torch.where(kept, kept.cumsum(1) - 1, size)
+    index = at.new_zeros(at.shape[0], size + 1).scatter_(1, place, at)
+    return index[:, :size], kept.sum(-1)
 
 
 def random_scores(seeds: Tensor, num_partitions: int, num_patches: int) -> Tensor:
