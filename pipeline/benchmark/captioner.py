@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from hired_core.budget import token_budget_to_count
 from hired_core.decode import decode_image
-from hired_core.encode import ImageEncoder, KeptTokens, SelectionSettings
-from hired_core.engine.memory import plan_slots
+from hired_core.encode import ImageEncoder, SelectionSettings
+from hired_core.engine.memory import SlotPlan, plan_slots
 from hired_core.engine.slots import SlotBackend
 from hired_core.language import GenerationSettings, Request
 from hired_core.models import llava_next
@@ -36,22 +37,32 @@ class Captioner:
     has the slots that memory allows and a window fills them twice over.
     """
 
-    def __init__(self, subject: Subject, *, budget: float, batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        budget: float,
+        batch_size: int | None = None,
+        max_slots: int | None = None,
+    ) -> None:
         self._subject = subject
         self._policy = newline_policy(budget)
         self._selection = SelectionSettings(token_budget=budget)
         self._batch_size = batch_size
+        self._max_slots = batch_size or max_slots
         self._prompt = subject.template.token_ids(subject.setting.prompt)
         self._encoder: ImageEncoder
         self._backend: SlotBackend
         self._window: int
+        self.plan: SlotPlan
         self.slots: int
 
     def open(self) -> None:
         vision = VisionEncoder(self._subject.vision)
         self._encoder = ImageEncoder(vision, self._subject.spec, self._selection)
-        self._backend = make_backend(self._subject, self._selection, self._batch_size)
-        self.slots = self._backend.plan.num_slots
+        self._backend = make_backend(self._subject, self._selection, self._max_slots)
+        self.plan = self._backend.plan
+        self.slots = self.plan.num_slots
         self._window = self._batch_size or 2 * self.slots
 
     def close(self) -> None:
@@ -64,38 +75,36 @@ class Captioner:
         return [answer for window in windows for answer in self._answer(window)]
 
     def _answer(self, window: Sequence[bytes]) -> list[Answer]:
-        device, spec = self._subject.device, self._subject.spec
-        started = now(device)
-        images = [decode_image(data) for data in window]
-        cut = [
-            partition_image(image, pinpoints=spec.pinpoints, partition_size=spec.partition_size)
-            for image in images
-        ]
-        prepared = now(device)
-        requests = self._requests(cut, [(image.height, image.width) for image in images])
+        device, share = self._subject.device, 1 / len(window)
+        started, prepared, requests = now(device), 0.0, []
+        for at in range(0, len(window), IMAGES_AT_ONCE):
+            begun = now(device)
+            images = [decode_image(data) for data in window[at : at + IMAGES_AT_ONCE]]
+            cut = [self._cut(image) for image in images]
+            prepared += now(device) - begun
+            requests += self._requests(cut, [(image.height, image.width) for image in images])
         encoded = now(device)
         completions = self._backend.generate(requests)
-        share = 1 / len(window)
         return [
             Answer(
                 token_ids=completion.token_ids,
                 text=completion.text,
                 ttft_sec=encoded - started + completion.ttft_sec,
-                prepare_sec=share * (prepared - started),
-                vision_sec=share * (encoded - prepared),
+                prepare_sec=share * prepared,
+                vision_sec=share * (encoded - started - prepared),
                 prefill_sec=completion.prefill_sec,
                 decode_sec=completion.decode_sec,
             )
             for completion in completions
         ]
 
-    def _requests(self, cut: Sequence[Pixels], sizes: list[tuple[int, int]]) -> list[Request]:
+    def _cut(self, image: Image.Image) -> Pixels:
+        spec = self._subject.spec
+        return partition_image(image, pinpoints=spec.pinpoints, partition_size=spec.partition_size)
+
+    def _requests(self, cut: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[Request]:
         spec, (before, after) = self._subject.spec, self._prompt
-        kept = [
-            tokens
-            for at in range(0, len(cut), IMAGES_AT_ONCE)
-            for tokens in self._encode(cut[at : at + IMAGES_AT_ONCE], sizes[at:])
-        ]
+        kept = self._encoder(cut, sizes, [0] * len(cut))
         return [
             Request(
                 features=tokens.features,
@@ -106,14 +115,11 @@ class Captioner:
             for tokens, size in zip(kept, sizes, strict=True)
         ]
 
-    def _encode(self, cut: Sequence[Pixels], sizes: list[tuple[int, int]]) -> list[KeptTokens]:
-        return self._encoder(cut, sizes[: len(cut)], [0] * len(cut))
-
 
 def make_backend(
-    subject: Subject, selection: SelectionSettings, batch_size: int | None
+    subject: Subject, selection: SelectionSettings, max_slots: int | None
 ) -> SlotBackend:
-    """The engine, with `batch_size` slots or as many as the device's memory has room for."""
+    """The engine, with as many slots as the device's memory has room for, up to a number."""
     spec, on_gpu = subject.spec, subject.device.type == "cuda"
     vision, language = llava_next.weight_counts(spec)
     size, new = subject.dtype.itemsize, subject.setting.max_new_tokens
@@ -127,9 +133,9 @@ def make_backend(
         value_bytes=size,
         weight_bytes=size * (vision + language),
         limit_bytes=subject.memory_bytes(),
-        max_slots=batch_size or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
+        max_slots=max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
         on_gpu=on_gpu,
-        images=batch_size or IMAGES_AT_ONCE,
+        images=IMAGES_AT_ONCE,
     )
     return SlotBackend(subject.language, GenerationSettings(max_new_tokens=new), plan)
 

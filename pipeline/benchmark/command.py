@@ -15,9 +15,16 @@ from pipeline.benchmark import bounds, parts
 from pipeline.benchmark.contestants import Entry, batch_sizes, chosen, end_to_end
 from pipeline.benchmark.environment import environment
 from pipeline.benchmark.images import make_images
+from pipeline.benchmark.memory import memory_part
 from pipeline.benchmark.options import Options
 from pipeline.benchmark.subject import Subject, prepared
-from pipeline.benchmark.tables import Table, contest_table, roofline_table, stage_table
+from pipeline.benchmark.tables import (
+    Table,
+    contest_table,
+    memory_table,
+    roofline_table,
+    stage_table,
+)
 
 
 def run(options: Options, *, samples: Path) -> str:
@@ -52,6 +59,8 @@ def _run_parts(options: Options, subject: Subject, report: Report, samples: Path
         _add_truth(subject, entries, options.num_images, report, samples)
     if "stages" in options.parts:
         report.set("stages", parts.stages(subject, shown, repeats=options.stage_repeats))
+    if "memory" in options.parts:
+        report.set("memory", {"limits": memory_part(subject.setting, shown[:8])})
     if "roofline" in options.parts:
         ran = report.part("end-to-end").get("summary", {})
         found = {entry: ran[entry.name] for entry in entries if entry.name in ran}
@@ -155,6 +164,8 @@ class Report:
                 found.append(contest_table(f"{name}: {of}", part))
         for name, stage in self.part("stages").items():
             found.append(stage_table(f"{name} stage{_note(stage)}", stage))
+        if memory := self.part("memory"):
+            found.append(memory_table("peak memory under a limit", memory["limits"]))
         if roofline := self.part("roofline"):
             found.append(roofline_table("the least possible", roofline["contestants"]))
         return found

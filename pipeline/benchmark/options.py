@@ -13,7 +13,7 @@ import torch
 from pipeline.benchmark.models import PRESETS
 from pipeline.benchmark.subject import DTYPES, Setting
 
-PARTS: Final = ("end-to-end", "batches", "stages", "roofline")
+PARTS: Final = ("end-to-end", "batches", "stages", "roofline", "memory")
 
 T = TypeVar("T")
 
@@ -23,6 +23,7 @@ Parts:
               budget: images/s, ratios to the first within a repeat, first token, phases, memory
   batches     the paper's Table 4: both at each of --batch-sizes, and this engine at its own choice
   stages      cutting a 1344 x 1008 JPEG, and the vision tower, each beside transformers' way
+  memory      predicted beside measured peak under six memory limits, each in its own process
   roofline    the least time arithmetic and memory allow here, beside what end-to-end took
 
 Examples:

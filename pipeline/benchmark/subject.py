@@ -71,6 +71,7 @@ class Subject:
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
+        self.limit_bytes: int | None = None
         self.device = torch.device(setting.device)
         self.dtype = DTYPES[setting.dtype]
         self.spec = llava_next.load_spec(setting.folder or setting.model)
@@ -91,6 +92,8 @@ class Subject:
     def memory_bytes(self) -> int:
         """What weights, cache and workspace may take: of a GPU all that the process may use, less
         a tenth; on a CPU half of the memory."""
+        if self.limit_bytes is not None:
+            return self.limit_bytes
         if self.device.type == "cuda":
             share = torch.cuda.get_per_process_memory_fraction(self.device)
             total = torch.cuda.get_device_properties(self.device).total_memory

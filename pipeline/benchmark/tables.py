@@ -114,3 +114,21 @@ def roofline_table(title: str, phases: Mapping[str, Mapping[str, Any]]) -> Table
     ]
     columns = ("per image", "GFLOP", "MB", "least ms", "ms", "of the possible")
     return Table(title=title, columns=columns, rows=rows)
+
+
+def memory_table(title: str, limits: Sequence[Mapping[str, Any]]) -> Table:
+    """Predicted and measured peak of each setting."""
+    rows = [
+        [
+            f"budget {found['budget']:g}, {found['dtype']}",
+            str(found["slots"]),
+            *(f"{found[key] / _GIB:.3f}" for key in _MEMORY),
+            f"{found['ratio']:.3f}",
+        ]
+        for found in limits
+    ]
+    columns = ("", "slots", "limit GiB", "predicted GiB", "measured GiB", "measured / predicted")
+    return Table(title=title, columns=columns, rows=rows)
+
+
+_MEMORY = ("limit_bytes", "predicted_bytes", "peak_bytes")
