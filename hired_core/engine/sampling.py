@@ -28,8 +28,8 @@ def choose(
     """
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities, order = (logits / temperature).softmax(-1).sort(
-        dim=-1, descending=True, stable=True
+    probabilities, order = (
+        (logits / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
     )
     upto = probabilities.cumsum(-1)
     # A token is in the set if those before it fall short of top_p; the first always is.

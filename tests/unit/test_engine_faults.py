@@ -73,9 +73,7 @@ def in_threads(*works: Callable[[], Any]) -> list[Future[Any]]:
 
 
 def part(case: Case, count: int) -> Case:
-    return dataclasses.replace(
-        case, requests=case.requests[:count], expected=case.expected[:count]
-    )
+    return dataclasses.replace(case, requests=case.requests[:count], expected=case.expected[:count])
 
 
 def out_of_memory() -> torch.OutOfMemoryError:
@@ -201,9 +199,7 @@ def test_too_little_memory_for_one_request_alone(grouped: Case, place: str) -> N
     *others, greedy = case.requests
     backend = case.backend(num_slots=4)
     device = ShortOf(backend, greedy, place)
-    alone, rest = in_threads(
-        lambda: backend.generate([greedy]), lambda: tokens(backend, others)
-    )
+    alone, rest = in_threads(lambda: backend.generate([greedy]), lambda: tokens(backend, others))
     assert isinstance(alone.exception(), torch.OutOfMemoryError)
     assert rest.result() == case.expected[:-1]
     device.short = False
@@ -240,7 +236,9 @@ def test_what_breaks_a_step_costs_those_in_slots(grouped: Case) -> None:
     break_steps(backend, RuntimeError("a kernel"), lambda call: call == 4)
     calls = [lambda i=i: tokens(backend, [grouped.requests[i]]) for i in full]
     queued = threading.Barrier(len(calls))
-    futures = in_threads(*(lambda call=call: (queued.wait(PATIENCE_SEC), call())[1] for call in calls))
+    futures = in_threads(
+        *(lambda call=call: (queued.wait(PATIENCE_SEC), call())[1] for call in calls)
+    )
     failed = [future for future in futures if future.exception() is not None]
     assert 1 <= len(failed) <= 3
     assert all(isinstance(future.exception(), RuntimeError) for future in failed)
@@ -280,7 +278,11 @@ def test_who_asks_while_the_device_is_being_lost_is_told(grouped: Case) -> None:
     backend = grouped.backend(num_slots=1)
     lost = torch.AcceleratorError("CUDA error: unspecified launch failure")
     break_steps(backend, lost, lambda call: call == 1)
-    failing, arrived, end = threading.Event(), backend._queue._executor._work_queue, backend._state.end
+    failing, arrived, end = (
+        threading.Event(),
+        backend._queue._executor._work_queue,
+        backend._state.end,
+    )
 
     def ending(slot: int) -> None:
         deadline = time.monotonic() + (0 if failing.is_set() else PATIENCE_SEC)
