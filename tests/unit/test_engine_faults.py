@@ -278,6 +278,7 @@ def test_a_lost_device_may_refuse_everything(grouped: Case) -> None:
         lambda: tokens(backend, case.requests[:5]), lambda: tokens(backend, case.requests[5:])
     )
     assert [future.exception() for future in futures] == [lost, lost]
+    assert not backend._waiting
 
 
 def test_who_asks_while_the_device_is_being_lost_is_told(grouped: Case) -> None:
