@@ -53,9 +53,7 @@ class Case:
 def make_case(halves: Halves, count: int, max_new_tokens: int) -> Case:
     requests = uneven(halves, count)
     expected = [alone(halves.language, request, max_new_tokens) for request in requests]
-    return Case(
-        halves=halves, requests=requests, max_new_tokens=max_new_tokens, expected=expected
-    )
+    return Case(halves=halves, requests=requests, max_new_tokens=max_new_tokens, expected=expected)
 
 
 def ask(

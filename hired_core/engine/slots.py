@@ -146,11 +146,9 @@ class SlotBackend:
             self._waiting.appendleft(ticket)
             raise
         except torch.OutOfMemoryError as exc:
-            slot.resident = None
             self._waiting.appendleft(ticket)
             self._make_room(ticket, exc)
         except Exception as exc:  # Whatever it is: the ticket is in no slot, and not waiting.
-            slot.resident = None
             ticket.outcome = exc
         else:
             slot.ticket, slot.resident, slot.generated = ticket, ticket.request, 1
@@ -163,7 +161,7 @@ class SlotBackend:
         """Copies what another slot holds of the prompt, and reads the rest."""
         donor = max(self._slots, key=lambda other: shared_positions(other.resident, request))
         start = shared_positions(slot.resident, request)
-        slot.resident = None
+        slot.resident = None  # Until all has been read.
         if shared_positions(donor.resident, request) > start:
             start = shared_positions(donor.resident, request)
             self._decoder.cache.copy_prefix(donor.index, slot.index, start)

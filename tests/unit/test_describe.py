@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hired_core.models.llava_next import load_prompt_template, weight_counts
 from pipeline import describe as describe_module
 from pipeline.config import (
     CaptionConfig,
@@ -230,6 +232,31 @@ def test_a_dry_run_tells_what_is_stored_and_touches_nothing(data: Path, tmp_path
     deleted = f"{output}; results that are there are deleted first"
     assert lines(describe(again))["output"] == deleted
     assert Sink(url=output).parts("captions") == parts != []
+
+
+@pytest.mark.usefixtures("one_gigaflops")
+def test_a_dry_run_tells_slots_and_memory(data: Path) -> None:
+    """25 visual tokens, the words of the prompt and 64 new tokens; 8 KiB a position in float32."""
+    run = RunConfig(dry_run=True, memory_limit_gib=0.25, max_slots=12)
+    asked = config(data, run=run, selection=SelectionConfig(budget=25))
+    found = lines(describe(asked))
+    spec = plan_of(asked).spec
+    before, after = load_prompt_template(spec).token_ids("Describe the image.")
+    length = 25 + len(before) + len(after) + 64
+    cells = 12 * length * 4 * spec.kv_values_per_token / 2**30
+    weights = 4 * sum(weight_counts(spec)) / 2**30
+    pattern = (
+        rf"0\.\d\d of 0\.25 GiB: weights {weights:.2f}, 12 slots of {length} positions "
+        rf"{cells:.2f}, workspace 0\.\d\d, per language actor"
+    )
+    assert re.fullmatch(pattern, found["memory"])
+    # 12 slots are two batches of 8, and one more is on its way.
+    assert found["in flight"].startswith("3 batches of 8 images under way in each language actor")
+    free = lines(describe(config(data, run=RunConfig(dry_run=True, backend="reference"))))
+    assert free["memory"] == "not bounded: --backend reference"
+    tight = config(data, run=RunConfig(dry_run=True, memory_limit_gib=0.001))
+    with pytest.raises(ConfigError, match=r"^memory_limit_gib: .*, the limit is 0\.00; raise it"):
+        describe(tight)
 
 
 @pytest.mark.usefixtures("one_gigaflops")

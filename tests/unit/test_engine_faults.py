@@ -73,9 +73,7 @@ def in_threads(*works: Callable[[], Any]) -> list[Future[Any]]:
 
 
 def part(case: Case, count: int) -> Case:
-    return dataclasses.replace(
-        case, requests=case.requests[:count], expected=case.expected[:count]
-    )
+    return dataclasses.replace(case, requests=case.requests[:count], expected=case.expected[:count])
 
 
 def out_of_memory() -> torch.OutOfMemoryError:
@@ -159,14 +157,15 @@ def test_short_of_memory_for_a_while(grouped: Case, place: str, times: int) -> N
     backend, admitted = case.backend(num_slots=8), list[int]()
     breaking = break_reading if place == "reading" else break_steps
     breaking(backend, out_of_memory(), lambda call: 5 <= call < 5 + times)
-    watch(backend, admitted)
+    watch(backend, admitted, case.requests)
     assert tokens(backend, case.requests) == case.expected
     assert admitted == ([8, 4, 8] if times == 1 else [8, 4, 2, 4, 8])
 
 
-def watch(backend: SlotBackend, admitted: list[int]) -> None:
-    """Notes how many slots are filled, each time it changes."""
+def watch(backend: SlotBackend, admitted: list[int], requests: list[Request]) -> None:
+    """Notes how many slots are filled, each time it changes; those who wait stay in order."""
     advance = backend._advance
+    place = {id(request): index for index, request in enumerate(requests)}
 
     def noting() -> None:
         advance()
@@ -174,24 +173,30 @@ def watch(backend: SlotBackend, admitted: list[int]) -> None:
             admitted.append(backend._admitted)
         busy = [slot.index for slot in backend._slots if slot.ticket is not None]
         assert all(index < backend._admitted for index in busy)
+        queue = [place[id(ticket.request)] for ticket in backend._waiting]
+        assert queue == sorted(queue)
 
     backend._advance = noting  # type: ignore[method-assign]
 
 
 def test_admission_grows_when_enough_have_ended(grouped: Case) -> None:
     """`CALM` for each slot admitted; another shortage begins the count anew."""
-    case = part(grouped, 40)
-    backend = case.backend(num_slots=4)
-    break_steps(backend, out_of_memory(), lambda call: call == 1)
-    while backend._admitted == 4:
-        tokens(backend, case.requests[:4])
-    assert backend._admitted == 2
-    ended = backend._ended_since_full
-    for request in case.requests[: 2 * CALM - ended - 1]:
-        tokens(backend, [request])
-    assert backend._admitted == 2
-    tokens(backend, case.requests[:1])
-    assert backend._admitted == 4
+    long = next(i for i, ids in enumerate(grouped.expected) if len(ids) == 12)
+    backend = grouped.backend(num_slots=4)
+    shortages = {1}
+    steps = break_steps(backend, out_of_memory(), lambda call: call in shortages)
+
+    def end(count: int) -> int:
+        for _ in range(count):
+            assert tokens(backend, [grouped.requests[long]]) == [grouped.expected[long]]
+        return backend._admitted
+
+    assert end(2 * CALM - 1) == 2
+    shortages.add(steps.calls + 1)
+    assert end(CALM - 1) == 1
+    assert end(1) == 2
+    assert end(2 * CALM - 1) == 2
+    assert end(1) == 4
 
 
 @pytest.mark.parametrize("place", ["reading", "step"])
@@ -201,9 +206,7 @@ def test_too_little_memory_for_one_request_alone(grouped: Case, place: str) -> N
     *others, greedy = case.requests
     backend = case.backend(num_slots=4)
     device = ShortOf(backend, greedy, place)
-    alone, rest = in_threads(
-        lambda: backend.generate([greedy]), lambda: tokens(backend, others)
-    )
+    alone, rest = in_threads(lambda: backend.generate([greedy]), lambda: tokens(backend, others))
     assert isinstance(alone.exception(), torch.OutOfMemoryError)
     assert rest.result() == case.expected[:-1]
     device.short = False
@@ -240,7 +243,9 @@ def test_what_breaks_a_step_costs_those_in_slots(grouped: Case) -> None:
     break_steps(backend, RuntimeError("a kernel"), lambda call: call == 4)
     calls = [lambda i=i: tokens(backend, [grouped.requests[i]]) for i in full]
     queued = threading.Barrier(len(calls))
-    futures = in_threads(*(lambda call=call: (queued.wait(PATIENCE_SEC), call())[1] for call in calls))
+    futures = in_threads(
+        *(lambda call=call: (queued.wait(PATIENCE_SEC), call())[1] for call in calls)
+    )
     failed = [future for future in futures if future.exception() is not None]
     assert 1 <= len(failed) <= 3
     assert all(isinstance(future.exception(), RuntimeError) for future in failed)
@@ -273,6 +278,7 @@ def test_a_lost_device_may_refuse_everything(grouped: Case) -> None:
         lambda: tokens(backend, case.requests[:5]), lambda: tokens(backend, case.requests[5:])
     )
     assert [future.exception() for future in futures] == [lost, lost]
+    assert not backend._waiting
 
 
 def test_who_asks_while_the_device_is_being_lost_is_told(grouped: Case) -> None:
@@ -280,7 +286,11 @@ def test_who_asks_while_the_device_is_being_lost_is_told(grouped: Case) -> None:
     backend = grouped.backend(num_slots=1)
     lost = torch.AcceleratorError("CUDA error: unspecified launch failure")
     break_steps(backend, lost, lambda call: call == 1)
-    failing, arrived, end = threading.Event(), backend._queue._executor._work_queue, backend._state.end
+    failing, arrived, end = (
+        threading.Event(),
+        backend._queue._executor._work_queue,
+        backend._state.end,
+    )
 
     def ending(slot: int) -> None:
         deadline = time.monotonic() + (0 if failing.is_set() else PATIENCE_SEC)

@@ -83,9 +83,15 @@ def test_a_token_depends_on_its_row_seed_and_step_alone(
 ) -> None:
     """Also among equal logits."""
     logits = torch.tensor(
-        data.draw(st.lists(st.lists(st.integers(-2, 2), min_size=9, max_size=9), min_size=rows, max_size=rows))
+        data.draw(
+            st.lists(
+                st.lists(st.integers(-2, 2), min_size=9, max_size=9), min_size=rows, max_size=rows
+            )
+        )
     ).float()
-    seeds = torch.tensor(data.draw(st.lists(st.integers(0, 2**63 - 1), min_size=rows, max_size=rows)))
+    seeds = torch.tensor(
+        data.draw(st.lists(st.integers(0, 2**63 - 1), min_size=rows, max_size=rows))
+    )
     steps = torch.tensor(data.draw(st.lists(st.integers(0, 500), min_size=rows, max_size=rows)))
     order = torch.tensor(data.draw(st.permutations(range(rows))))
 
@@ -125,9 +131,7 @@ def test_sampled_texts_depend_neither_on_slots_nor_on_neighbours(
 
 def state(max_new_tokens: int = 3) -> SlotState:
     settings = GenerationSettings(max_new_tokens=max_new_tokens)
-    return SlotState(
-        num_slots=3, settings=settings, stop_ids={2, 4}, device=torch.device("cpu")
-    )
+    return SlotState(num_slots=3, settings=settings, stop_ids={2, 4}, device=torch.device("cpu"))
 
 
 def rows(*choices: int) -> Tensor:

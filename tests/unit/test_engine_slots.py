@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_requests_of_four_threads_share_the_slots(grouped: Case) -> None:
     starts = [0]
     while starts[-1] < 200:
         starts.append(starts[-1] + 1 + len(starts) % 7)
-    calls = [slice(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    calls = [slice(a, b) for a, b in pairwise(starts)]
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda call: tokens(backend, grouped.requests[call]), calls))
     assert [ids for call in found for ids in call] == grouped.expected
@@ -146,9 +147,7 @@ def test_a_request_fits_a_slot_to_the_last_position(grouped: Case) -> None:
     assert tokens(exact, [request]) == [alone(grouped.model, request, 12)]
     short = SlotBackend(grouped.model, settings, slot_plan(1, length - 1))
     other: Request = ask(grouped.halves, 4, 3, ["What?"])[0]
-    with pytest.raises(
-        ValueError, match=rf"^{length} positions needed, a slot has {length - 1}$"
-    ):
+    with pytest.raises(ValueError, match=rf"^{length} positions needed, a slot has {length - 1}$"):
         short.generate([other, request])
     assert not short._waiting
     assert tokens(short, [other]) == [alone(grouped.model, other, 12)]
