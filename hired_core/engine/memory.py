@@ -5,9 +5,9 @@ of slots. Everything the engine allocates is counted: weights once, cells once, 
 the widest moment. What the process takes before there is a model (interpreter, libraries, CUDA
 context) is not.
 
-On CPUs the peak is of resident memory, so that more counts: features of the requests under way live
-there too, libraries touch pages of their own on first use, and the C library keeps much of what is
-freed; by how much was measured (results/).
+On CPUs the peak is of resident memory, so that more counts: features of the requests under way and
+a batch of partitions, as bytes and as an array, live there too, libraries touch pages of their own
+on first use, and the C library keeps much of what is freed; by how much was measured (results/).
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def plan_slots(
         if not on_gpu:
             features = num_slots * max_length * spec.vision_width * value_bytes
             kept = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
-            workspace = int(kept) + features + CPU_LIBRARIES
+            partitions = 2 * images * spec.max_partitions * 3 * spec.partition_size**2
+            workspace = int(kept) + features + partitions + CPU_LIBRARIES
         return SlotPlan(
             num_slots=num_slots,
             max_length=max_length,

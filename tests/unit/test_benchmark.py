@@ -1,54 +1,114 @@
-"""The benchmark's arithmetic, and that both sides caption the same images alike."""
+"""The benchmark on a tiny model: both sides do the same work, and no Ray is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import subprocess
+import sys
 from pathlib import Path
 
-from pipeline.benchmark import (
-    Setting,
-    ours,
-    run_benchmark,
-    summarise,
-    table,
-    transformers_dense,
-    truth,
-)
-from pipeline.evaluation.gallery import Sample, load_samples
+import pytest
 
-SAMPLES = Path(__file__).parents[2] / "samples"
+from pipeline.benchmark.baseline import TransformersDense
+from pipeline.benchmark.captioner import Captioner
+from pipeline.benchmark.command import run
+from pipeline.benchmark.contestants import batch_sizes, chosen, end_to_end
+from pipeline.benchmark.images import make_images
+from pipeline.benchmark.options import parse
+from pipeline.benchmark.subject import Setting, Subject
+from tests.checkpoints import build_checkpoint
 
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
 
-def test_ratios_are_taken_within_a_repeat() -> None:
-    rates = {"base": [1.0, 4.0, 2.0], "other": [3.0, 4.0, 10.0]}
-    summary = summarise(rates, {"base": 0.5, "other": 0.25})
-    assert summary["base"]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
-    assert summary["other"]["ratio"] == {"median": 3.0, "min": 1.0, "max": 5.0}
-    assert summary["other"]["images_per_sec"]["median"] == 4.0
-    assert "0.25   3.00 (1.00 to 5.00)" in table(summary)
-
-
-def test_every_image_is_captioned_in_every_repeat_after_a_warm_up() -> None:
-    seen: list[int] = []
-
-    def contestant(batch: Sequence[bytes]) -> list[str]:
-        seen.append(len(batch))
-        return []
-
-    rates = run_benchmark({"one": contestant}, [b"x"] * 5, batch_size=2, repeats=3)
-    assert seen == [2, *([2, 2, 1] * 3)]
-    assert len(rates["one"]) == 3
+WITHOUT_RAY = """
+import sys
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ImportError("no ray here")
+sys.meta_path.insert(0, NoRay())
+from pipeline.benchmark.command import run
+from pipeline.benchmark import baseline, captioner, memory
+"""
 
 
-def test_truth_is_the_pooled_f1_in_the_order_of_the_samples() -> None:
-    red, blue = frozenset({("red", "circle")}), frozenset({("blue", "star")})
-    samples = [Sample(image=b"", objects=objects, signs=()) for objects in (red, blue, red)]
-    said = iter([["a red circle.", "a red circle."], ["a red circle, a blue star."]])
-    assert truth(lambda _: next(said), samples, batch_size=2) == 2 * 2 / (4 + 3)
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint(tmp_path_factory.mktemp("tiny"), seed=4)
 
 
-def test_the_dense_contestants_say_the_same() -> None:
+def test_the_dense_contestants_say_the_same(tiny: Path) -> None:
     """Otherwise the ratio would compare different work."""
-    images = [sample.image for sample in load_samples(SAMPLES).values()][:5]
-    setting = Setting(max_new_tokens=12)
-    assert ours(setting, 1.0)(images) == transformers_dense(setting)(images)
+    subject = Subject(Setting(model=str(tiny), max_new_tokens=6))
+    images = make_images(5, width=112, height=112)
+    theirs = TransformersDense(subject, batch_size=2)
+    ours = Captioner(subject, budget=1.0, batch_size=2)
+    theirs.open()
+    ours.open()
+    expected, found = theirs(images), ours(images)
+    assert [a.token_ids for a in found] == [a.token_ids for a in expected]
+    assert len({tuple(a.token_ids) for a in found}) == 5
+    for each in (*expected, *found):
+        assert min(each.ttft_sec, each.vision_sec, each.prefill_sec, each.decode_sec) > 0
+
+
+def test_images_are_distinct_and_the_same_every_time() -> None:
+    images = make_images(3, width=56, height=56)
+    assert len(set(images)) == 3
+    assert make_images(3, width=56, height=56) == images
+    assert make_images(3, width=56, height=56, seed=1) != images
+
+
+def test_a_run_writes_figures_environment_and_tables(tiny: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    arguments = ["--model", str(tiny), "--num-images", "3", "--repeats", "2", "--budgets", "1,0.2"]
+    arguments += ["--max-new-tokens", "3", "--stage-repeats", "2", "--device", "cpu"]
+    arguments += ["--parts", "end-to-end,stages,roofline", "--contestants", "batch 8,ours"]
+    options = parse(arguments, output=output)
+    text = run(options, samples=SAMPLES)
+    content = json.loads(output.read_text())
+    assert content["environment"]["versions"]["torch"]
+    names = ["transformers dense, batch 8", "ours dense", "ours 0.2"]
+    assert list(content["end-to-end"]["summary"]) == names
+    assert len(content["end-to-end"]["repeats"]) == 2
+    for name in names:
+        assert name in text
+        assert content["end-to-end"]["summary"][name]["peak_memory_bytes"] > 2**26
+    share = content["stages"]["vision"]["selection_share"]
+    assert 0 < share["min"] <= share["max"] < 1
+    assert content["roofline"]["contestants"]["ours 0.2"]["prefill"]["share"] > 0
+    assert "| ours 0.2 |" in output.with_suffix(".md").read_text()
+
+
+def test_contestants_by_name() -> None:
+    names = [entry.name for entry in end_to_end((1.0, 0.2))]
+    assert names == [
+        "transformers dense, batch 8",
+        "transformers dense, batch 1",
+        "ours dense",
+        "ours 0.2",
+    ]
+    table = [entry.name for entry in batch_sizes((1, 4), (0.2,))]
+    assert table[-3:] == ["ours 0.2, batch 1", "ours 0.2, batch 4", "ours 0.2"]
+    assert [e.name for e in chosen(end_to_end((1.0,)), ["batch 1"])] == names[1:2]
+    with pytest.raises(ValueError, match="no contestant 'vllm'"):
+        chosen(end_to_end((1.0,)), ["vllm"])
+
+
+def test_it_needs_no_ray() -> None:
+    """A GPU machine may have none."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RAY], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--parts", "all"], ["--budgets", "2"], ["--repeats", "0"]])
+def test_what_cannot_be_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments, output=Path("x.json"))
+    assert caught.value.code == 2
+    assert arguments[1] in capsys.readouterr().err or arguments[0] in "--repeats"

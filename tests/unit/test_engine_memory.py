@@ -37,6 +37,7 @@ def plan_7b(max_length: int, limit_gib: float, **changed: int) -> SlotPlan:
         "weight_bytes": SEVEN_BYTES,
         "limit_bytes": int(limit_gib * GIB),
         "max_slots": 256,
+        "on_gpu": True,
     }
     return plan_slots(SEVEN, **(given | changed))  # type: ignore[arg-type]
 
@@ -64,12 +65,42 @@ def test_a_fifth_of_the_tokens_is_four_times_the_slots() -> None:
     assert dense.workspace_bytes == 2 * (2 * 3052 * 4096 + 1024 * 10 * 4096 + 1024 * 3052)
 
 
-def test_what_else_runs_on_the_device_counts_if_it_is_wider() -> None:
-    plain = plan_7b(700, 24)
-    assert plan_7b(700, 24, other_workspace_bytes=plain.workspace_bytes) == plain
-    wide = plan_7b(700, 24, other_workspace_bytes=2 * GIB)
-    assert wide.workspace_bytes == 2 * GIB
-    assert wide.num_slots == (24 * GIB - SEVEN_BYTES - 2 * GIB) // wide.slot_bytes == 27
+CLIP_L = dataclasses.replace(
+    SEVEN,
+    pinpoints=((672, 672), (336, 672)),
+    partition_size=336,
+    patch_size=14,
+    vision_width=1024,
+    vision_inner=4096,
+)
+
+
+def test_the_vision_stage_counts_if_it_is_wider() -> None:
+    """Eight images of five partitions, all at once on a GPU, in fp16."""
+    given: dict[str, Any] = {
+        "max_length": 700,
+        "value_bytes": 2,
+        "weight_bytes": SEVEN_BYTES,
+        "limit_bytes": 24 * GIB,
+        "max_slots": 256,
+    }
+    plan = plan_slots(CLIP_L, on_gpu=True, images=8, **given)
+    # In a layer, five widths and the MLP's; the pixels; all features, kept ones at the most.
+    layer = 40 * 577 * (5 * 1024 + 4096) * 2
+    assert plan.workspace_bytes == layer + 40 * 3 * 336**2 + 8 * 2880 * 1024 * 2
+    assert plan.workspace_bytes > plan_7b(700, 24).workspace_bytes
+    # A CPU does one image at a time, and its memory holds more: most of what is freed, features
+    # of all slots, and a batch of partitions twice.
+    on_cpu = plan_slots(CLIP_L, on_gpu=False, images=8, **given)
+    one = 7 * 577 * (5 * 1024 + 4096) * 2 + 7 * 3 * 336**2 + 8 * 2880 * 1024 * 2
+    prefill = plan_7b(700, 24).workspace_bytes
+    assert on_cpu.workspace_bytes == (
+        int(max(1.25 * one, 2 * prefill))
+        + on_cpu.num_slots * 700 * 1024 * 2
+        + 2 * 40 * 3 * 336**2
+        + 56 * 1024**2
+    )
+    assert on_cpu.total_bytes <= 0.98 * 24 * GIB
 
 
 def test_no_more_slots_than_asked_for() -> None:
@@ -123,6 +154,7 @@ def test_never_over_the_limit_and_never_a_slot_too_few(
                 weight_bytes=weights,
                 limit_bytes=limit,
                 max_slots=most,
+                on_gpu=True,
             )
         except MemoryLimitError:
             return 0
@@ -141,6 +173,7 @@ def test_never_over_the_limit_and_never_a_slot_too_few(
         weight_bytes=weights,
         limit_bytes=10**15,
         max_slots=found,
+        on_gpu=True,
     )
     assert slots(plan.total_bytes) == found
     assert slots(plan.total_bytes - 1) < found
