@@ -23,7 +23,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed
-	$(BIN)/python jobs/benchmark.py
+	$(BIN)/python jobs/benchmark.py --num-images 64 --max-new-tokens 32
 
 # Needs the network: known vulnerabilities are asked of pypi.org. Without it pip-audit finds nothing
 # and would succeed, hence --strict. In an environment of its own: its two dozen dependencies are

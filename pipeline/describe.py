@@ -81,7 +81,7 @@ def _prompt(config: JobConfig) -> str:
 
 def _tokens(plan: Plan) -> str:
     selection, spec = plan.config.selection, plan.spec
-    kept = estimate(plan.config, spec, value_bytes=1).tokens
+    kept = estimate(plan.config, spec).tokens
     share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
     newline = f"newline {selection.newline_policy}"
     return f"{share}, method {selection.effective_method}, alpha {selection.alpha:g}, {newline}"
@@ -103,7 +103,7 @@ def _flight(plan: Plan, placement: Placement) -> str:
 
 
 def _cost(plan: Plan, cluster: Cluster) -> str:
-    one = estimate(plan.config, plan.spec, value_bytes=1)
+    one = estimate(plan.config, plan.spec)
     prices = load_prices(plan.config.run, cluster.gpu_name)
     rate = device_flops(cluster)
     seconds = one.flops / rate

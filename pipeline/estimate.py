@@ -1,4 +1,4 @@
-"""What a job will take, by arithmetic, before it runs: memory, least time, least cost.
+"""What a job will take, by arithmetic, before it runs: tokens, least time, least cost.
 
 The time is a lower bound: the multiplications alone, at the rate of the device's own matrix
 products. Real runs take longer; a first `--limit 100` run tells by how much.
@@ -33,18 +33,14 @@ class Estimate:
     Attributes:
         tokens: visual tokens that reach the language model.
         flops: of vision, prefill and decoding of all `max_new_tokens`.
-        weight_bytes: vision tower and language model.
-        kv_bytes: key-value cache of one request.
     """
 
     tokens: int
     flops: float
-    weight_bytes: int
-    kv_bytes: int
 
 
-def estimate(config: JobConfig, spec: ModelSpec, *, value_bytes: int) -> Estimate:
-    """Estimate with weights and cache of `value_bytes` bytes a number."""
+def estimate(config: JobConfig, spec: ModelSpec) -> Estimate:
+    """By the budget, the geometry and the number of weights alone."""
     nominal = spec.nominal_tokens
     count = token_budget_to_count(config.selection.token_budget, nominal=nominal, own=nominal)
     tokens = nominal if count is None else min(count, nominal)
@@ -54,8 +50,6 @@ def estimate(config: JobConfig, spec: ModelSpec, *, value_bytes: int) -> Estimat
     return Estimate(
         tokens=tokens,
         flops=vision + 2 * spec.text_params * (length + new),
-        weight_bytes=value_bytes * (spec.vision_params + spec.text_params),
-        kv_bytes=value_bytes * spec.kv_values_per_token * (length + new),
     )
 
 

@@ -161,7 +161,7 @@ def _load_spec(config: JobConfig) -> ModelSpec:
 def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
     """What would fail every row alike, after all its images were encoded, fails here."""
     text = _prompt_tokens(config.question, spec)
-    visual = min(estimate(config, spec, value_bytes=1).tokens, spec.num_patches)
+    visual = min(estimate(config, spec).tokens, spec.num_patches)
     new = config.generation.max_new_tokens
     if text + visual + new > spec.max_context:
         needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"

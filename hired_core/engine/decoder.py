@@ -124,15 +124,16 @@ class SlotDecoder:
         def attend(layer: int, queries: Tensor) -> Tensor:
             keys = self.cache.keys[layer, None, slot, :, :end]
             values = self.cache.values[layer, None, slot, :, :end]
+            asked = _padded(queries, end)
             found = F.scaled_dot_product_attention(
-                queries.transpose(0, 1)[None],
+                asked.transpose(0, 1)[None],
                 keys,
                 values,
                 scale=self._scale,
-                enable_gqa=queries.shape[1] != keys.shape[1],
-                **_causality(queries.shape[0], end, queries.device),
+                enable_gqa=asked.shape[1] != keys.shape[1],
+                **_causality(asked.shape[0], end, asked.device),
             )
-            return found[0].transpose(0, 1).flatten(1)
+            return found[0].transpose(0, 1).flatten(1)[-queries.shape[0] :]
 
         positions = self._positions[start:end]
         return self._walk(embeds, positions, store, attend, slice(count - wanted, count))
@@ -166,6 +167,18 @@ class SlotDecoder:
     def _logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._decoder.lm_head(self._decoder.model.norm(hidden)).float()
         return logits
+
+
+def _padded(queries: Tensor, num_keys: int) -> Tensor:
+    """Queries [n, H, d], on CPUs with zeros in front for as many positions as are read already.
+
+    A CPU is so much faster without a mask that queries nobody asked are worth it, if they are fewer
+    than the others: behind the text that prompts share, for one.
+    """
+    before = num_keys - queries.shape[0]
+    if queries.device.type == "cuda" or queries.shape[0] == 1 or before >= queries.shape[0]:
+        return queries
+    return torch.cat([queries.new_zeros(before, *queries.shape[1:]), queries])
 
 
 def _causality(num_queries: int, num_keys: int, device: torch.device) -> dict[str, Any]:

@@ -54,6 +54,9 @@ def test_without_an_answer_nobody_is_a_suspect() -> None:
     assert book.begin_together("select", ["a", "b"])
     assert not book.begin_together("select", ["a", "b"])
     ray.kill(book.actor)
+    deadline = time.monotonic() + 60
+    while book._ask("begin_together", "select", ["a"]) is not None:
+        assert time.monotonic() < deadline, "it goes on after it was killed"
     started = time.monotonic()
     assert book.begin_together("select", ["a", "b"])
     assert book.begin_alone("select", "a") == 0

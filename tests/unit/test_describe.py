@@ -208,7 +208,7 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     assert found["visual tokens"] == expected
     # A CPU at 0.001 USD/s, as many as there are, for as many seconds as an image has GFLOP.
     plan = plan_of(config(data, selection=chosen))
-    seconds = estimate(plan.config, plan.spec, value_bytes=1).flops / 1e9
+    seconds = estimate(plan.config, plan.spec).flops / 1e9
     usd = 1000 * seconds * 0.001 * len(os.sched_getaffinity(0))
     per_image = f"({seconds:,.1f} GFLOP an image at 1 GFLOP/s)"
     assert found["cost"] == (
