@@ -54,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--images", default="500", help="sizes, with commas")
+    add("--bare-images", type=int, default=128, help="what the bare engine's rate is taken over")
     add("--model", default="embedded", help="embedded, a preset of jobs/benchmark.py or a folder")
     add("--size", type=int, default=672, help="width and height of an image, in pixels")
     add("--budget", type=float, default=0.2)
@@ -73,7 +74,7 @@ def _measure(
     setting: Setting, options: argparse.Namespace, sizes: Sequence[int], folder: Path
 ) -> dict[str, Any]:
     images = make_images(sizes[0], width=options.size, height=options.size)
-    bare = _bare(setting, images, options.budget)
+    bare = _bare(setting, images[: options.bare_images], options.budget)
     jobs = [_job(setting, images, count, options.budget, folder / str(count)) for count in sizes]
     return {
         "setting": asdict(setting) | {"folder": None, "budget": options.budget},
