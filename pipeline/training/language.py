@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
 
-from pipeline.evaluation.scenes import COLOURS, GLYPHS, SHAPES
+from pipeline.evaluation.render.vocabulary import COLOURS, GLYPHS, SHAPES
 from pipeline.training.attention import PACKED
-from pipeline.training.batches import LanguageBatch, SceneTable, TextMaker, build_batch
+from pipeline.training.batches import LanguageBatch, PictureTable, TextMaker, build_batch
 from pipeline.training.clock import (
     StageClock,
     can_compile,
@@ -104,7 +104,7 @@ def train_language(config: TrainingConfig) -> None:
     processor = build_processor()
     learner = LanguageLearner(empty_model(processor))
     optimizer = make_optimizer(learner, config.language_lr)
-    table, rng = SceneTable(config, FrozenTower(config)), np.random.default_rng(11)
+    table, rng = PictureTable(config, FrozenTower(config)), np.random.default_rng(11)
     path, step, elapsed = language_checkpoint(config), 0, 0.0
     if (state := load_checkpoint(path)) is not None:
         learner.load_state_dict(state["model"])
