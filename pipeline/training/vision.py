@@ -28,6 +28,7 @@ from pipeline.training.clock import (
     save_checkpoint,
 )
 from pipeline.training.config import FEATURE_LAYER, PATCH_SIZE, TrainingConfig, model_config
+from pipeline.training.optimizers import Optimizers
 from pipeline.training.partitions import IGNORED, LABELS
 from pipeline.training.shards import Shard, finished_shards, open_shard
 
@@ -110,14 +111,11 @@ def train_vision(config: TrainingConfig) -> None:
     """Trains the vision tower to the end of its minutes, from its checkpoint if there is one."""
     torch.manual_seed(0)
     learner = VisionLearner(model_config(400, 3, 1, 2, 0).vision_config)
-    decayed = [p for p in learner.parameters() if p.ndim > 1]
-    others = [p for p in learner.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.vision_lr, betas=(0.9, 0.98), fused=True)
+    optimizers = Optimizers(learner, config.vision_lr)
     path, step, elapsed = checkpoint_path(config), 0, 0.0
     if (state := load_checkpoint(path)) is not None:
         learner.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state_dict(state["optimizers"])
         step, elapsed = state["step"], state["elapsed_sec"]
     step_loss = torch.compile(_step_loss) if can_compile() else _step_loss
     clock = StageClock(60 * config.vision_minutes, elapsed)
@@ -127,23 +125,18 @@ def train_vision(config: TrainingConfig) -> None:
     upcoming = loader.submit(batches.draw)
     saved_sec = clock.elapsed_sec
     while (progress := clock.lap()) < 1.0:
-        for group in optimizer.param_groups:
-            group["lr"] = config.vision_lr * cosine_with_warmup(step, progress, 200)
         batch, upcoming = upcoming.result(), loader.submit(batches.draw)
         loss, logits = step_loss(learner, batch.pixels, batch.labels, batch.class_sets())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        optimizer.step()
+        optimizers.step(loss, cosine_with_warmup(step, progress, 200))
         step += 1
         if step % _LOG_EVERY == 0:
             line = f"loss {loss.item():.3f} {_accuracies(*logits, batch)}"
             print(f"vision: step {step} minute {clock.elapsed_sec / 60:.1f} {line}", flush=True)
         if clock.elapsed_sec - saved_sec > config.checkpoint_sec:
-            _save(path, learner, optimizer, step, clock)
+            _save(path, learner, optimizers, step, clock)
             saved_sec = clock.elapsed_sec
     loader.shutdown(cancel_futures=True)
-    _save(path, learner, optimizer, step, clock)
+    _save(path, learner, optimizers, step, clock)
 
 
 def _step_loss(
@@ -157,9 +150,9 @@ def _step_loss(
 
 
 def _save(
-    path: Path, learner: VisionLearner, optimizer: torch.optim.AdamW, step: int, clock: StageClock
+    path: Path, learner: VisionLearner, optimizers: Optimizers, step: int, clock: StageClock
 ) -> None:
-    state = {"model": learner.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {"model": learner.state_dict(), "optimizers": optimizers.state_dict()}
     save_checkpoint(path, {**state, "step": step, "elapsed_sec": clock.elapsed_sec})
 
 
@@ -188,7 +181,7 @@ def _split(patch_logits: Tensor) -> dict[str, Tensor]:
 
 
 def _loss(patch_logits: Tensor, set_logits: Tensor, labels: Tensor, sets: Tensor) -> Tensor:
-    """The weighted sum of the losses of patch labels `[B, N, columns]` and of CLS `[B, classes]`."""
+    """The weighted sum of the losses of patch labels `[B, N, columns]` and of CLS `[B, sets]`."""
     logits, columns = _split(patch_logits), dict(zip(LABELS, labels.unbind(-1), strict=True))
     weight = torch.ones(NUM_CLASSES)
     weight[0], weight[FIRST_GLYPH:FIRST_KEY] = 0.2, 2.0
@@ -268,12 +261,14 @@ class _Batches:
 
 
 def _draw_shares(shard: Shard) -> npt.NDArray[np.float64]:
-    """`[n]` chances of the partitions: glyphs take longest to learn, empty ones teach little."""
+    """`[n]` chances of the partitions: the more content, the more there is to learn.
+
+    Glyphs take longest; most of a full-image cannot be read.
+    """
     classes = np.asarray(shard.labels[..., 0])
-    has_glyph = ((classes >= FIRST_GLYPH) & (classes < FIRST_KEY)).any(axis=1)
-    is_empty = ((classes == 0) | (classes == IGNORED)).all(axis=1)
-    weights = np.where(has_glyph, 2.0, np.where(is_empty, 0.1, 1.0))
-    # Half of all partitions are full-images or empty, and hold little that is hard to learn.
-    weights[shard.starts[:-1]] = 0.7
+    is_content = (classes > 0) & (classes != IGNORED)
+    is_glyph = (classes >= FIRST_GLYPH) & (classes < FIRST_KEY)
+    weights = 0.02 + is_content.mean(axis=1) + is_glyph.mean(axis=1)
+    weights[shard.starts[:-1]] *= 0.5
     shares: npt.NDArray[np.float64] = weights / weights.sum()
     return shares
