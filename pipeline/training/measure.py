@@ -135,8 +135,8 @@ def _run_tower(
     """Patch and set logits, and `[P, N]` CLS attention, summed over heads, of two layers."""
     outputs = list(_tower_batches(learner, pixels))
     layers = {layer: torch.cat([output[2][layer] for output in outputs]) for layer in outputs[0][2]}
-    patch_logits, set_logits = (torch.cat([output[i] for output in outputs]) for i in (0, 1))
-    return patch_logits, set_logits, layers
+    patch_logits = torch.cat([output[0] for output in outputs])
+    return patch_logits, torch.cat([output[1] for output in outputs]), layers
 
 
 def _tower_batches(

@@ -80,9 +80,10 @@ class VisionLearner(nn.Module):
         side = pixels.shape[-1] // PATCH_SIZE
         patches = pixels.unflatten(3, (side, PATCH_SIZE)).unflatten(2, (side, PATCH_SIZE))
         patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        embedded = F.linear(patches, embeddings.patch_embedding.weight.flatten(1))
+        embedded: Tensor = F.linear(patches, embeddings.patch_embedding.weight.flatten(1))
         cls = embeddings.class_embedding.to(embedded.dtype).expand(len(embedded), 1, -1)
-        return torch.cat((cls, embedded), dim=1) + embeddings.position_embedding.weight
+        embedded = torch.cat((cls, embedded), dim=1) + embeddings.position_embedding.weight
+        return embedded
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -145,8 +146,9 @@ def _step_loss(
     """(loss, logits) of one batch; compiled as one, since small steps cost more than products."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = learner(normalise(pixels))
-    loss = _loss(*logits, labels, sets)
-    return loss, (logits[0].detach(), logits[1].detach())
+    patch_logits, set_logits = logits
+    loss = _loss(patch_logits, set_logits, labels, sets)
+    return loss, (patch_logits.detach(), set_logits.detach())
 
 
 def _save(

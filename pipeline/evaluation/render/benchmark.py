@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -29,12 +29,17 @@ def render(
     Raises:
         ValueError: There is no such split or task.
     """
-    for name, known in ((split, SPLITS), *((task, TASKS) for task in tasks)):
-        if name not in known:
-            raise ValueError(f"no {name!r} in the rendered benchmark; there are {', '.join(known)}")
+    _require([split], SPLITS)
+    _require(tasks, TASKS)
     if not 0 <= seed < 900:
         raise ValueError(f"seed must be in 0..899, got {seed}: a split has room for so many")
     return _images(split, num_samples, seed, tasks)
+
+
+def _require(names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no {name!r} in the rendered benchmark; there are {', '.join(known)}")
 
 
 def _images(

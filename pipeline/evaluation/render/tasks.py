@@ -64,9 +64,10 @@ def caption(picture: Picture) -> str:
 
 
 def truth_json(picture: Picture) -> str:
-    """What a picture shows as JSON: objects as [colour, shape] pairs, and all its texts."""
+    """What a picture shows as JSON: its caption, [colour, shape] pairs, and all its texts."""
     objects = [class_name(item.class_id).split() for item in picture.objects]
-    truth: dict[str, object] = {"objects": objects, "signs": [sign.text for sign in picture.signs]}
+    signs = [sign.text for sign in picture.signs]
+    truth: dict[str, object] = {"caption": caption(picture), "objects": objects, "signs": signs}
     if picture.form is not None:
         truth["form"] = {KEYS[line.key]: line.value for line in picture.form.lines}
     if picture.chart is not None:
@@ -241,7 +242,7 @@ TASKS: dict[str, Task] = {
 
 
 def _pick(rng: _Rng, found: Sequence[Asked]) -> Asked | None:
-    return found[rng.integers(len(found))] if found else None
+    return found[int(rng.integers(len(found)))] if found else None
 
 
 def _are_alike(one: int, other: int) -> bool:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.evaluation.metrics import parse_caption
-from pipeline.evaluation.questions import Question
+from pipeline.evaluation.captions import items_named, items_shown
 from pipeline.evaluation.scoring.metric import Answered, Floats
 from pipeline.evaluation.scoring.share import f1_of
 
-__all__ = ["CaptionF1", "items_named", "items_shown"]
-
-Items = frozenset[tuple[str, str]]
-
-
-def items_named(caption: str) -> Items:
-    """What a caption says: (colour, shape) and ("sign", text), each once however often said."""
-    content = parse_caption(caption)
-    return content.objects | {("sign", text) for text in content.signs}
-
-
-def items_shown(question: Question) -> Items:
-    """What there is to say, from the JSON in `details["truth"]`."""
-    truth = json.loads(question.details["truth"])
-    objects = {(colour.lower(), shape.lower()) for colour, shape in truth["objects"]}
-    return frozenset(objects | {("sign", text) for text in truth["signs"]})
+__all__ = ["CaptionF1"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionF1:
-    """F1 of objects and sign texts together, micro-averaged over captions, 0 to 100.
+    """F1 of objects and texts together, micro-averaged over captions, 0 to 100.
+
+    What an image shows is JSON in the question's `details["truth"]`.
 
     A lost row names nothing: all that it should have named is missed. Counts of an image: (items
     rightly named, items named, items shown).
@@ -44,13 +29,19 @@ class CaptionF1:
         """F1 of one caption, 0 to 1; 1 if there is nothing to say and nothing is said."""
         if answered.prediction is None:
             return 0.0
-        named, shown = items_named(answered.prediction), items_shown(answered.question)
+        named, shown = (
+            items_named(answered.prediction),
+            items_shown(answered.question.details["truth"]),
+        )
         total = len(named) + len(shown)
         return 2 * len(named & shown) / total if total else 1.0
 
     def counts(self, answered: Sequence[Answered]) -> tuple[float, ...]:
         """(items rightly named, items named, items shown)."""
-        pairs = [(items_named(a.prediction or ""), items_shown(a.question)) for a in answered]
+        pairs = [
+            (items_named(a.prediction or ""), items_shown(a.question.details["truth"]))
+            for a in answered
+        ]
         return (
             float(sum(len(named & shown) for named, shown in pairs)),
             float(sum(len(named) for named, _ in pairs)),
