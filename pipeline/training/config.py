@@ -35,7 +35,7 @@ class TrainingConfig:
     """Shards of rendered training pictures."""
     pictures_per_shard: int = 1024
     """Pictures in one shard; about 360 MB."""
-    vision_minutes: float = 60.0
+    vision_minutes: float = 45.0
     """Training time of the vision tower; the learning rate reaches zero at its end."""
     vision_batch: int = 48
     """Partitions in one vision step."""
