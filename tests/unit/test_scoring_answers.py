@@ -29,6 +29,7 @@ from tests.unit.scoring import answered, value_of
         ("STRASSE", ("Straße",), 1),
         ("cafe\u0301", ("café",), 1),
         ("cafe", ("café",), 0),
+        ("x2", ("x²",), 0),
     ],
 )
 def test_exact_match_looks_over_case_space_and_a_full_stop(prediction, references, score):
@@ -125,6 +126,7 @@ def test_a_number_is_what_the_published_evaluation_takes_for_one(text, number):
         ("0.0", ("0",), 0),
         ("0.01", ("0",), 0),
         ("Norway", ("norway",), 1),
+        (" Norway\n", ("norway",), 1),
         ("Norwa", ("norway",), 0),
         ("41", ("Norway", "40"), 1),
         ("", ("40",), 0),

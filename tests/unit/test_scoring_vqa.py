@@ -64,6 +64,8 @@ def test_empty_and_lost_answers():
         ("yes, sir", "yes sir"),
         ("red-brick", "red brick"),
         ("red - brick", "red brick"),
+        # A mark that is beside a space once goes wherever it is.
+        ("red-brick - wall", "redbrick wall"),
         ("and/or", "and or"),
         ("really?!", "really"),
         ('"stop"', "stop"),
