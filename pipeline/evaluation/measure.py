@@ -92,8 +92,12 @@ def measure(
     Args:
         counts: by the label of the variant.
     """
-    draws = Draws(strata_of(asked), num_draws, seed)
-    figures = {label: _figures(found, tasks, draws) for label, found in counts.items()}
+    cluster_of, strata = clusters_of(asked)
+    draws = Draws(strata, num_draws, seed)
+    figures = {
+        label: _figures(_clustered(found, cluster_of), tasks, draws)
+        for label, found in counts.items()
+    }
     return [
         {"label": variant.label, "task": task, "metric": metric, "primary": primary}
         | {"maximum": maximum}
@@ -119,11 +123,28 @@ def _measured(tasks: Sequence[str]) -> list[tuple[str, str, float, bool]]:
     return [*found, (AVERAGE, AVERAGE, 100.0, True)]
 
 
-def strata_of(asked: Sequence[AskedImage]) -> list[int]:
-    """Images of which the same tasks are asked have the same number."""
-    numbers: dict[frozenset[str], int] = {}
-    kinds = (frozenset(question.task for question in image.questions) for image in asked)
-    return [numbers.setdefault(kind, len(numbers)) for kind in kinds]
+def clusters_of(asked: Sequence[AskedImage]) -> tuple[list[int], list[int]]:
+    """The cluster of each image, and the stratum of each cluster.
+
+    A cluster is all that is asked about the same picture; clusters of which the same tasks are
+    asked are a stratum.
+    """
+    clusters: dict[str, int] = {}
+    cluster_of = [clusters.setdefault(image.digest, len(clusters)) for image in asked]
+    tasks: list[set[str]] = [set() for _ in clusters]
+    for image, cluster in zip(asked, cluster_of, strict=True):
+        tasks[cluster].update(question.task for question in image.questions)
+    strata: dict[frozenset[str], int] = {}
+    return cluster_of, [strata.setdefault(frozenset(kind), len(strata)) for kind in tasks]
+
+
+def _clustered(counts: Counts, cluster_of: Sequence[int]) -> Counts:
+    """Sums over the images of each cluster: a metric may pair what is asked of one image."""
+    found = {}
+    for key, per_image in counts.items():
+        found[key] = np.zeros((max(cluster_of) + 1, per_image.shape[1]))
+        np.add.at(found[key], np.asarray(cluster_of), per_image)
+    return found
 
 
 def _figures(counts: Counts, tasks: Sequence[str], draws: Draws) -> dict[tuple[str, str], _Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _SCHEMA: Final = pa.schema(
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("question", _TEXTS),
         ("image_id", pa.string()),
+        ("digest", pa.string()),
         ("question_id", _TEXTS),
         ("task", _TEXTS),
         ("answers", pa.list_(_TEXTS)),
@@ -40,9 +42,11 @@ class AskedImage:
 
     Attributes:
         row_ids: what the job calls each question, its `image_id`.
+        digest: of the image's bytes: benchmarks come back to an image, under another name perhaps.
     """
 
     image_id: str
+    digest: str
     questions: tuple[Question, ...]
     row_ids: tuple[str, ...]
 
@@ -113,6 +117,7 @@ class QuestionStore:
         return [
             AskedImage(
                 image_id=row["image_id"],
+                digest=row["digest"],
                 questions=_questions(row),
                 row_ids=tuple(f"{name}#{i}#q{k}" for k in range(len(row["question"]))),
             )
@@ -150,6 +155,7 @@ def _row(image: BenchmarkImage) -> dict[str, Any]:
         "image": {"bytes": image.data, "path": image.image_id},
         "question": [question.text for question in asked],
         "image_id": image.image_id,
+        "digest": hashlib.sha256(image.data).hexdigest(),
         "question_id": [question.question_id for question in asked],
         "task": [question.task for question in asked],
         "answers": [list(question.answers) for question in asked],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from pipeline.config import SelectionConfig
 from pipeline.evaluation.answers import Answer
 from pipeline.evaluation.bootstrap import Draws, interval
-from pipeline.evaluation.measure import Counts, count, measure, strata_of
+from pipeline.evaluation.measure import Counts, clusters_of, count, measure
 from pipeline.evaluation.questions import Question
 from pipeline.evaluation.runs import Run, Variant
 from pipeline.evaluation.scoring.metric import Floats
@@ -92,6 +93,7 @@ def asked_images(num_images: int) -> list[AskedImage]:
         found.append(
             AskedImage(
                 image_id=f"i{index}",
+                digest=f"i{index}",
                 questions=tuple(
                     Question(question_id=f"{index}-{k}", task=task, text="?", answers=("3 apples",))
                     for k, task in enumerate(tasks)
@@ -172,4 +174,26 @@ def test_images_that_are_left_out_count_for_nothing() -> None:
 
 
 def test_strata_are_images_with_the_same_tasks() -> None:
-    assert strata_of(asked_images(5)) == [0, 1, 0, 1, 0]
+    assert clusters_of(asked_images(5)) == ([0, 1, 2, 3, 4], [0, 1, 0, 1, 0])
+
+
+def test_the_same_picture_is_drawn_as_one() -> None:
+    """Two copies of each of 40 images tell no more than 40: the interval stays as wide."""
+    once = [image for image in asked_images(80) if image.questions[0].task == "count"]
+    twice = [
+        replace(image, row_ids=(f"{copy}{image.row_ids[0]}",)) for copy in "ab" for image in once
+    ]
+    cluster_of, strata = clusters_of(twice)
+    assert len(cluster_of) == 80 and len(strata) == 40
+
+    def width(asked: Sequence[AskedImage]) -> float:
+        answers = {
+            image.row_ids[0]: Answer(text="3 apples" if int(image.image_id[1:]) % 4 == 1 else "")
+            for image in asked
+        }
+        counts = {"a": count(asked, answers, ("count",))}
+        entry = measure([variant("a")], counts, asked, ("count",), num_draws=500, seed=0)[0]
+        assert entry["value"] == 50
+        return float(entry["high"] - entry["low"])
+
+    assert width(twice) == width(once) > 20

@@ -55,6 +55,7 @@ def test_what_is_stored_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [(a.image_id, a.questions) for a in found.asked()] == [
         (i.image_id, i.questions) for i in IMAGES
     ]
+    assert len({asked.digest for asked in found.asked()}) == 2  # "two" is there twice
     assert found.manifest() == {"setting": SETTING, "images": 3, "questions": 4}
     assert len(list((tmp_path / "data").glob("*.parquet"))) == 2
 
@@ -136,7 +137,7 @@ def run_output(folder: Path) -> Sink:
 def asked_of_run() -> list[AskedImage]:
     ids = (("q#0#q0",), ("q#1#q0", "q#1#q1"), ("q#2#q0",))
     return [
-        AskedImage(image_id=i.image_id, questions=i.questions, row_ids=row_ids)
+        AskedImage(image_id=i.image_id, digest="", questions=i.questions, row_ids=row_ids)
         for i, row_ids in zip(IMAGES, ids, strict=True)
     ]
 
@@ -157,7 +158,7 @@ def test_samples_hold_answers_and_scores(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_is_missing_is_an_error(tmp_path: Path) -> None:
-    more = AskedImage(image_id="x", questions=IMAGES[0].questions, row_ids=("q#3#q0",))
+    more = AskedImage(image_id="x", digest="", questions=IMAGES[0].questions, row_ids=("q#3#q0",))
     with pytest.raises(StorageError, match="no answer to 1 questions, q#3#q0 among them"):
         read_answers(run_output(tmp_path), [*asked_of_run(), more])
 
