@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from pipeline.evaluation.benchmarks import Benchmark, only_tasks
+from pipeline.evaluation.benchmarks import Benchmark
 from pipeline.evaluation.drawing import draw_scene
 from pipeline.evaluation.options import EvaluationConfig
 from pipeline.evaluation.questions import BenchmarkImage, Question
@@ -55,9 +56,11 @@ def scene_benchmark(
     wanted = config.num_samples or num_images
 
     def images() -> Iterator[BenchmarkImage]:
-        for index, image in enumerate(only_tasks(scenes(wanted, config.seed), tasks)):
+        for index, image in enumerate(scenes(wanted, config.seed)):
             data = image.data[: len(image.data) // 2] if index in broken else image.data
-            yield BenchmarkImage(image_id=image.image_id, data=data, questions=image.questions)
+            asked = tuple(question for question in image.questions if question.task in tasks)
+            if asked:
+                yield replace(image, data=data, questions=asked)
 
     setting = {
         "benchmark": "scenes",

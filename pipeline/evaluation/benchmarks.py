@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from pipeline.errors import ConfigError
 from pipeline.evaluation.options import EvaluationConfig
+from pipeline.evaluation.public.registry import BENCHMARKS
 from pipeline.evaluation.questions import BenchmarkImage
 
-__all__ = ["Benchmark", "choose", "drawn", "only_tasks"]
+__all__ = ["Benchmark", "choose", "drawn"]
 
 RENDERED: Final = "rendered"
 _RENDERED_IMAGES: Final = 2000
@@ -46,21 +47,18 @@ def choose(config: EvaluationConfig) -> Benchmark:
 
 
 def _public(config: EvaluationConfig) -> Benchmark:
-    from pipeline.evaluation.public import BENCHMARKS
-
     if config.benchmark not in BENCHMARKS:
         there = ", ".join((RENDERED, *BENCHMARKS))
         raise ConfigError(f"benchmark: no {config.benchmark!r}; there are {there}")
     if not config.input:
         raise ConfigError(f"input: --benchmark {config.benchmark} is read from files; name them")
-    reader = BENCHMARKS[config.benchmark]
+    reading = BENCHMARKS[config.benchmark].reader(config.input)
     tasks = config.tasks_of((config.benchmark,), config.benchmark)
-    wanted, paths, seed = config.num_samples, list(config.input), config.seed
 
     def images() -> Iterator[BenchmarkImage]:
-        return drawn(lambda: only_tasks(reader.read(paths), tasks), wanted, seed)
+        return drawn(lambda: iter(reading), config.num_samples, config.seed)
 
-    setting = _setting(config, tasks) | {"input": paths}
+    setting = _setting(config, tasks) | {"input": list(config.input)}
     return Benchmark(name=config.benchmark, tasks=tasks, setting=setting, images=images)
 
 
@@ -69,12 +67,16 @@ def _rendered(config: EvaluationConfig) -> Benchmark:
 
     if config.input:
         raise ConfigError("input: the rendered benchmark reads no files; choose a --benchmark")
-    tasks = config.tasks_of(TASKS, RENDERED)
+    tasks = config.tasks_of(tuple(TASKS), RENDERED)
     wanted = config.num_samples or _RENDERED_IMAGES
 
     def images() -> Iterator[BenchmarkImage]:
-        return only_tasks(render(config.split, wanted, config.seed, tasks), tasks)
+        return render(config.split, wanted, config.seed, tasks)
 
+    try:
+        images()  # Refuses at once what it does not have; draws when asked for an image.
+    except ValueError as exc:
+        raise ConfigError(f"benchmark: {exc}") from exc
     setting = _setting(config, tasks) | {"split": config.split, "num_samples": wanted}
     return Benchmark(name=RENDERED, tasks=tasks, setting=setting, images=images)
 
@@ -86,14 +88,6 @@ def _setting(config: EvaluationConfig, tasks: Sequence[str]) -> dict[str, Any]:
         "num_samples": config.num_samples,
         "seed": config.seed,
     }
-
-
-def only_tasks(images: Iterable[BenchmarkImage], tasks: Sequence[str]) -> Iterator[BenchmarkImage]:
-    """Without questions of other tasks, and images that are left with none."""
-    for image in images:
-        asked = tuple(question for question in image.questions if question.task in tasks)
-        if asked:
-            yield replace(image, questions=asked)
 
 
 def drawn(

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import ConfigError, InputError, StorageError
+from pipeline.errors import ConfigError, InputError, JobError, StorageError
 from pipeline.evaluation import store as store_module
 from pipeline.evaluation.answers import Speed, mean, read_answers, sample_table, speed_of
-from pipeline.evaluation.benchmarks import drawn, only_tasks
+from pipeline.evaluation.benchmarks import choose, drawn
+from pipeline.evaluation.options import EvaluationConfig
 from pipeline.evaluation.questions import BenchmarkImage, Question
 from pipeline.evaluation.store import AskedImage, QuestionStore
 from pipeline.sink import REPORT, Sink
@@ -94,9 +95,13 @@ def test_questions_are_written_once(tmp_path: Path) -> None:
     assert found.ensure(SETTING, again)["questions"] == 4
 
 
-def test_a_writing_that_was_stopped_is_begun_again(tmp_path: Path) -> None:
+def test_a_writing_that_was_stopped_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "IMAGES_PER_SHARD", 2)
+
     def stopped() -> Iterator[BenchmarkImage]:
-        yield from [image(f"old-{k}", "count") for k in range(store_module.IMAGES_PER_SHARD)]
+        yield from [image(f"old-{k}", "count") for k in range(6)]
         raise KeyboardInterrupt
 
     found = QuestionStore(store=Store(url=str(tmp_path / "data")))
@@ -190,9 +195,36 @@ def test_mean_is_over_what_is_known() -> None:
     assert mean([None]) is None
 
 
-def test_only_questions_of_the_tasks_are_asked() -> None:
-    left = list(only_tasks(IMAGES, ("chart",)))
-    assert [(i.image_id, len(i.questions)) for i in left] == [("two", 1), ("two", 1)]
+def config(**settings: Any) -> EvaluationConfig:
+    return EvaluationConfig(output="o", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"benchmark": "textvq"}, "benchmark: no 'textvq'; there are rendered, textvqa, vqav2"),
+        ({"benchmark": "textvqa"}, "input: --benchmark textvqa is read from files; name them"),
+        ({"benchmark": "pope", "input": ["x"], "tasks": "count"}, "x"),
+    ],
+)
+def test_benchmarks_that_cannot_be_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(JobError) as error:
+        choose(config(**settings))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_public_benchmark_is_read_from_its_files(tmp_path: Path) -> None:
+    rows = [
+        {"image": {"bytes": b"p", "path": None}, "question": "Is there a dog?", "answer": a}
+        | {"image_source": str(k // 2), "question_id": str(k), "id": str(k), "category": "random"}
+        for k, a in enumerate(("yes", "no", "yes", "no", "no", "yes"))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pope.parquet")
+    found = choose(config(benchmark="pope", input=[str(tmp_path / "pope.parquet")], num_samples=2))
+    images = list(found.images())
+    assert found.tasks == ("pope",) and len(images) == 2
+    assert {q.task for i in images for q in i.questions} == {"pope"}
+    assert images == list(found.images())
 
 
 def test_drawn_images_are_spread_and_in_order() -> None:
