@@ -43,18 +43,19 @@ def count(
     asked: Sequence[AskedImage],
     answers: Mapping[str, Answer],
     tasks: Sequence[str],
-    kept: Sequence[bool] | None = None,
+    kept: Sequence[bool],
 ) -> Counts:
     """What each image adds to each metric of each task.
 
     Args:
-        kept: which images count; None: all.
+        kept: which images count.
     """
     found: dict[tuple[str, str], Floats] = {}
     for task in tasks:
-        given = [_answered(image, answers, task) for image in asked]
-        if kept is not None:
-            given = [some if keep else [] for some, keep in zip(given, kept, strict=True)]
+        given = [
+            _answered(image, answers, task) if keep else []
+            for image, keep in zip(asked, kept, strict=True)
+        ]
         for metric in metrics_of(task):
             found[task, metric.name] = _rows(
                 [metric.counts(some) if some else () for some in given]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.benchmark.environment import environment
+from pipeline.errors import ConfigError
 from pipeline.evaluation.answers import (
     SAMPLES_SCHEMA,
     Answer,
@@ -24,7 +25,6 @@ from pipeline.evaluation.bootstrap import LEVEL
 from pipeline.evaluation.job import sink_of
 from pipeline.evaluation.measure import Counts, count, measure
 from pipeline.evaluation.options import Settings
-from pipeline.evaluation.questions import BenchmarkImage
 from pipeline.evaluation.runs import Variant
 from pipeline.evaluation.store import AskedImage, QuestionStore
 from pipeline.evaluation.study import GRID, Study
@@ -34,7 +34,7 @@ from pipeline.report import versions
 from pipeline.sink import REPORT
 from pipeline.store import Store
 
-__all__ = ["build_results"]
+__all__ = ["build_results", "kept_images"]
 
 
 def build_results(
@@ -45,15 +45,15 @@ def build_results(
     One variant's answers are in memory at a time.
     """
     asked = questions.asked()
-    kept = {each: _kept(each, questions) for each in _filters(study)}
+    kept = kept_images(study, asked)
     counts: dict[str, Counts] = {}
     facts = []
     buffer = io.BytesIO()
     with pq.ParquetWriter(buffer, SAMPLES_SCHEMA, compression="zstd") as samples:
         for variant in study.variants:
             answers = read_answers(sink_of(settings, variant.run), asked)
-            keep = None if variant.keep is None else kept[variant.keep]
-            seen = [a for a, k in zip(asked, keep, strict=True) if k] if keep else asked
+            keep = kept[variant.images]
+            seen = [image for image, keeps in zip(asked, keep, strict=True) if keeps]
             samples.write_table(sample_table(seen, answers, _names(variant)))
             counts[variant.label] = count(asked, answers, tasks, keep)
             facts.append(_facts(settings, variant, seen, answers))
@@ -79,12 +79,25 @@ def samples_name(study: Study) -> str:
     return "samples" if study.name == GRID else f"{study.name}-samples"
 
 
-def _filters(study: Study) -> set[Callable[[BenchmarkImage], bool]]:
-    return {variant.keep for variant in study.variants if variant.keep is not None}
+def kept_images(study: Study, asked: Sequence[AskedImage]) -> dict[str | None, list[bool]]:
+    """Which images count, for each restriction in the study.
+
+    Raises:
+        ConfigError: if the questions do not tell of which images that is true, or of none.
+    """
+    return {name: _kept(name, asked) for name in {variant.images for variant in study.variants}}
 
 
-def _kept(keep: Callable[[BenchmarkImage], bool], questions: QuestionStore) -> list[bool]:
-    return [keep(image) for image in questions.images()]
+def _kept(name: str | None, asked: Sequence[AskedImage]) -> list[bool]:
+    if name is None:
+        return [True] * len(asked)
+    told = [[question.details.get(name) for question in image.questions] for image in asked]
+    if any(None in values for values in told):
+        raise ConfigError(f"ablation: the benchmark does not tell which images are {name}")
+    kept = [set(values) == {"yes"} for values in told]
+    if not any(kept):
+        raise ConfigError(f"ablation: no image is {name}; ask for more with --num-samples")
+    return kept
 
 
 def _names(variant: Variant) -> dict[str, Any]:

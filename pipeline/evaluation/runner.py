@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, TextIO
 
 from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
@@ -12,7 +11,7 @@ from pipeline.evaluation.benchmarks import Benchmark, choose
 from pipeline.evaluation.job import answer_all, data_url, is_answered, sink_of
 from pipeline.evaluation.options import EvaluationConfig, Settings, parse_evaluation
 from pipeline.evaluation.plot import plot
-from pipeline.evaluation.results import build_results
+from pipeline.evaluation.results import build_results, kept_images
 from pipeline.evaluation.runs import runs_of
 from pipeline.evaluation.store import QuestionStore
 from pipeline.evaluation.study import Ablation, Study, study_of
@@ -28,19 +27,17 @@ def main(
     argv: Sequence[str],
     description: str,
     benchmark_of: Callable[[EvaluationConfig], Benchmark] = choose,
-    ablations: Mapping[str, Ablation] = MappingProxyType({}),
 ) -> int:
     """Parse, then evaluate or describe; returns the exit code. Errors are one line on stderr.
 
     Args:
         benchmark_of: gives the questions that the settings ask for.
-        ablations: the prepared studies by name.
     """
 
     def job() -> int:
         settings = parse_evaluation(argv, description)
         benchmark = benchmark_of(settings.evaluation)
-        study = study_of(settings, ablations)
+        study = study_of(settings, _ablations() if settings.evaluation.ablation else {})
         load_spec(settings.model)  # Before thousands of images are drawn for it.
         if settings.run.dry_run:
             print(describe(settings, study, benchmark))
@@ -48,6 +45,12 @@ def main(
         return evaluate(settings, study, benchmark, out=sys.stdout, log=sys.stderr)
 
     return exit_code_of(job)
+
+
+def _ablations() -> Mapping[str, Ablation]:
+    from pipeline.evaluation.ablations import STUDIES
+
+    return STUDIES
 
 
 def evaluate(
@@ -63,6 +66,7 @@ def evaluate(
     store, questions = Store(url=settings.evaluation.output), _questions(settings)
     manifest = questions.ensure(benchmark.setting, benchmark.images)
     asked = f"{manifest['questions']:,} questions about {manifest['images']:,} images"
+    kept_images(study, questions.asked())  # Before hours of work for images that are not there.
     print(f"{benchmark.name}: {asked} of tasks {', '.join(benchmark.tasks)}", file=log, flush=True)
     connect()
     answer_all(settings, runs_of(study.variants), questions.glob, log)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Final, cast, get_args
 
 from pipeline.config import MethodName, SelectionConfig
 from pipeline.errors import ConfigError
-from pipeline.evaluation.questions import BenchmarkImage
 
 __all__ = ["DENSE", "REFERENCE", "Run", "Variant", "grid", "label_of", "run_of", "runs_of"]
 
@@ -32,13 +31,13 @@ class Variant:
 
     Attributes:
         against: labels of the variants that it is compared with, by what they are called: "dense".
-        keep: which images count; None: all.
+        images: a detail of questions that is "yes" for the images that count; None: all.
     """
 
     label: str
     run: Run
     against: Mapping[str, str] = field(default_factory=dict)
-    keep: Callable[[BenchmarkImage], bool] | None = None
+    images: str | None = None
 
 
 def grid(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from pipeline.config import SelectionConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.options import Settings
-from pipeline.evaluation.questions import BenchmarkImage
 from pipeline.evaluation.runs import DENSE, REFERENCE, Variant, grid, run_of
 
-__all__ = ["GRID", "Study", "ablation_study", "study_of"]
+__all__ = ["GRID", "Ablation", "Study", "ablation_study", "study_of"]
 
 GRID: Final = "results"
 _AGAINST: Final = {REFERENCE: "hired at the same budget", DENSE: "the dense model"}
@@ -39,15 +38,15 @@ class Study:
         return self.name == GRID
 
 
-class AblationVariant(Protocol):
-    """A row of an ablation: settings that differ, and which images it is about."""
+class Setting(Protocol):
+    """A row of an ablation: fields of `SelectionConfig`, and a detail that its images have."""
 
     @property
     def label(self) -> str: ...
     @property
-    def overrides(self) -> Mapping[str, Any]: ...
+    def selection(self) -> Mapping[str, Any]: ...
     @property
-    def keep(self) -> Callable[[BenchmarkImage], bool] | None: ...
+    def images(self) -> str | None: ...
 
 
 class Ablation(Protocol):
@@ -58,7 +57,7 @@ class Ablation(Protocol):
     @property
     def title(self) -> str: ...
     @property
-    def variants(self) -> Sequence[AblationVariant]: ...
+    def settings(self) -> Sequence[Setting]: ...
 
 
 def study_of(settings: Settings, ablations: Mapping[str, Ablation]) -> Study:
@@ -78,22 +77,19 @@ def study_of(settings: Settings, ablations: Mapping[str, Ablation]) -> Study:
 
 
 def ablation_study(ablation: Ablation, base: SelectionConfig) -> Study:
-    """Its variants as changes of `base`, each compared with the first on the same images."""
+    """Its settings as changes of `base`, each compared with the first that is comparable."""
     return Study(
         name=f"ablation-{ablation.name}",
         title=ablation.title,
         variants=tuple(_ablated(ablation, base)),
-        against={_FIRST: "the first row about the same images"},
+        against={_FIRST: "the first row with the same budget and images"},
     )
 
 
 def _ablated(ablation: Ablation, base: SelectionConfig) -> Iterator[Variant]:
-    first: dict[Callable[[BenchmarkImage], bool] | None, str] = {}
-    for variant in ablation.variants:
-        baseline = first.setdefault(variant.keep, variant.label)
-        yield Variant(
-            label=variant.label,
-            run=run_of(replace(base, **variant.overrides)),
-            against={} if baseline == variant.label else {_FIRST: baseline},
-            keep=variant.keep,
-        )
+    first: dict[tuple[float, str | None], str] = {}
+    for setting in ablation.settings:
+        run = run_of(replace(base, **setting.selection))
+        baseline = first.setdefault((run.selection.token_budget, setting.images), setting.label)
+        against = {} if baseline == setting.label else {_FIRST: baseline}
+        yield Variant(label=setting.label, run=run, against=against, images=setting.images)

@@ -17,7 +17,8 @@ def tables(results: Mapping[str, Any]) -> list[Table]:
     """Values, differences, and metrics that do not stand for their task."""
     entries = _by_label(results["figures"])
     found = [_values(results, entries)]
-    names = dict.fromkeys(name for entry in results["figures"] for name in entry["minus"])
+    compared = {name for entry in results["figures"] for name in entry["minus"]}
+    names = [name for name in results["against"] if name in compared]
     found += [_differences(name, results, entries) for name in names]
     others = _others(results, entries)
     return [*found, others] if others.rows and len(others.columns) > 1 else found

@@ -125,7 +125,7 @@ def test_difference_of_identical_answers_is_exactly_nothing() -> None:
     asked = asked_images(31)
     tasks = ("count", "document")
     answers = answers_to(asked, ("3 apples", "3 apple", "3 appels", "no"))
-    counts = {label: count(asked, answers, tasks) for label in ("a", "b")}
+    counts = {label: count(asked, answers, tasks, [True] * len(asked)) for label in ("a", "b")}
     found = measured([variant("a"), variant("b", first="a")], counts, asked)
     for task in (*tasks, "average"):
         entry = found["b", task]
@@ -141,7 +141,12 @@ def test_paired_difference_is_narrower_than_its_parts() -> None:
     better = right | {image.row_ids[0] for index, image in enumerate(asked) if index % 10 == 0}
     ids = [image.row_ids[0] for image in asked]
     counts = {
-        label: count(asked, {i: Answer(text="3 apples" if i in good else "") for i in ids}, tasks)
+        label: count(
+            asked,
+            {i: Answer(text="3 apples" if i in good else "") for i in ids},
+            tasks,
+            [True] * 40,
+        )
         for label, good in (("worse", right), ("better", better))
     }
     variants = [variant("worse"), variant("better", first="worse")]
@@ -158,7 +163,7 @@ def test_average_is_that_of_the_tasks_and_lost_questions_count() -> None:
     asked = asked_images(4)  # documents 0 and 2 with two questions each, counts 1 and 3
     answers = answers_to(asked, ("3 apples",))
     answers[asked[1].row_ids[0]] = Answer(text=None, error_code="image_truncated")
-    counts = {"a": count(asked, answers, ("count", "document"))}
+    counts = {"a": count(asked, answers, ("count", "document"), [True] * len(asked))}
     found = measured([variant("a")], counts, asked)
     assert found["a", "count"]["value"] == 50
     assert found["a", "document"]["value"] == 100
@@ -191,7 +196,7 @@ def test_the_same_picture_is_drawn_as_one() -> None:
             image.row_ids[0]: Answer(text="3 apples" if int(image.image_id[1:]) % 4 == 1 else "")
             for image in asked
         }
-        counts = {"a": count(asked, answers, ("count",))}
+        counts = {"a": count(asked, answers, ("count",), [True] * len(asked))}
         entry = measure([variant("a")], counts, asked, ("count",), num_draws=500, seed=0)[0]
         assert entry["value"] == 50
         return float(entry["high"] - entry["low"])

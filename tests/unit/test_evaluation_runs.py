@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,10 @@ import pytest
 from pipeline.config import SelectionConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.options import parse_evaluation
-from pipeline.evaluation.questions import BenchmarkImage
+from pipeline.evaluation.questions import Question
+from pipeline.evaluation.results import kept_images
 from pipeline.evaluation.runs import grid, label_of, runs_of
+from pipeline.evaluation.store import AskedImage
 from pipeline.evaluation.study import Study, ablation_study, study_of
 
 BASE = SelectionConfig()
@@ -89,35 +91,65 @@ def test_tasks_are_checked_and_keep_the_benchmarks_order() -> None:
 @dataclass(frozen=True)
 class Row:
     label: str
-    overrides: Mapping[str, Any]
-    keep: Callable[[BenchmarkImage], bool] | None = None
+    selection: Mapping[str, Any]
+    images: str | None = None
 
 
 @dataclass(frozen=True)
 class Ablation:
     name: str
     title: str
-    variants: tuple[Row, ...]
+    settings: tuple[Row, ...]
 
 
-def is_wide(image: BenchmarkImage) -> bool:
-    return image.image_id == "wide"
-
-
-def test_ablation_compares_with_the_first_about_the_same_images() -> None:
-    rows = (
+ALPHA = Ablation(
+    "alpha",
+    "Alpha",
+    (
         Row("alpha 0", {"alpha": 0.0}),
         Row("alpha 0.5", {}),
-        Row("wide, alpha 0", {"alpha": 0.0}, is_wide),
-        Row("wide, alpha 0.5", {}, is_wide),
-    )
-    found = ablation_study(Ablation("alpha", "Alpha", rows), replace(BASE, budget=0.1))
+        Row("wide, alpha 0", {"alpha": 0.0}, "wide"),
+        Row("wide, alpha 0.5", {}, "wide"),
+        Row("alpha 0, 0.2", {"alpha": 0.0, "budget": 0.2}),
+    ),
+)
+
+
+def test_ablation_compares_with_the_first_of_the_same_budget_and_images() -> None:
+    found = ablation_study(ALPHA, replace(BASE, budget=0.1))
     assert found.name == "ablation-alpha" and not found.has_curve
     assert [v.against.get("first") for v in found.variants] == [
-        None,
-        "alpha 0",
-        None,
-        "wide, alpha 0",
+        *(None, "alpha 0", None, "wide, alpha 0", None)
     ]
-    assert [run.label for run in runs_of(found.variants)] == ["hired-0.1-alpha-0.0", "hired-0.1"]
-    assert [v.keep for v in found.variants] == [None, None, is_wide, is_wide]
+    labels = ["hired-0.1-alpha-0.0", "hired-0.1", "hired-0.2-alpha-0.0"]
+    assert [run.label for run in runs_of(found.variants)] == labels
+    assert [v.images for v in found.variants] == [None, None, "wide", "wide", None]
+
+
+def asked(*wide: str | None) -> list[AskedImage]:
+    """One question about each image."""
+    details = [{} if value is None else {"wide": value} for value in wide]
+    questions = [
+        Question(question_id="q", task="count", text="?", answers=("1",), details=each)
+        for each in details
+    ]
+    return [
+        AskedImage(image_id="i", digest="", questions=(question,), row_ids=("r",))
+        for question in questions
+    ]
+
+
+def test_restrictions_go_by_the_details_of_questions() -> None:
+    found = kept_images(ablation_study(ALPHA, BASE), asked("yes", "no", "yes"))
+    assert found == {None: [True, True, True], "wide": [True, False, True]}
+
+
+@pytest.mark.parametrize(
+    ("wide", "message"),
+    [(("yes", None), "does not tell which images are wide"), (("no", "no"), "no image is wide")],
+)
+def test_restrictions_that_cannot_be_are_refused(
+    wide: tuple[str | None, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kept_images(ablation_study(ALPHA, BASE), asked(*wide))
