@@ -130,7 +130,8 @@ def test_partitions_are_stored_nearly_as_they_are() -> None:
     pixels = np.asarray(picture(56, 56)).transpose(2, 0, 1)
     stored = base64.b64decode(partition_uri(pixels).partition(",")[2])
     found = np.asarray(Image.open(io.BytesIO(stored)).convert("RGB")).transpose(2, 0, 1)
-    assert np.abs(found.astype(int).mean((1, 2)) - pixels.mean((1, 2))).max() < 4
+    off = (found.astype(int) - pixels).reshape(3, 4, 14, 4, 14).mean((2, 4))
+    assert np.abs(off).max() < 3  # of a patch's mean, of 255; the picture is mostly noise
 
 
 @pytest.mark.parametrize(

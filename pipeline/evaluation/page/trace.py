@@ -56,7 +56,7 @@ class ImageTrace:
     """One image on its way through the vision stage.
 
     Attributes:
-        size: (height, width) of the image in pixels.
+        size: (height, width) of the image in pixels. `seed`: derived from its bytes.
         grid: (rows, cols) of sub-images. `side`: patches along one side of a partition.
         partitions: uint8 [P, 3, S, S], the full-image first.
         valid: bool [P, N]; False where a patch lies in padding.
@@ -66,6 +66,7 @@ class ImageTrace:
     """
 
     size: Size
+    seed: int
     grid: Size
     side: int
     partitions: Pixels
@@ -108,6 +109,7 @@ class Tracer:
         seed = content_seed(hashlib.sha256(data).hexdigest())
         return ImageTrace(
             size=size,
+            seed=seed,
             grid=layout.grid,
             side=layout.side,
             partitions=partitions,
