@@ -50,8 +50,7 @@ class Explainer:
     def picture(self, data: bytes, prompt: str, settings: SelectionSettings) -> Image.Image:
         """See `draw_picture`."""
         trace = self.tracer(data, [settings])
-        answer = self._answer(trace, settings, prompt)
-        (selection,) = trace.selections
+        (answer,), (selection,) = self._answers(trace, [settings], prompt), trace.selections
         return draw_picture(decode_image(data), trace, selection, prompt=prompt, answer=answer)
 
     def _example(
@@ -59,16 +58,21 @@ class Explainer:
     ) -> Example:
         trace = self.tracer(data, settings)
         answers = []
-        for one in settings:
+        for one, said in zip(settings, self._answers(trace, settings, prompt), strict=True):
             method, budget = named_run(one.method, one.token_budget)
-            said = self._answer(trace, one, prompt)
             answers.append(Answer(method=method, budget=budget, prediction=said, score=None))
         return Example(
             name=name, task="images", question=prompt, references=(), answers=tuple(answers),
             trace=trace,
         )  # fmt: skip
 
-    def _answer(self, trace: ImageTrace, settings: SelectionSettings, prompt: str) -> str:
+    def _answers(
+        self, trace: ImageTrace, settings: Sequence[SelectionSettings], prompt: str
+    ) -> list[str]:
+        requests = [self._request(trace, one, prompt) for one in settings]
+        return [completion.text for completion in self._backend.generate(requests)]
+
+    def _request(self, trace: ImageTrace, settings: SelectionSettings, prompt: str) -> Request:
         encoder = ImageEncoder(self.tracer.vision, self.tracer.spec, settings)
         (tokens,) = encoder([trace.partitions], [trace.size], [trace.seed])
         layout = self.tracer.spec.layout(*trace.size, transposed_grid=settings.transposed_grid)
@@ -76,8 +80,7 @@ class Explainer:
         # The job's default: the model's own packing when nothing is dropped, else no newlines.
         policy: NewlinePolicy = "all" if encoder.method.keeps_all else "none"
         sequence = visual_sequence(tokens.order, layout, policy)
-        request = Request(features=tokens.features, sequence=sequence, before=before, after=after)
-        return self._backend.generate([request])[0].text
+        return Request(features=tokens.features, sequence=sequence, before=before, after=after)
 
 
 def read_image(name: str) -> bytes:
