@@ -14,6 +14,7 @@ import pytest
 from hired_core.encode import SelectionSettings
 from pipeline.evaluation.gallery import load_samples
 from pipeline.evaluation.page.examples import Answer, Example
+from pipeline.evaluation.page.picture import DIM, DIMMED  # the README's picture looks the same
 from pipeline.evaluation.page.render import render_page
 from pipeline.evaluation.page.trace import Bools, Tracer
 from tests.chromium import NAMES, Browser, chromium, find_chromium
@@ -29,8 +30,6 @@ SHOWN = [
     "webdataset/samples-00.tar#000038",
 ]
 METHODS, BUDGETS = ("hired", "uniform", "random"), (0.1, 0.2)
-DIM, DIMMED = np.array([12, 17, 28]), 0.76
-"""What dropped patches are painted over with, and how much of it shows."""
 DISTINCT = 60
 """Patches whose clear and dimmed colours differ by more, of 255, can be told apart."""
 
@@ -138,7 +137,7 @@ def test_kept_patches_are_bright_and_dropped_ones_dimmed(
         for n in np.flatnonzero(valid):
             found = seen(pixels, figure["box"], n, one.trace.side)
             clear = middle(one.trace.partitions[p], n, one.trace.side)
-            dimmed = (1 - DIMMED) * clear + DIMMED * DIM
+            dimmed = (1 - DIMMED) * clear + DIMMED * np.array(DIM)
             from_clear, from_dimmed = np.abs(found - clear).max(), np.abs(found - dimmed).max()
             errors.append(from_clear if keep[n] else from_dimmed)
             if np.abs(clear - dimmed).max() > DISTINCT:

@@ -179,7 +179,7 @@ def store(folder: Path, tracer: Tracer, **changed: object) -> Path:
             rows.append(
                 {
                     "method": method, "budget": budget, "label": f"{method} {budget}",
-                    "task": "count", "question_id": name, "image_id": name,
+                    "task": "count", "question_id": name, "image_id": f"image of {name}",
                     "question": "How many?", "answers": ["3"], "prediction": f"{method} said",
                     "score": score, "visual_tokens_kept": kept.num_kept,
                     "visual_tokens_dense": kept.num_dense,
@@ -190,7 +190,7 @@ def store(folder: Path, tracer: Tracer, **changed: object) -> Path:
     (folder / "data").mkdir()
     for i, (name, data) in enumerate(images.items()):
         image = {"bytes": data, "path": None}
-        row = {"image": image, "image_id": name, "question": "How many?"}
+        row = {"image": image, "image_id": f"image of {name}", "question": ["How many?"]}
         pq.write_table(pa.Table.from_pylist([row]), folder / f"data/part-{i}.parquet")
     return folder
 
@@ -218,6 +218,13 @@ def test_tokens_that_the_run_did_not_keep_are_not_shown(tmp_path: Path, tracer: 
 def test_a_lost_row_is_shown_as_lost(tmp_path: Path, tracer: Tracer) -> None:
     folder = store(tmp_path, tracer, prediction=None, score=0.0, visual_tokens_kept=None)
     assert page_from_evaluation(folder, tracer).count("in quarantine") == 15 // 3
+
+
+def test_an_image_that_is_not_there_is_named(tmp_path: Path, tracer: Tracer) -> None:
+    folder = store(tmp_path, tracer)
+    (folder / "data/part-1.parquet").unlink()
+    with pytest.raises(ValueError, match="no image 'image of q1'"):
+        page_from_evaluation(folder, tracer)
 
 
 def test_runs_that_cannot_be_told_apart(tmp_path: Path, tracer: Tracer) -> None:

@@ -34,7 +34,8 @@ def answer_table(example: Example, methods: Sequence[str], budgets: Sequence[flo
     heads = "".join(f'<th scope="col">{budget_text(budget)}</th>' for budget in budgets)
     rows = "".join(_row(found, method, budgets) for method in methods)
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Answers of all runs"><table>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Answers of all runs">'
+        f'<table style="--budgets:{len(budgets)}">'
         "<caption>Answers by method and token budget</caption>"
         f'<thead><tr><th scope="col">method</th>{heads}</tr></thead><tbody>{rows}</tbody>'
         "</table></div>"

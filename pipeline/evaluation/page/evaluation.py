@@ -19,8 +19,8 @@ from pipeline.evaluation.page.trace import ImageTrace, Tracer
 __all__ = ["page_from_evaluation"]
 
 _COLUMNS: Final = [
-    "method", "budget", "label", "task", "question_id", "question", "answers", "prediction",
-    "score", "visual_tokens_kept", "visual_tokens_dense",
+    "method", "budget", "label", "task", "question_id", "image_id", "question", "answers",
+    "prediction", "score", "visual_tokens_kept", "visual_tokens_dense",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -40,7 +40,7 @@ def page_from_evaluation(
 
     Args:
         folder: holds samples.parquet, a row per question and run, and data/*.parquet with the
-            images (`image.bytes`) by question (`image_id`).
+            images (`image.bytes`) by `image_id`, a row per image.
         tracer: of the model that was evaluated.
         runs: settings by `label`; only these runs are shown. Default: those of the rows' methods
             and budgets, all else as by default.
@@ -56,7 +56,7 @@ def page_from_evaluation(
     answers = [[_answer(row) for row in group] for group in questions]
     tasks = [group[0]["task"] for group in questions]
     chosen = choose(tasks, answers, each=each, seed=seed)
-    images = _images(folder / "data", [questions[one.place][0]["question_id"] for one in chosen])
+    images = _images(folder / "data", [questions[one.place][0]["image_id"] for one in chosen])
     examples = [_example(questions[one.place], one, images, tracer, settings) for one in chosen]
     return render_page(examples, title=title, notes=_notes(tracer, each, seed))
 
@@ -90,15 +90,17 @@ def _answer(row: Row) -> Answer:
     return Answer(method=method, budget=budget, prediction=row["prediction"], score=row["score"])
 
 
-def _images(folder: Path, question_ids: Sequence[str]) -> dict[str, bytes]:
-    """Encoded images by question; nothing else of the files is held."""
-    wanted = ds.field("image_id").isin(pa.array(question_ids, pa.string()))
+def _images(folder: Path, image_ids: Sequence[str]) -> dict[str, bytes]:
+    """Encoded images by `image_id`; nothing else of the files is held."""
+    wanted = ds.field("image_id").isin(pa.array(image_ids, pa.string()))
     files = ds.dataset(sorted(str(path) for path in folder.glob("*.parquet")))
     table = files.to_table(columns=["image_id", "image"], filter=wanted)
     found = {row["image_id"]: row["image"]["bytes"] for row in table.to_pylist()}
-    missing = [name for name in question_ids if name not in found]
+    missing = [name for name in image_ids if name not in found]
     if missing:
-        raise ValueError(f"{folder} has no image of {len(missing)} questions, e.g. {missing[0]}")
+        raise ValueError(
+            f"{folder} has no image {missing[0]!r}, one of {len(missing)} that are missing"
+        )
     return found
 
 
@@ -106,7 +108,7 @@ def _example(
     rows: Sequence[Row], chosen: Chosen, images: Mapping[str, bytes], tracer: Tracer, runs: Runs
 ) -> Example:
     first = rows[0]
-    trace = tracer(images[first["question_id"]], [runs[row["label"]] for row in rows])
+    trace = tracer(images[first["image_id"]], [runs[row["label"]] for row in rows])
     _check(rows, trace)
     return Example(
         name=first["question_id"],
