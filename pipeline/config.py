@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hired_core.budget import BudgetBasis
-from hired_core.sequence import NewlinePolicy
+from hired_core.sequence import NewlinePolicy, Positions
 from pipeline.errors import ConfigError
 from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
 
@@ -169,6 +169,9 @@ class SelectionConfig:
     newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
     """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
     else none."""
+    positions: Positions = "compact"
+    """Where the language model sees the kept tokens. 'compact': one after another. 'original':
+    where they are in the unmodified model's input, with gaps for what was dropped."""
     transposed_grid: bool = False
     """Swap rows and columns of the sub-image grid, as the published code does. Only with
     --method hired-upstream."""
@@ -224,6 +227,17 @@ class SelectionConfig:
         if self.newline != "auto":
             return self.newline
         return "all" if self.effective_method == "dense" else "none"
+
+    @property
+    def effective_positions(self) -> Positions:
+        """Both are the same where the input is the unmodified model's."""
+        whole = self.effective_method == "dense" and self.newline_policy == "all"
+        return "compact" if whole else self.positions
+
+    @property
+    def variations(self) -> dict[str, str]:
+        """Settings for ablations that are not the default and make a difference, by name."""
+        return {} if self.effective_positions == "compact" else {"positions": "original"}
 
 
 @dataclass(frozen=True, kw_only=True)
