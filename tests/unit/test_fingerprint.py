@@ -29,7 +29,15 @@ BASE = JobConfig(
     selection=SelectionConfig(budget=0.2),
 )
 SPEC = load_spec("embedded")
-VARIATIONS = [{"positions": "original"}]
+VARIATIONS = [
+    {"positions": "original"},
+    {"allocation": "final"},
+    {"allocation": "even"},
+    {"dropping": "middle"},
+    {"dropping": "initial"},
+    {"heads": "none"},
+    {"positions": "original", "allocation": "final", "dropping": "middle", "heads": "none"},
+]
 
 
 def digest(config: JobConfig, dtype: str = "float32") -> str:
@@ -89,7 +97,9 @@ def test_settings_for_ablations_are_named_only_where_they_are_chosen_and_count()
     }
     for chosen in VARIATIONS:
         selection = SelectionConfig(budget=0.2, **chosen)  # type: ignore[arg-type]
-        fields = fingerprint_fields(dataclasses.replace(BASE, selection=selection), SPEC, "float32")
+        config = dataclasses.replace(BASE, selection=selection)
+        fields = fingerprint_fields(config, SPEC, "float32")
+        assert digest(config) != digest(BASE)
         assert {key: fields[key] for key in fields.keys() - plain} == chosen
         dense = dataclasses.replace(BASE, selection=dataclasses.replace(selection, budget=1))
         assert fingerprint_fields(dense, SPEC, "float32").keys() == plain
