@@ -80,7 +80,9 @@ def max_length(config: JobConfig, spec: ModelSpec) -> int:
     nominal = spec.nominal_tokens
     count = token_budget_to_count(selection.token_budget, nominal=nominal, own=nominal)
     kept = nominal if count is None else min(count, nominal)
-    visual = spec.max_visual_positions(kept, selection.newline_policy)
+    visual = spec.max_visual_positions(
+        kept, selection.newline_policy, transposed_grid=selection.transposed_grid
+    )
     return _with_text(visual, config, spec)
 
 
@@ -88,7 +90,10 @@ def rotary_length(config: JobConfig, spec: ModelSpec) -> int | None:
     """Rotary positions up to which a request of this job can come; None: those of a slot."""
     if config.selection.effective_positions == "compact":
         return None
-    return _with_text(spec.max_visual_positions(spec.nominal_tokens, "all"), config, spec)
+    transposed = config.selection.transposed_grid
+    nominal = spec.nominal_tokens
+    visual = spec.max_visual_positions(nominal, "all", transposed_grid=transposed)
+    return _with_text(visual, config, spec)
 
 
 def _with_text(visual: int, config: JobConfig, spec: ModelSpec) -> int:

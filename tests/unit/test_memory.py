@@ -67,7 +67,8 @@ def test_a_slot_is_as_long_as_its_longest_request() -> None:
     ("selection", "visual"),
     [
         ({"budget": 17}, 17),
-        ({"budget": 17, "newline": "kept-rows"}, 17 + 24),  # Three partitions of eight rows.
+        ({"budget": 17, "newline": "kept-rows"}, 17 + 17),  # No more rows than tokens.
+        ({"budget": 40, "newline": "kept-rows"}, 40 + 24),  # Three partitions of eight rows.
         ({"budget": 1000}, 320),
         ({"budget": 1}, 320 + 24),
         ({"budget": 0.1, "newline": "all"}, 32 + 24),
