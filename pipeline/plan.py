@@ -167,6 +167,8 @@ def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
     """What would fail every row alike, after all its images were encoded, fails here."""
     text = _prompt_tokens(config.question, spec)
     visual = min(estimate(config, spec).tokens, spec.num_patches)
+    if config.selection.effective_positions == "original":
+        visual = spec.num_patches  # No dense sequence is shorter.
     new = config.generation.max_new_tokens
     if text + visual + new > spec.max_context:
         needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"

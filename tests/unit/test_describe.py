@@ -158,6 +158,15 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
             "positions, the model has 1024",
         ),
         (
+            {
+                "generation": GenerationConfig(max_new_tokens=1000),
+                "question": CaptionConfig(prompt_column="question"),
+                "selection": SelectionConfig(budget=20, positions="original"),
+            },
+            ConfigError,
+            "max_new_tokens: 1000 do not fit: prompt, 64 visual tokens and these take 1064 ",
+        ),
+        (
             {"question": CaptionConfig(prompt="why " * 2000)},
             ConfigError,
             "max_new_tokens: 64 do not fit: ",

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from hired_core.encode import SelectionSettings
 from hired_core.engine.slots import SlotBackend
 from hired_core.language import Backend, Completion, Request
 from hired_core.models.llava_next import load_spec
@@ -20,6 +21,8 @@ from pipeline.config import (
     InputConfig,
     JobConfig,
     OutputConfig,
+    QuestionConfig,
+    RunConfig,
     SelectionConfig,
 )
 from pipeline.cost import Prices
@@ -28,6 +31,7 @@ from pipeline.rows import to_table
 from pipeline.stages import GenerateStage, PartitionStage, SelectStage
 from pipeline.stages.context import StageContext
 from tests.bad_images import encode, picture
+from tests.halves import Halves
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
 NEW = 6
@@ -266,3 +270,38 @@ def test_progress_counts_every_row_that_ends_here() -> None:
 @pytest.mark.parametrize("rows", [[], [{"shard": "s", "shard_rows": 0}]])
 def test_a_batch_without_questions_is_no_work(rows: list[dict[str, Any]]) -> None:
     assert len(run(generate(), *rows)) == len(rows)
+
+
+@pytest.mark.parametrize("backend", ["slots", "reference"])
+def test_positions_as_in_the_dense_sequence(backend: Any) -> None:
+    prompts = ["What is on the left?", "Describe the image, its colours and its text."]
+    selection = dataclasses.replace(BASE.selection, positions="original")
+    config = dataclasses.replace(BASE, selection=selection, run=RunConfig(backend=backend))
+    asked_all = [asked(name, *prompts) for name in SIZES]
+    rows, compact = (run(s, *asked_all) for s in (GenerateStage(CONTEXT, config), generate()))
+    assert [r["prompt_tokens"] for r in rows] == [r["prompt_tokens"] for r in compact]
+    halves = Halves("embedded")
+    images = [picture(size=SIZES[name]) for name in SIZES for _ in prompts]
+    settings = SelectionSettings(token_budget=0.1)
+    requests = halves.requests(images, prompts * 3, settings, "none", "original")
+    expected = halves.generate(requests, max_new_tokens=NEW)
+    assert texts(rows) == [completion.text for completion in expected] != texts(compact)
+
+
+@pytest.mark.parametrize("backend", ["slots", "reference"])
+def test_a_prompt_whose_positions_the_model_does_not_have(backend: Any) -> None:
+    """32 visual tokens of the 336 positions of a square image, of 1,024 that the model has."""
+    prompt = "why? " * 150
+    question = QuestionConfig()
+    run_config = RunConfig(backend=backend, max_prompt_tokens=10_000)
+    config = dataclasses.replace(BASE, question=question, run=run_config)
+    (row,) = run(GenerateStage(CONTEXT, config), asked("square", prompt))
+    assert row["error_code"] is None
+    tokens = row["prompt_tokens"]
+    assert tokens + NEW < 1024 < tokens + 336 - 32 + NEW
+    selection = dataclasses.replace(BASE.selection, positions="original")
+    stage = GenerateStage(CONTEXT, dataclasses.replace(config, selection=selection))
+    (row,) = run(stage, asked("square", prompt))
+    assert row["error_code"] == "prompt_too_long"
+    needed = tokens + 336 - 32 + NEW
+    assert row["error_detail"] == f"{needed} positions needed, the model has 1024"
