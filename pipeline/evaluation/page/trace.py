@@ -124,8 +124,9 @@ class Tracer:
     def _attention(self, partitions: Pixels) -> tuple[Tensor, Tensor]:
         """float32 [P, H, N] at the initial and at the final layer."""
         embedded = self.vision.embed(torch.from_numpy(partitions).to(self.vision.tower.device))
-        initial = self.vision.initial_attention(embedded)
-        return initial, self.vision.final_attention(self.vision.encode(embedded))
+        first, last = self.vision.index_of("initial"), self.vision.index_of("final")
+        initial = self.vision.attention_before(first, embedded)
+        return initial, self.vision.encode(embedded, {last}).attention[last]
 
     def _select(
         self, partitions: Pixels, size: Size, seed: int, settings: SelectionSettings
