@@ -45,6 +45,7 @@ def plot(results: Mapping[str, Any], kind: str) -> bytes:
             point = budgets[entry["label"]], entry
             lines.setdefault(methods[entry["label"]], []).append(point)
         _draw(axes, lines)
+        _widen(axes, least=found[0]["maximum"] / 10)
         axes.set_title(task if task == AVERAGE else f"{task} ({found[0]['metric']})", fontsize=10)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
@@ -94,6 +95,14 @@ def _dress(axes: Axes, budgets: Sequence[float]) -> None:
         axes.set_xticks(budgets, [_budget(budget) for budget in budgets])
     else:
         axes.set_xticks([])
+
+
+def _widen(axes: Axes, least: float) -> None:
+    """Where all values agree, an axis of its own choice would show rounding."""
+    bottom, top = axes.get_ylim()
+    if top - bottom < least:
+        middle = (top + bottom) / 2
+        axes.set_ylim(middle - least / 2, middle + least / 2)
 
 
 def _budget(budget: float) -> str:

@@ -124,3 +124,13 @@ def test_picture_has_a_panel_per_task_and_a_line_per_method() -> None:
 def test_same_results_are_the_same_picture() -> None:
     assert plot(results(), "svg") == plot(results(), "svg")
     assert plot(results(), "png").startswith(b"\x89PNG")
+
+
+def test_values_that_agree_have_an_axis_of_a_tenth() -> None:
+    """Not of the rounding between them."""
+    same = results()
+    for entry in same["figures"]:
+        entry.update(value=0.0, low=0.0, high=0.0)
+    root = ET.fromstring(plot(same, "svg"))
+    numbers = [element.text or "" for element in root.iter(f"{SVG}text")]
+    assert "4" in numbers and not any("e" in text for text in numbers if text[:1].isdigit())
