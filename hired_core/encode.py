@@ -120,8 +120,8 @@ class ImageEncoder:
         self.method = settings.resolve()
         self.skips = settings.skip_below > 0 and not self.method.keeps_all
         self._allocates_late = self.method.allocates_by == "final"
-        wanted = (self.method.selects_by, "final" if self._allocates_late else None)
-        self._looked_at = {vision.index_of(layer) for layer in wanted if layer is not None}
+        late: set[Layer] = {"final"} if self._allocates_late else set()
+        self._looked_at = late | ({self.method.selects_by} if self.method.selects_by else set())
 
     @torch.inference_mode()
     def __call__(
@@ -164,13 +164,13 @@ class ImageEncoder:
         if self.skips:
             encoded = budgets > 0
             hidden = hidden[encoded[layout.present]]
-        rows, final = _rows(encoded), vision.encode(hidden, self._looked_at)
+        looked_at = [vision.index_of(layer) for layer in self._looked_at]
+        rows, final = _rows(encoded), vision.encode(hidden, looked_at)
         evidence = self._look(evidence, final, rows)
         if self._allocates_late:
             evidence, budgets = self._allocate(evidence, budget)
         most = max(map(min, wanted, (one.num_valid for one in layouts)))
-        keep = self.method.select(evidence, budgets)
-        index, counts = gather_order(keep, evidence.layout.order, most)
+        index, counts = self._select(evidence, budgets, most)
         num_patches = layout.valid.shape[-1]
         row, patch = rows.gather(1, index // num_patches), index % num_patches
         order = layout.order.flatten(1).gather(1, index)
@@ -193,17 +193,23 @@ class ImageEncoder:
 
     def _look(self, evidence: Evidence, final: FinalLayer, rows: Tensor) -> Evidence:
         """What is known when all layers but the final one have run."""
-        method, vision = self.method, self.vision
+        seen = {layer: self._attention_of(final, layer) for layer in self._looked_at}
         if self._allocates_late:
-            attention = self._heads(final.attention[vision.index_of("final")])
-            evidence = replace(evidence, full_image_attention=attention[rows[:, 0]])
-        if method.selects_by is not None:
-            attention = self._heads(final.attention[vision.index_of(method.selects_by)])
-            evidence = replace(evidence, partition_attention=attention[rows])
+            evidence = replace(evidence, full_image_attention=seen["final"][rows[:, 0]])
+        if self.method.selects_by is not None:
+            evidence = replace(evidence, partition_attention=seen[self.method.selects_by][rows])
         return evidence
+
+    def _attention_of(self, final: FinalLayer, layer: Layer) -> Tensor:
+        return self._heads(self.vision.attention_of(final, self.vision.index_of(layer)))
 
     def _heads(self, attention: Tensor) -> Tensor:
         return attention if self.method.heads == "sum" else attention[..., :1, :]
+
+    def _select(self, evidence: Evidence, budgets: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Of the patches kept: places [B, most] in the flattened P*N, and how many are real."""
+        keep = self.method.select(evidence, budgets)
+        return gather_order(keep, evidence.layout.order, most)
 
     def _allocate(self, evidence: Evidence, budget: Tensor) -> tuple[Evidence, Tensor]:
         """Budgets [B, P], and the evidence without what is not worth a look."""

@@ -59,7 +59,7 @@ class FinalLayer:
     Attributes:
         hidden: [M, T, C], its input.
         projections: its queries, keys and values.
-        attention: float32 [M, H, N] of each layer that was looked at, by layer index.
+        attention: float32 [M, H, N] of each earlier layer that was looked at, by layer index.
     """
 
     hidden: Tensor
@@ -101,18 +101,22 @@ class VisionEncoder:
         """Through all layers but the final one, and that one's projections.
 
         Args:
-            looked_at: indices of the layers whose attention is wanted.
+            looked_at: indices of the layers whose attention is wanted; the final one's can always
+                be had (`attention_of`).
         """
         hidden, attention = embedded, dict[int, Tensor]()
-        final = len(self.tower.layers) - 1
         for index, layer in enumerate(self.tower.layers[:-1]):
             if index in looked_at:
                 attention[index] = self.attention_before(index, hidden)
             hidden = run_layer(layer, hidden)
-        projections = project(self.tower.layers[final], hidden)
-        if final in looked_at:
-            attention[final] = self._attention(projections.query, projections.key)
+        projections = project(self.tower.layers[-1], hidden)
         return FinalLayer(hidden=hidden, projections=projections, attention=attention)
+
+    def attention_of(self, final: FinalLayer, index: int) -> Tensor:
+        """float32 [M, H, N] of the final layer, or of one that was looked at on the way."""
+        if index < len(self.tower.layers) - 1:
+            return final.attention[index]
+        return self._attention(final.projections.query, final.projections.key)
 
     def finish(self, final: FinalLayer, partition: Tensor, patch: Tensor) -> Tensor:
         """Features [..., C] of the patches `patch` (0..N-1) of the rows `partition` (0..M-1).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 __all__ = ["STUDIES", "ImageFilter", "Setting", "Study"]
 
@@ -53,7 +53,7 @@ class Study:
 
 
 def _setting(
-    label: str, budget: float = BASE_BUDGET, images: ImageFilter | None = None, **selection: object
+    label: str, budget: float = BASE_BUDGET, images: ImageFilter | None = None, **selection: Any
 ) -> Setting:
     return Setting(label=label, selection={"budget": budget} | selection, images=images)
 
@@ -65,7 +65,7 @@ def _alpha() -> tuple[Setting, ...]:
 
 def _layers() -> tuple[Setting, ...]:
     """Each choice of the table on its own, the others as in the paper's method."""
-    varied: dict[str, dict[str, object]] = {
+    varied: dict[str, dict[str, Any]] = {
         "hired": {},
         "budget by final layer": {"allocation": "final"},
         "budget evenly": {"allocation": "even"},
@@ -85,8 +85,8 @@ def _upstream() -> tuple[Setting, ...]:
 
     Its transposed grid counts on elongated images only: there it is apart from the other quirks.
     """
-    own: dict[str, object] = {"budget_basis": "image"}
-    published: dict[str, object] = own | {"method": "hired-upstream"}
+    own: dict[str, Any] = {"budget_basis": "image"}
+    published: dict[str, Any] = own | {"method": "hired-upstream"}
     found = []
     for images in (None, "padded", "elongated"):
         of = f", {images} images" if images else ""

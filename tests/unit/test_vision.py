@@ -32,8 +32,8 @@ def encode_all(tower: VisionTower, partitions: Tensor) -> Encoded:
     encoder = VisionEncoder(tower)
     embedded = encoder.embed(partitions)
     initial = encoder.attention_before(0, embedded)
-    last = encoder.encode(embedded, {len(tower.layers) - 1})
-    final = last.attention[len(tower.layers) - 1]
+    last = encoder.encode(embedded)
+    final = encoder.attention_of(last, encoder.index_of("final"))
     rows, patches = torch.meshgrid(
         torch.arange(len(partitions)), torch.arange(final.shape[-1]), indexing="ij"
     )
