@@ -10,7 +10,8 @@ from pipeline.evaluation.runner import main
 DESCRIPTION = """Ask a vision-language model questions whose answers are known, with every method
 at every budget of visual tokens, through the same pipeline as jobs/vqa.py; write how right it was,
 with bootstrap intervals and paired differences, as results.md, results.json, samples.parquet and
-accuracy.svg under --output. Run again, it does what is missing.
+accuracy.svg under --output, and page.html, examples with their kept tokens. Run again, it does what
+is missing.
 
 A first look: --num-samples 200 --budgets 0.1,0.2,1.0. A real model on a public benchmark:
 --model llava-hf/llava-v1.6-vicuna-7b-hf --benchmark textvqa --input textvqa/*.parquet. The runs,

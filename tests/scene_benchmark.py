@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from pipeline.evaluation.benchmarks import Benchmark
-from pipeline.evaluation.drawing import draw_scene
 from pipeline.evaluation.options import EvaluationConfig
 from pipeline.evaluation.questions import BenchmarkImage, Question
-from pipeline.evaluation.scenes import make_scene
-from pipeline.evaluation.texts import questions
+from pipeline.evaluation.render.benchmark import encode_jpeg
+from pipeline.evaluation.render.compose import make_picture
+from pipeline.evaluation.render.splits import SPLITS
+from pipeline.evaluation.render.tasks import TASKS as RENDERED
 
 TASKS = ("attribute", "existence", "count", "scene_text")
-_TASK_OF = {
-    "colour": "attribute",
-    "shape": "attribute",
-    "presence": "existence",
-    "count": "count",
-    "sign": "scene_text",
-}
+# Beyond the seeds that `render` uses.
+_FIRST_SEED = SPLITS["test"].first_seed + 950_000_000
 
 
 def scenes(num_images: int, seed: int) -> Iterator[BenchmarkImage]:
     """Every kind of question about each of `num_images` scenes."""
     for number in range(num_images):
-        scene = make_scene(10_000 * (seed + 1) + number)
-        file = io.BytesIO()
-        draw_scene(scene).save(file, "JPEG", quality=90)
-        asked = questions(scene, np.random.default_rng(scene.seed))
+        picture = make_picture("scene", "test", _FIRST_SEED + 10_000 * seed + number)
+        rng = np.random.default_rng(picture.seed)
+        asked = {task: RENDERED[task].ask(picture, rng) for task in TASKS}
         yield BenchmarkImage(
             image_id=f"scene-{number:03d}",
-            data=file.getvalue(),
+            data=encode_jpeg(picture),
             questions=tuple(
                 Question(
-                    question_id=f"scene-{number:03d}-{item.kind}",
-                    task=_TASK_OF[item.kind],
+                    question_id=f"scene-{number:03d}-{task}",
+                    task=task,
                     text=item.text,
                     answers=(item.answer,),
                     details={"kind": item.kind},
                 )
-                for item in asked
+                for task, item in asked.items()
+                if item is not None
             ),
         )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.evaluation.benchmarks import Benchmark, choose
 from pipeline.evaluation.job import answer_all, data_url, is_answered, sink_of
 from pipeline.evaluation.options import EvaluationConfig, Settings, parse_evaluation
+from pipeline.evaluation.page.evaluation import page_from_evaluation
+from pipeline.evaluation.page.trace import Tracer
 from pipeline.evaluation.plot import plot
 from pipeline.evaluation.results import build_results, kept_images
 from pipeline.evaluation.runs import runs_of
@@ -18,6 +21,7 @@ from pipeline.evaluation.study import Ablation, Study, study_of
 from pipeline.evaluation.table import markdown, notes, tables
 from pipeline.plan import load_spec
 from pipeline.session import connect, exit_code_of
+from pipeline.stages.select import selection_settings
 from pipeline.store import Store
 
 __all__ = ["describe", "evaluate", "main"]
@@ -72,6 +76,7 @@ def evaluate(
     answer_all(settings, runs_of(study.variants), questions.glob, log)
     results = build_results(settings, study, benchmark.tasks, questions, store)
     _write(store, study, results)
+    _write_page(settings, study, store, log)
     found = "\n\n".join(table.text() for table in tables(results))
     print(f"{found}\n\n{notes(results)}", file=out)
     return _exit_code(results, settings.evaluation.max_error_rate, log)
@@ -109,6 +114,19 @@ def _write(store: Store, study: Study, results: Mapping[str, Any]) -> None:
     if study.has_curve:
         for kind in ("svg", "png"):
             store.put(f"accuracy.{kind}", plot(results, kind))
+
+
+def _write_page(settings: Settings, study: Study, store: Store, log: TextIO) -> None:
+    """The page of kept tokens: of methods and budgets, where the output is a folder."""
+    output = settings.evaluation.output
+    if not study.has_curve:
+        return
+    if "://" in output:
+        print("page.html is left out: it is made of files, and --output is a URL", file=log)
+        return
+    runs = {run.label: selection_settings(run.selection) for run in runs_of(study.variants)}
+    tracer = Tracer.load(settings.model.model)
+    store.put("page.html", page_from_evaluation(Path(output), tracer, runs=runs).encode())
 
 
 def _exit_code(results: Mapping[str, Any], max_error_rate: float, log: TextIO) -> int:

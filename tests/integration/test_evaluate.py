@@ -118,8 +118,8 @@ def test_tokens_and_speed_are_those_of_the_runs(done: Path) -> None:
         tokens = [row["visual_tokens_kept"] for row in kept]
         assert variant["visual_tokens_kept"] == pytest.approx(sum(tokens) / len(tokens))
         assert variant["images_per_sec"] > variant["images_per_sec_with_start"] > 0
-    assert hired["visual_tokens_kept"] == 64  # 0.2 of 5 partitions of 64 patches
-    assert dense["visual_tokens_kept"] == dense["visual_tokens_dense"] > 128
+    assert hired["visual_tokens_kept"] == 144  # 0.2 of 5 partitions of 144 patches
+    assert dense["visual_tokens_kept"] == dense["visual_tokens_dense"] > 288
     assert hired["fingerprint"] != dense["fingerprint"]
 
 
@@ -129,6 +129,8 @@ def test_page_and_pictures(done: Path) -> None:
     picture = (done / "accuracy.svg").read_text()
     assert all(task in picture for task in TASKS) and "hired" in picture
     assert (done / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    examples = (done / "page.html").read_text()
+    assert "hired" in examples and "What does the sign say?" in examples
 
 
 def test_rerun_does_nothing_and_more_budgets_only_what_is_missing(

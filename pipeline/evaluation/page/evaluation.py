@@ -52,7 +52,9 @@ def page_from_evaluation(
     """
     rows = pq.read_table(folder / "samples.parquet", columns=_COLUMNS).to_pylist()
     settings = _settings(rows) if runs is None else dict(runs)
-    questions = _by_question([row for row in rows if row["label"] in settings])
+    shown = _by_question([row for row in rows if row["label"] in settings])
+    # What every run has lost may be no image at all.
+    questions = [group for group in shown if any(row["prediction"] is not None for row in group)]
     answers = [[_answer(row) for row in group] for group in questions]
     tasks = [group[0]["task"] for group in questions]
     chosen = choose(tasks, answers, each=each, seed=seed)
