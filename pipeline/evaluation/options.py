@@ -33,7 +33,8 @@ class EvaluationConfig:
     """Comma-separated token budgets, as --budget of jobs/vqa.py: fractions, or counts above 1. 1 is
     the dense model and is run once."""
     ablation: str | None = None
-    """Run one of the prepared studies instead of --methods and --budgets."""
+    """Run one of the paper's studies instead of --methods and --budgets: alpha, layers, upstream,
+    newlines, positions, skip_below, or all of them. A wrong name lists what there is."""
     benchmark: str = "rendered"
     """'rendered': scenes, documents and charts drawn by this package. Others are read from
     --input."""

@@ -17,7 +17,7 @@ from pipeline.evaluation.plot import plot
 from pipeline.evaluation.results import build_results, kept_images
 from pipeline.evaluation.runs import runs_of
 from pipeline.evaluation.store import QuestionStore
-from pipeline.evaluation.study import Ablation, Study, study_of
+from pipeline.evaluation.study import Ablation, Study, studies_of
 from pipeline.evaluation.table import markdown, notes, tables
 from pipeline.plan import load_spec
 from pipeline.session import connect, exit_code_of
@@ -41,12 +41,17 @@ def main(
     def job() -> int:
         settings = parse_evaluation(argv, description)
         benchmark = benchmark_of(settings.evaluation)
-        study = study_of(settings, _ablations() if settings.evaluation.ablation else {})
+        studies = studies_of(settings, _ablations() if settings.evaluation.ablation else {})
         load_spec(settings.model)  # Before thousands of images are drawn for it.
         if settings.run.dry_run:
-            print(describe(settings, study, benchmark))
+            for study in studies:
+                print(describe(settings, study, benchmark))
             return EXIT_DONE
-        return evaluate(settings, study, benchmark, out=sys.stdout, log=sys.stderr)
+        codes = [
+            evaluate(settings, study, benchmark, out=sys.stdout, log=sys.stderr)
+            for study in studies
+        ]
+        return max(codes)
 
     return exit_code_of(job)
 

@@ -11,8 +11,9 @@ from pipeline.errors import ConfigError
 from pipeline.evaluation.options import Settings
 from pipeline.evaluation.runs import DENSE, REFERENCE, Variant, grid, run_of
 
-__all__ = ["GRID", "Ablation", "Study", "ablation_study", "study_of"]
+__all__ = ["GRID", "Ablation", "Study", "ablation_study", "studies_of"]
 
+ALL: Final = "all"
 GRID: Final = "results"
 _AGAINST: Final = {REFERENCE: "hired at the same budget", DENSE: "the dense model"}
 _FIRST: Final = "first"
@@ -60,20 +61,21 @@ class Ablation(Protocol):
     def settings(self) -> Sequence[Setting]: ...
 
 
-def study_of(settings: Settings, ablations: Mapping[str, Ablation]) -> Study:
-    """What the settings ask for.
+def studies_of(settings: Settings, ablations: Mapping[str, Ablation]) -> tuple[Study, ...]:
+    """What the settings ask for: one study, or with `--ablation all` every one there is.
 
     Raises:
         ConfigError: for a method, budget or ablation that does not exist.
     """
     asked = settings.evaluation
     if asked.ablation is not None:
-        if asked.ablation not in ablations:
-            there = ", ".join(ablations)
+        if asked.ablation not in (ALL, *ablations):
+            there = ", ".join((ALL, *ablations))
             raise ConfigError(f"ablation: no {asked.ablation!r}; there are {there}")
-        return ablation_study(ablations[asked.ablation], settings.selection)
+        chosen = ablations if asked.ablation == ALL else [asked.ablation]
+        return tuple(ablation_study(ablations[name], settings.selection) for name in chosen)
     variants = grid(asked.method_names, asked.budget_values, settings.selection)
-    return Study(name=GRID, title="Accuracy against budget", variants=variants)
+    return (Study(name=GRID, title="Accuracy against budget", variants=variants),)
 
 
 def ablation_study(ablation: Ablation, base: SelectionConfig) -> Study:

@@ -21,7 +21,8 @@ BASE = SelectionConfig()
 
 
 def study(*flags: str) -> Study:
-    return study_of(parse_evaluation(["--output", "o", *flags], ""), {})
+    (found,) = studies_of(parse_evaluation(["--output", "o", *flags], ""), {})
+    return found
 
 
 def test_dense_is_run_once_whatever_the_methods() -> None:
