@@ -15,7 +15,7 @@ from pipeline.evaluation.questions import Question
 from pipeline.evaluation.results import kept_images
 from pipeline.evaluation.runs import grid, label_of, runs_of
 from pipeline.evaluation.store import AskedImage
-from pipeline.evaluation.study import Study, ablation_study, study_of
+from pipeline.evaluation.study import Study, ablation_study, studies_of
 
 BASE = SelectionConfig()
 
