@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pipeline.evaluation.render.picture import Picture
 from pipeline.evaluation.render.tasks import CAPTION_PROMPTS, TASKS, caption
-from pipeline.training.config import PATCHES_PER_PARTITION, TrainingConfig
+from pipeline.training.config import TrainingConfig
 from pipeline.training.packing import PackedImage, TextTokens, pack, visual_order
 from pipeline.training.shards import finished_shards, open_shard
 from pipeline.training.tokenizer import EOS, prompt
@@ -37,9 +37,8 @@ _TIMES_ASKED = {
 
 
 class LanguageBatch(NamedTuple):
-    """`features [B, P * N, C]` float32, the columns of :class:`PackedImage` stacked, `head` ids."""
+    """The columns of :class:`PackedImage` stacked, `[B, L]` or `[B, T]`, and the `head` ids."""
 
-    features: Tensor
     visual: Tensor
     blocks: Tensor
     positions: Tensor
@@ -143,7 +142,4 @@ def build_batch(
     visual, blocks, positions, ids, labels = (
         torch.from_numpy(np.stack(column)) for column in zip(*sequences, strict=True)
     )
-    features = table.features(pictures)
-    assert features.shape[1] == (num_sub_images + 1) * PATCHES_PER_PARTITION
-    head = torch.tensor(maker.head)
-    return LanguageBatch(features, visual, blocks, positions, ids, labels, head)
+    return LanguageBatch(visual, blocks, positions, ids, labels, torch.tensor(maker.head))

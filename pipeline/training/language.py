@@ -7,6 +7,7 @@ LLaVA-Next would see them.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,13 @@ from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerF
 
 from pipeline.evaluation.render.vocabulary import COLOURS, GLYPHS, SHAPES
 from pipeline.training.attention import PACKED
-from pipeline.training.batches import LanguageBatch, PictureTable, TextMaker, build_batch
+from pipeline.training.batches import (
+    LanguageBatch,
+    PictureRows,
+    PictureTable,
+    TextMaker,
+    build_batch,
+)
 from pipeline.training.clock import (
     StageClock,
     can_compile,
@@ -58,10 +65,10 @@ class LanguageLearner(nn.Module):
         self.language_model.set_attn_implementation(PACKED)
         self.lm_head = model.lm_head
 
-    def forward(self, batch: LanguageBatch, mask: Tensor) -> Tensor:
-        """Logits of the text area, `[B, T, vocabulary]`."""
+    def forward(self, features: Tensor, batch: LanguageBatch) -> Tensor:
+        """Logits of the text area, `[B, T, vocabulary]`, for features `[B, P * N, C]`."""
         embed = self.language_model.embed_tokens
-        projected = self.projector(batch.features)
+        projected = self.projector(features)
         newline = self.newline.to(projected.dtype).expand(len(projected), 1, -1)
         table = torch.cat((projected, newline), dim=1)
         head = embed(batch.head).to(table.dtype).expand(len(table), -1, -1)
@@ -73,7 +80,7 @@ class LanguageLearner(nn.Module):
         embedded = torch.cat((head, image, embed(batch.ids).to(table.dtype)), dim=1)
         hidden = self.language_model(
             inputs_embeds=embedded,
-            attention_mask=mask,
+            attention_mask=batch.mask(),
             position_ids=batch.positions,
             use_cache=False,
         ).last_hidden_state
@@ -122,9 +129,17 @@ def train_language(config: TrainingConfig) -> None:
     meter = _Meter(processor.tokenizer)
     clock = StageClock(60 * config.language_minutes, elapsed)
     saved_sec = clock.elapsed_sec
+
+    def draw() -> tuple[list[PictureRows], LanguageBatch]:
+        pictures = table.draw(rng, config.language_batch)
+        return pictures, build_batch(table, pictures, maker, rng)
+
+    # The texts of the next batch are written while this one trains.
+    loader = ThreadPoolExecutor(max_workers=1)
+    upcoming = loader.submit(draw)
     while (progress := clock.lap()) < 1.0:
-        batch = build_batch(table, table.draw(rng, config.language_batch), maker, rng)
-        loss, logits = batch_loss(learner, batch)
+        (pictures, batch), upcoming = upcoming.result(), loader.submit(draw)
+        loss, logits = batch_loss(learner, table.features(pictures), batch)
         optimizers.step(loss, cosine_with_warmup(step, progress, 200))
         meter.add(batch.labels, logits)
         step += 1
@@ -134,13 +149,16 @@ def train_language(config: TrainingConfig) -> None:
         if clock.elapsed_sec - saved_sec > config.checkpoint_sec:
             _save(path, learner, optimizers, step, clock)
             saved_sec = clock.elapsed_sec
+    loader.shutdown(cancel_futures=True)
     _save(path, learner, optimizers, step, clock)
 
 
-def batch_loss(learner: LanguageLearner, batch: LanguageBatch) -> tuple[Tensor, Tensor]:
+def batch_loss(
+    learner: LanguageLearner, features: Tensor, batch: LanguageBatch
+) -> tuple[Tensor, Tensor]:
     """Mean loss of the answers' tokens, and the logits `[B, T, vocabulary]`, detached."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = learner(batch, batch.mask()).float()
+        logits = learner(features, batch).float()
     loss = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL)
     return loss, logits.detach()
 

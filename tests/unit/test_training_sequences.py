@@ -105,7 +105,8 @@ def test_packed_logits_equal_separate_prompts(
     head = inputs.pop("input_ids")
     inputs.pop("attention_mask")
     with torch.no_grad():
-        logits = LanguageLearner(copy.deepcopy(model)).eval()(batch, batch.mask())[0]
+        learner = LanguageLearner(copy.deepcopy(model)).eval()
+        logits = learner(table.features([item]), batch)[0]
         for number in range(1, int(batch.blocks.max()) + 1):
             here = batch.blocks[0, -TEXT_ROOM:] == number
             ids = torch.cat((head, batch.ids[:, here]), dim=1)
