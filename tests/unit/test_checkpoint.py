@@ -351,10 +351,10 @@ def test_only_data_files_are_asked_of_the_hub(
 def test_spec_of_the_embedded_model() -> None:
     spec = load_spec("embedded")
     assert spec.path == str(EMBEDDED)
-    assert (spec.partition_size, spec.patch_size, spec.num_patches) == (112, 14, 64)
-    assert spec.pinpoints == ((112, 224), (224, 112), (224, 224), (336, 112), (112, 336))
-    assert spec.max_partitions == 5 and spec.nominal_tokens == 320
-    assert spec.feature_layer == 4  # hidden_states[-2] of six layers
+    assert (spec.partition_size, spec.patch_size, spec.num_patches) == (168, 14, 144)
+    assert spec.pinpoints == ((168, 336), (336, 168), (336, 336), (504, 168), (168, 504))
+    assert spec.max_partitions == 5 and spec.nominal_tokens == 720
+    assert spec.feature_layer == 5  # hidden_states[-2] of seven layers
 
 
 def test_spec_of_the_published_geometry(checkpoint_336: Path) -> None:

@@ -22,7 +22,7 @@ SAMPLES = load_samples(FOLDER)
 def store(folder: Path, texts: dict[str, str]) -> Sink:
     sink = Sink(url=str(folder))
     rows = [
-        {"image_id": i, "text": t, "visual_tokens_kept": 64, "visual_tokens_dense": 320}
+        {"image_id": i, "text": t, "visual_tokens_kept": 144, "visual_tokens_dense": 720}
         for i, t in texts.items()
     ]
     sink.write("captions/part-0.parquet", to_table(rows, CAPTIONS_SCHEMA), {})
@@ -51,7 +51,7 @@ def test_a_true_caption_is_all_right_and_a_wrong_one_all_missed(tmp_path: Path, 
     shown = len(SAMPLES[image_id].items)
     (right,) = compare(store(tmp_path / "a", {image_id: SAMPLES[image_id].caption}), SAMPLES)
     assert right.counts == (shown, shown, shown)
-    assert right.tokens == "64 of 320"
+    assert right.tokens == "144 of 720"
     (wrong,) = compare(store(tmp_path / "b", {image_id: "nothing here"}), SAMPLES)
     assert wrong.counts == (0, 0, shown)
 

@@ -55,12 +55,12 @@ def words(prompt: str) -> int:
 
 
 def test_a_slot_is_as_long_as_its_longest_request() -> None:
-    """64 of 320 visual tokens; a prompt that is given is measured, one from the data bounded."""
+    """144 of 720 visual tokens; a prompt that is given is measured, one from the data bounded."""
     caption = with_parts(question=CaptionConfig(prompt="What is this?"))
-    assert max_length(caption, SPEC) == 64 + words("What is this?") + 30
+    assert max_length(caption, SPEC) == 144 + words("What is this?") + 30
     for question in (QuestionConfig(), CaptionConfig(prompt_column="p")):
         asked = with_parts(question=question, run=RunConfig(max_prompt_tokens=100))
-        assert max_length(asked, SPEC) == 64 + 100 + 30
+        assert max_length(asked, SPEC) == 144 + 100 + 30
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_a_slot_is_as_long_as_its_longest_request() -> None:
     [
         ({"budget": 17}, 17),
         ({"budget": 17, "newline": "kept-rows"}, 17 + 17),  # No more rows than tokens.
-        ({"budget": 40, "newline": "kept-rows"}, 40 + 24),  # Three partitions of eight rows.
-        ({"budget": 1000}, 320),
-        ({"budget": 1}, 320 + 24),
-        ({"budget": 0.1, "newline": "all"}, 32 + 24),
-        ({"budget": 0.1, "budget_basis": "image"}, 32),
+        ({"budget": 40, "newline": "kept-rows"}, 40 + 36),  # Three partitions of twelve rows.
+        ({"budget": 1000}, 720),
+        ({"budget": 1}, 720 + 36),
+        ({"budget": 0.1, "newline": "all"}, 72 + 36),
+        ({"budget": 0.1, "budget_basis": "image"}, 72),
     ],
 )
 def test_visual_positions_of_a_slot(selection: dict[str, Any], visual: int) -> None:

@@ -94,7 +94,7 @@ def test_a_random_checkpoint_with_336_pixel_partitions(random_336: Model) -> Non
 
 def test_every_method_is_dense_at_budget_one(embedded: Model) -> None:
     halves, original = embedded
-    images = [picture(150, 200), picture(112, 336)]
+    images, _ = cases(halves.spec.partition_size, ((1.3, 1.8), (1, 3)))
     prompts = ["Describe the image."] * 2
     texts = [halves.template.render(prompt) for prompt in prompts]
     expected, _ = expected_singly(original, images, texts, 12)

@@ -44,7 +44,10 @@ BASE = JobConfig(
     question=CaptionConfig(prompt="Describe the image, its colours and its text. " * 3),
 )
 PROMPT = "Describe the image."
-SIZES = {"square": (224, 224), "wide": (224, 112), "narrow": (96, 150)}
+SPEC = load_spec("embedded")
+SIDE = SPEC.partition_size
+SIZES = {"square": (2 * SIDE, 2 * SIDE), "wide": (2 * SIDE, SIDE), "narrow": (144, 225)}
+KEPT = 72  # a tenth of five partitions of 144 patches
 
 
 @cache
@@ -52,7 +55,7 @@ def selected(name: str) -> dict[str, Any]:
     """The row of one image after the select stage, without prompts."""
     data = encode(picture(size=SIZES[name]), "PNG")
     row = {"image_id": name, "shard": "s", "key": name, "image": data}
-    partition = PartitionStage(CONTEXT, load_spec("embedded"), BASE.input.decode_limits)
+    partition = PartitionStage(CONTEXT, SPEC, BASE.input.decode_limits)
     table = select()(partition(to_table([row], ROW_SCHEMA)))
     found: dict[str, Any] = table.to_pylist()[0] | {"stats": None}
     return found
@@ -96,8 +99,8 @@ def test_an_image_has_a_text_and_its_counts() -> None:
     assert row["prompt"] == PROMPT
     assert row["finish_reason"] in ("stop", "length")
     assert 1 <= row["output_tokens"] <= NEW
-    # 32 visual tokens and the words around them.
-    assert row["visual_tokens_kept"] == 32 < row["prompt_tokens"] < 32 + 40
+    # The visual tokens and the words around them.
+    assert row["visual_tokens_kept"] == KEPT < row["prompt_tokens"] < KEPT + 40
 
 
 @pytest.mark.parametrize(("temperature", "seed"), [(0.0, 0), (1.5, 0)])
@@ -122,7 +125,7 @@ def test_an_image_with_several_questions_is_a_row_for_each() -> None:
         *(None, "prompt_missing", None, "prompt_missing", None)
     ]
     assert [row["prompt"] for row in rows] == [PROMPT, None, "How many?", "  ", PROMPT]
-    assert {row["visual_tokens_kept"] for row in rows} == {32}
+    assert {row["visual_tokens_kept"] for row in rows} == {KEPT}
     alone = [run(generate(), asked("wide", prompt))[0]["text"] for prompt in (PROMPT, "How many?")]
     assert [rows[0]["text"], rows[2]["text"]] == alone
 
@@ -146,7 +149,7 @@ def test_prompts_that_cannot_be_used_cost_their_rows_alone() -> None:
 def test_a_prompt_with_its_own_placeholder_is_taken_word_for_word() -> None:
     (row,) = run(generate(), asked("wide", "<image>"))
     assert row["error_code"] is None
-    assert row["prompt_tokens"] <= 32 + 2  # nothing around the image but special tokens
+    assert row["prompt_tokens"] <= KEPT + 2  # nothing around the image but special tokens
 
 
 class Faulty:
