@@ -126,7 +126,7 @@ class Tracer:
         embedded = self.vision.embed(torch.from_numpy(partitions).to(self.vision.tower.device))
         first, last = self.vision.index_of("initial"), self.vision.index_of("final")
         initial = self.vision.attention_before(first, embedded)
-        return initial, self.vision.encode(embedded, {last}).attention[last]
+        return initial, self.vision.attention_of(self.vision.encode(embedded), last)
 
     def _select(
         self, partitions: Pixels, size: Size, seed: int, settings: SelectionSettings
