@@ -16,7 +16,7 @@ from tests.checkpoints import EMBEDDED
 from tests.halves import Halves, picture
 
 ROOT = EMBEDDED.parents[1]
-SAMPLE = str(ROOT / "samples/parquet/samples-00.parquet#13")
+SAMPLE = str(ROOT / "samples/parquet/samples-00.parquet#8")
 PROMPT = "Describe the image."
 
 
@@ -95,7 +95,7 @@ def test_the_command_writes_picture_and_page(tmp_path: Path) -> None:
         assert image.format == "PNG" and image.width > 1000
     assert shown.stat().st_size < 200_000
     html = page.read_text()
-    assert "yellow triangle" in html and "samples-00.parquet#13, 425 x 425 pixels" in html
+    assert "red ring" in html and "samples-00.parquet#8, 392 x 392 pixels" in html
 
 
 def test_the_command_says_in_one_line_what_is_wrong(

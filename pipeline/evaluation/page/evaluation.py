@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from hired_core.decode import ImageError
 from hired_core.encode import SelectionSettings
 from pipeline.evaluation.page.choose import KINDS, Chosen, choose
 from pipeline.evaluation.page.examples import Answer, Example, named_run, run_of
@@ -52,14 +53,13 @@ def page_from_evaluation(
     """
     rows = pq.read_table(folder / "samples.parquet", columns=_COLUMNS).to_pylist()
     settings = _settings(rows) if runs is None else dict(runs)
-    shown = _by_question([row for row in rows if row["label"] in settings])
-    # What every run has lost may be no image at all.
-    questions = [group for group in shown if any(row["prediction"] is not None for row in group)]
+    questions = _by_question([row for row in rows if row["label"] in settings])
     answers = [[_answer(row) for row in group] for group in questions]
     tasks = [group[0]["task"] for group in questions]
     chosen = choose(tasks, answers, each=each, seed=seed)
     images = _images(folder / "data", [questions[one.place][0]["image_id"] for one in chosen])
-    examples = [_example(questions[one.place], one, images, tracer, settings) for one in chosen]
+    made = [_example(questions[one.place], one, images, tracer, settings) for one in chosen]
+    examples = [example for example in made if example is not None]
     return render_page(examples, title=title, notes=_notes(tracer, each, seed))
 
 
@@ -108,9 +108,15 @@ def _images(folder: Path, image_ids: Sequence[str]) -> dict[str, bytes]:
 
 def _example(
     rows: Sequence[Row], chosen: Chosen, images: Mapping[str, bytes], tracer: Tracer, runs: Runs
-) -> Example:
+) -> Example | None:
+    """None for an image that cannot be drawn, which every run has lost for that reason."""
     first = rows[0]
-    trace = tracer(images[first["image_id"]], [runs[row["label"]] for row in rows])
+    try:
+        trace = tracer(images[first["image_id"]], [runs[row["label"]] for row in rows])
+    except ImageError:
+        if any(row["prediction"] is not None for row in rows):
+            raise
+        return None
     _check(rows, trace)
     return Example(
         name=first["question_id"],
