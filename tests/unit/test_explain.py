@@ -85,7 +85,7 @@ def test_read_image_names_what_is_missing() -> None:
     with pytest.raises(ValueError, match=r"no file 'nowhere\.png'"):
         read_image("nowhere.png")
     with pytest.raises(ValueError, match="has rows 0 to 15, not '16'"):
-        read_image(SAMPLE.replace("#13", "#16"))
+        read_image(SAMPLE.replace("#8", "#16"))
 
 
 def test_the_command_writes_picture_and_page(tmp_path: Path) -> None:
