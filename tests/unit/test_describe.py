@@ -159,12 +159,12 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
         ),
         (
             {
-                "generation": GenerationConfig(max_new_tokens=1000),
+                "generation": GenerationConfig(max_new_tokens=2000),
                 "question": CaptionConfig(prompt_column="question"),
                 "selection": SelectionConfig(budget=20, positions="original"),
             },
             ConfigError,
-            "max_new_tokens: 1000 do not fit: prompt, 64 visual tokens and these take 1064 ",
+            "max_new_tokens: 2000 do not fit: prompt, 144 visual tokens and these take 2144 ",
         ),
         (
             {"question": CaptionConfig(prompt="why " * 2000)},

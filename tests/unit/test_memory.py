@@ -87,9 +87,9 @@ def test_visual_positions_of_a_slot(selection: dict[str, Any], visual: int) -> N
 @pytest.mark.parametrize(
     ("selection", "rotary"),
     [
-        ({"budget": 17, "positions": "original"}, 320 + 24),
-        ({"budget": 0.2, "newline": "all", "positions": "original"}, 320 + 24),
-        ({"budget": 1, "newline": "none", "positions": "original"}, 320 + 24),
+        ({"budget": 17, "positions": "original"}, 720 + 36),
+        ({"budget": 0.2, "newline": "all", "positions": "original"}, 720 + 36),
+        ({"budget": 1, "newline": "none", "positions": "original"}, 720 + 36),
         ({"budget": 1, "positions": "original"}, None),  # The same as compact.
         ({"budget": 17}, None),
     ],

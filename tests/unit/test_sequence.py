@@ -93,13 +93,13 @@ def test_a_transposed_grid_ends_its_own_rows() -> None:
     assert two_rows == [0, 1, NEWLINE, 2, 3, NEWLINE]
 
 
-WIDE_ONLY = dataclasses.replace(load_spec("embedded"), pinpoints=((112, 224), (112, 336)))
+WIDE_ONLY = dataclasses.replace(load_spec("embedded"), pinpoints=((168, 336), (168, 504)))
 
 
 @given(
     height=st.integers(20, 800),
     width=st.integers(20, 800),
-    num_kept=st.integers(0, 320),
+    num_kept=st.integers(0, 720),
     policy=st.sampled_from(["none", "kept-rows", "all"]),
     transposed=st.booleans(),
     spec=st.sampled_from([load_spec("embedded"), WIDE_ONLY]),
@@ -122,16 +122,16 @@ def test_no_sequence_is_longer_than_its_slot(
 def test_the_bound_is_reached() -> None:
     """By a whole image of the tallest grid."""
     spec = load_spec("embedded")
-    layout = spec.layout(336, 112)
+    layout = spec.layout(504, 168)
     order = layout.order[layout.valid].sort().values
     longest = spec.max_visual_positions(len(order), "all")
-    assert visual_sequence(order, layout, "all").shape[0] == longest == len(order) + 24
+    assert visual_sequence(order, layout, "all").shape[0] == longest == len(order) + 36
 
 
 def test_a_transposed_grid_may_have_more_rows_than_any_grid() -> None:
-    """A tall image on 1 x 2, stitched as 2 x 1: sixteen rows, where no grid has more than eight."""
+    """A tall image on 1 x 2, stitched as 2 x 1: 24 rows, where no grid has more than twelve."""
     layout = WIDE_ONLY.layout(300, 100, transposed_grid=True)
     order = layout.order[layout.valid].sort().values
-    assert visual_sequence(order, layout, "all").shape[0] == len(order) + 16
-    assert WIDE_ONLY.max_visual_positions(0, "all") == 8
-    assert WIDE_ONLY.max_visual_positions(0, "all", transposed_grid=True) == 24
+    assert visual_sequence(order, layout, "all").shape[0] == len(order) + 24
+    assert WIDE_ONLY.max_visual_positions(0, "all") == 12
+    assert WIDE_ONLY.max_visual_positions(0, "all", transposed_grid=True) == 36

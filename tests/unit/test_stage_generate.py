@@ -293,18 +293,18 @@ def test_positions_as_in_the_dense_sequence(backend: Any) -> None:
 
 @pytest.mark.parametrize("backend", ["slots", "reference"])
 def test_a_prompt_whose_positions_the_model_does_not_have(backend: Any) -> None:
-    """32 visual tokens of the 336 positions of a square image, of 1,024 that the model has."""
-    prompt = "why? " * 150
+    """72 visual tokens of the 744 positions of a square image, of 2,048 that the model has."""
+    prompt = "why? " * 400
     question = QuestionConfig()
     run_config = RunConfig(backend=backend, max_prompt_tokens=10_000)
     config = dataclasses.replace(BASE, question=question, run=run_config)
     (row,) = run(GenerateStage(CONTEXT, config), asked("square", prompt))
     assert row["error_code"] is None
     tokens = row["prompt_tokens"]
-    assert tokens + NEW < 1024 < tokens + 336 - 32 + NEW
+    assert tokens + NEW < 2048 < tokens + 744 - 72 + NEW
     selection = dataclasses.replace(BASE.selection, positions="original")
     stage = GenerateStage(CONTEXT, dataclasses.replace(config, selection=selection))
     (row,) = run(stage, asked("square", prompt))
     assert row["error_code"] == "prompt_too_long"
-    needed = tokens + 336 - 32 + NEW
-    assert row["error_detail"] == f"{needed} positions needed, the model has 1024"
+    needed = tokens + 744 - 72 + NEW
+    assert row["error_detail"] == f"{needed} positions needed, the model has 2048"
