@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,19 @@ from torch import Tensor
 
 from hired_core.budget import BudgetBasis, token_budget_to_count
 from hired_core.layout import LayoutBatch, PartitionLayout
-from hired_core.methods import METHODS, Evidence, Method, allocate_worthwhile
+from hired_core.methods import (
+    METHODS,
+    Allocation,
+    Evidence,
+    Heads,
+    Method,
+    allocate_worthwhile,
+    hired,
+)
 from hired_core.models.spec import ModelSpec
 from hired_core.selection import gather_order
 from hired_core.transfer import download, upload, upload_ahead, wait_for
-from hired_core.vision import FinalLayer, VisionEncoder
+from hired_core.vision import FinalLayer, Layer, VisionEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +39,7 @@ class SelectionSettings:
         transposed_grid: see `PartitionLayout.from_image_size`.
         skip_below: sub-images that would get fewer tokens are not encoded, nothing is skipped at 0;
             `hired` only.
+        allocation, dropping, heads: see `hired_core.methods.hired`; `hired` only.
     """
 
     method: str = "hired"
@@ -39,6 +48,9 @@ class SelectionSettings:
     alpha: float = 0.5
     transposed_grid: bool = False
     skip_below: int = 0
+    allocation: Allocation = "initial"
+    dropping: Layer = "final"
+    heads: Heads = "sum"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -50,6 +62,25 @@ class SelectionSettings:
         if self.skip_below and self.method != "hired":
             raise ValueError(f"skip_below works with method 'hired' only, not {self.method!r}")
         token_budget_to_count(self.token_budget, nominal=1, own=1)
+        self._check_variation()
+
+    def _check_variation(self) -> None:
+        chosen = (self.allocation, self.dropping, self.heads)
+        for value, kind in zip(chosen, (Allocation, Layer, Heads), strict=True):
+            if value not in get_args(kind):
+                raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
+        if chosen != ("initial", "final", "sum") and self.method != "hired":
+            raise ValueError(f"only method 'hired' has variations, not {self.method!r}")
+        if self.skip_below and self.allocation == "final":
+            raise ValueError("skip_below: the final layer tells the shares too late to skip")
+
+    def resolve(self) -> Method:
+        """At 1 all methods are the unmodified model, `hired-upstream` with its lossy floors too."""
+        if self.token_budget == 1:
+            return METHODS["dense"]
+        if self.method == "hired":
+            return hired(self.allocation, self.dropping, self.heads)
+        return METHODS[self.method]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +117,11 @@ class ImageEncoder:
         self.vision = vision
         self.spec = spec
         self.settings = settings
-        # At 1 all methods are the unmodified model, `hired-upstream` with its lossy floors too.
-        name = "dense" if settings.token_budget == 1 else settings.method
-        self.method: Method = METHODS[name]
+        self.method = settings.resolve()
         self.skips = settings.skip_below > 0 and not self.method.keeps_all
+        self._allocates_late = self.method.allocates_by == "final"
+        late: set[Layer] = {"final"} if self._allocates_late else set()
+        self._looked_at = late | ({self.method.selects_by} if self.method.selects_by else set())
 
     @torch.inference_mode()
     def __call__(
@@ -125,14 +157,20 @@ class ImageEncoder:
         evidence = self._begin(layouts, seeds, device)
         layout = evidence.layout
         wanted = [self._budget(one) for one in layouts]
+        budget = upload(torch.tensor(wanted), device)
         hidden, encoded = vision.embed(pixels), layout.present
-        evidence, budgets = self._allocate(evidence, hidden, upload(torch.tensor(wanted), device))
+        if not self._allocates_late:
+            evidence, budgets = self._allocate(self._look_first(evidence, hidden), budget)
         if self.skips:
             encoded = budgets > 0
             hidden = hidden[encoded[layout.present]]
-        rows, final = _rows(encoded), vision.encode(hidden)
+        looked_at = [vision.index_of(layer) for layer in self._looked_at]
+        rows, final = _rows(encoded), vision.encode(hidden, looked_at)
+        evidence = self._look(evidence, final, rows)
+        if self._allocates_late:
+            evidence, budgets = self._allocate(evidence, budget)
         most = max(map(min, wanted, (one.num_valid for one in layouts)))
-        index, counts = self._select(evidence, final, rows, budgets, most)
+        index, counts = self._select(evidence, budgets, most)
         num_patches = layout.valid.shape[-1]
         row, patch = rows.gather(1, index // num_patches), index % num_patches
         order = layout.order.flatten(1).gather(1, index)
@@ -144,24 +182,38 @@ class ImageEncoder:
         layout = LayoutBatch.stack(layouts, device=device)
         return Evidence(layout=layout, seeds=upload(torch.tensor(seeds), device))
 
-    def _select(
-        self, evidence: Evidence, final: FinalLayer, rows: Tensor, budgets: Tensor, most: int
-    ) -> tuple[Tensor, Tensor]:
+    def _look_first(self, evidence: Evidence, embedded: Tensor) -> Evidence:
+        """What is known before anything is encoded."""
+        if self.method.allocates_by is None:
+            return evidence
+        full_images = embedded[_rows(evidence.layout.present)[:, 0]]
+        index = self.vision.index_of(self.method.allocates_by)
+        attention = self._heads(self.vision.attention_before(index, full_images))
+        return replace(evidence, full_image_attention=attention)
+
+    def _look(self, evidence: Evidence, final: FinalLayer, rows: Tensor) -> Evidence:
+        """What is known when all layers but the final one have run."""
+        seen = {layer: self._attention_of(final, layer) for layer in self._looked_at}
+        if self._allocates_late:
+            evidence = replace(evidence, full_image_attention=seen["final"][rows[:, 0]])
+        if self.method.selects_by is not None:
+            evidence = replace(evidence, partition_attention=seen[self.method.selects_by][rows])
+        return evidence
+
+    def _attention_of(self, final: FinalLayer, layer: Layer) -> Tensor:
+        return self._heads(self.vision.attention_of(final, self.vision.index_of(layer)))
+
+    def _heads(self, attention: Tensor) -> Tensor:
+        return attention if self.method.heads == "sum" else attention[..., :1, :]
+
+    def _select(self, evidence: Evidence, budgets: Tensor, most: int) -> tuple[Tensor, Tensor]:
         """Of the patches kept: places [B, most] in the flattened P*N, and how many are real."""
-        if self.method.uses_attention:
-            evidence = replace(evidence, final=self.vision.final_attention(final)[rows])
         keep = self.method.select(evidence, budgets)
         return gather_order(keep, evidence.layout.order, most)
 
-    def _allocate(
-        self, evidence: Evidence, embedded: Tensor, budget: Tensor
-    ) -> tuple[Evidence, Tensor]:
-        """Budgets [B, P], and the evidence as far as it is known before anything is encoded."""
+    def _allocate(self, evidence: Evidence, budget: Tensor) -> tuple[Evidence, Tensor]:
+        """Budgets [B, P], and the evidence without what is not worth a look."""
         method, settings = self.method, self.settings
-        if method.uses_attention:
-            full_images = embedded[_rows(evidence.layout.present)[:, 0]]
-            initial = self.vision.initial_attention(full_images)
-            evidence = replace(evidence, initial=initial)
         if self.skips:
             least = settings.skip_below
             return allocate_worthwhile(method.allocate, evidence, budget, settings.alpha, least)

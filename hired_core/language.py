@@ -27,6 +27,8 @@ class Request:
         features: [K, C] kept features before the projector, in sequence order.
         sequence: int64 [V]; indices into `features`, or `NEWLINE` (see `hired_core.sequence`).
         before, after: ids of the prompt around the image.
+        places: int64 [V + 1] on the CPU; rotary positions of the visual part and of the text after
+            it, from the image's first (see `dense_places`). None: one after another.
         seed: of the sampler; greedy decoding ignores it.
     """
 
@@ -34,12 +36,26 @@ class Request:
     sequence: Tensor
     before: list[int]
     after: list[int]
+    places: Tensor | None = None
     seed: int = 0
 
     @property
     def num_prompt_tokens(self) -> int:
-        """Positions to prefill: text, visual tokens and newlines."""
+        """Tokens to prefill: text, visual tokens and newlines."""
         return len(self.before) + self.sequence.shape[0] + len(self.after)
+
+    @property
+    def shift(self) -> int:
+        """How far the rotary positions of the text after the image are ahead of its tokens."""
+        return 0 if self.places is None else int(self.places[-1]) - self.sequence.shape[0]
+
+    def positions(self) -> Tensor:
+        """int64 [L], on the CPU: the rotary position of each token of the prompt."""
+        if self.places is None:
+            return torch.arange(self.num_prompt_tokens)
+        image = len(self.before) + self.places
+        after = image[-1] + torch.arange(len(self.after))
+        return torch.cat([torch.arange(len(self.before)), image[:-1], after])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,16 @@
 """The vision tower up to its feature layer, in steps: embed, look, encode, finish what is kept.
 
-No work that is not used: layers after the feature layer are not loaded, attention is one row at
-two layers, and the feature layer's own output is computed for kept tokens only, since its CLS
+No work that is not used: layers after the feature layer are not loaded, attention is one row at the
+layers asked for, and the feature layer's own output is computed for kept tokens only, since its CLS
 row is known before. Legend: M partitions (of any number of images), T tokens, N patches, C width,
 H heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from hired_core.encoder_layer import (
     project_for_rows,
     run_layer,
 )
+
+Layer = Literal["initial", "middle", "final"]
 
 CPU_MICRO_BATCH: Final = 4096  # More would not stay in a CPU's caches.
 ACCELERATOR_MICRO_BATCH: Final = 64 * 576
@@ -57,10 +59,12 @@ class FinalLayer:
     Attributes:
         hidden: [M, T, C], its input.
         projections: its queries, keys and values.
+        attention: float32 [M, H, N] of each earlier layer that was looked at, by layer index.
     """
 
     hidden: Tensor
     projections: Projections
+    attention: dict[int, Tensor]
 
 
 class VisionEncoder:
@@ -83,20 +87,35 @@ class VisionEncoder:
         pixels = partitions.float().mul_(1 / 255)
         return self.tower.embed(pixels.sub_(self._mean).div_(self._std).to(self.tower.dtype))
 
-    def initial_attention(self, embedded: Tensor) -> Tensor:
-        """float32 [M, H, N] of the initial layer, which is about to run on `embedded`."""
-        num_queries = 1 if self.tower.has_cls else embedded.shape[1]
-        return self._attention(*project_for_rows(self.tower.layers[0], embedded, num_queries))
+    def index_of(self, layer: Layer) -> int:
+        """0, halfway (rounded down) or the feature layer: 0, 11 and 22 of LLaVA-Next's tower."""
+        final = len(self.tower.layers) - 1
+        return {"initial": 0, "middle": final // 2, "final": final}[layer]
 
-    def encode(self, embedded: Tensor) -> FinalLayer:
-        """Through all layers but the final one, and that one's projections."""
-        hidden = embedded
-        for layer in self.tower.layers[:-1]:
+    def attention_before(self, index: int, hidden: Tensor) -> Tensor:
+        """float32 [M, H, N] of layer `index`, which is about to run on `hidden`."""
+        num_queries = 1 if self.tower.has_cls else hidden.shape[1]
+        return self._attention(*project_for_rows(self.tower.layers[index], hidden, num_queries))
+
+    def encode(self, embedded: Tensor, looked_at: Collection[int] = ()) -> FinalLayer:
+        """Through all layers but the final one, and that one's projections.
+
+        Args:
+            looked_at: indices of the layers whose attention is wanted; the final one's can always
+                be had (`attention_of`).
+        """
+        hidden, attention = embedded, dict[int, Tensor]()
+        for index, layer in enumerate(self.tower.layers[:-1]):
+            if index in looked_at:
+                attention[index] = self.attention_before(index, hidden)
             hidden = run_layer(layer, hidden)
-        return FinalLayer(hidden=hidden, projections=project(self.tower.layers[-1], hidden))
+        projections = project(self.tower.layers[-1], hidden)
+        return FinalLayer(hidden=hidden, projections=projections, attention=attention)
 
-    def final_attention(self, final: FinalLayer) -> Tensor:
-        """float32 [M, H, N] of the final layer."""
+    def attention_of(self, final: FinalLayer, index: int) -> Tensor:
+        """float32 [M, H, N] of the final layer, or of one that was looked at on the way."""
+        if index < len(self.tower.layers) - 1:
+            return final.attention[index]
         return self._attention(final.projections.query, final.projections.key)
 
     def finish(self, final: FinalLayer, partition: Tensor, patch: Tensor) -> Tensor:

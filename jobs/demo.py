@@ -25,10 +25,8 @@ def show(output: Path) -> None:
     compared = compare(Sink(url=str(output)), load_samples(ROOT / "samples"))
     print("\nSome of the captions, and what is true:")
     for item in compared[:: max(1, len(compared) // SHOWN)][:SHOWN]:
-        truth = ", ".join(f"{colour} {shape}" for colour, shape in sorted(item.sample.objects))
-        signs = "".join(f", sign {sign}" for sign in item.sample.signs)
-        print(f"  {item.text}\n      true: {truth}{signs}")
-    title = f"Coloured shapes named: F1 {overall_f1(compared):.2f} over {len(compared)} images"
+        print(f"  {item.text}\n      true: {item.sample.caption}")
+    title = f"Objects and texts named: F1 {overall_f1(compared):.2f} over {len(compared)} images"
     (output / "index.html").write_text(page(compared, title), encoding="utf-8")
     print(f"{title}. See {output / 'index.html'}")
 

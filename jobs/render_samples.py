@@ -18,7 +18,7 @@ from pipeline.evaluation.samples import (
 
 
 def render(folder: Path = Path("samples"), num_images: int = 64) -> None:
-    """Renders `num_images` scenes, half to two Parquet shards and half to two WebDataset shards.
+    """Renders `num_images` pictures, half to two Parquet shards and half to two WebDataset shards.
 
     Each of the four shards gets an equal share; the last shard of each kind also holds three bad
     files.

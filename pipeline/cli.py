@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from functools import partial
 from types import NoneType
 from typing import Any, Final, NoReturn, get_args, get_type_hints
@@ -76,19 +76,71 @@ def parse_job(
     Raises:
         ConfigError: with one line naming the key, the value and what is allowed.
     """
-    sections: dict[str, type[Any]] = {**_SECTIONS, "question": question}
-    parser = _parser(sections, description)
+    found = parse_sections(
+        argv,
+        {**_SECTIONS, "question": question},
+        description=description,
+        usage="--input PATH... --output URL [--budget X] [--config FILE] [OPTION]...",
+        input_help=_INPUT_HELP,
+    )
+    return JobConfig(**found)
+
+
+def parse_sections(
+    argv: Sequence[str],
+    sections: Mapping[str, type[Any]],
+    *,
+    description: str,
+    usage: str,
+    input_help: str,
+    without: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """An object of each of `sections`, by their names; one of them has a list `input`.
+
+    Args:
+        without: as "section.name", settings without a flag of their own. They take the value of
+            another section's setting of that name, or else keep their defaults.
+
+    Raises:
+        ConfigError: with one line naming the key, the value and what is allowed.
+    """
+    parser = _Parser(
+        description=description,
+        prog=sys.argv[0].removeprefix("./"),
+        add_help=True,
+        # Abbreviated, `--conf FILE` would be read after the flags that are meant to override it.
+        allow_abbrev=False,
+    )
+    parser.usage = f"{parser.prog} {usage}"
+    _add_input(parser, sections, input_help)
+    parser.add_argument(
+        "--config", action="config", help="YAML file of settings; flags override it."
+    )
+    for name, section in sections.items():
+        skipped = {f.name for f in fields(section) if f"{name}.{f.name}" in without}
+        if any(f.name == "input" for f in fields(section)):
+            skipped.add("input")
+        parser.add_class_arguments(section, None, skip=skipped)
     values = _parse(parser, _ordered(argv))
-    return JobConfig(**{name: _section(cls, values) for name, cls in sections.items()})
+    return {name: _section(cls, values) for name, cls in sections.items()}
+
+
+def _add_input(parser: _Parser, sections: Mapping[str, type[Any]], help: str) -> None:
+    """The only flag that takes several values; required where its field has no default."""
+    found = [f for section in sections.values() for f in fields(section) if f.name == "input"]
+    required = any(field.default_factory is MISSING for field in found)
+    more: dict[str, Any] = {"required": True} if required else {"default": []}
+    parser.add_argument("--input", nargs="+", type=str, help=help, **more)
 
 
 def _section(cls: type[Any], values: dict[str, Any]) -> Any:
     """jsonargparse lets a file set anything to null; here only what may be null."""
     hints = get_type_hints(cls)
-    for field in fields(cls):
-        if values[field.name] is None and NoneType not in get_args(hints[field.name]):
-            raise ConfigError(f"{field.name}: null is no value for it; leave it out")
-    return cls(**{field.name: values[field.name] for field in fields(cls)})
+    names = [field.name for field in fields(cls) if field.name in values]
+    for name in names:
+        if values[name] is None and NoneType not in get_args(hints[name]):
+            raise ConfigError(f"{name}: null is no value for it; leave it out")
+    return cls(**{name: values[name] for name in names})
 
 
 def _parse(parser: _Parser, argv: list[str]) -> dict[str, Any]:
@@ -97,20 +149,6 @@ def _parse(parser: _Parser, argv: list[str]) -> dict[str, Any]:
     # What jsonargparse trips over in a file whose value is of a wholly different shape.
     except (TypeError, ValueError, RuntimeError, AttributeError) as exc:
         raise ConfigError(redact_text(_one_line(str(exc), _keys(parser)))) from exc
-
-
-def _parser(sections: dict[str, type[Any]], description: str) -> _Parser:
-    prog = sys.argv[0].removeprefix("./")
-    # Abbreviated, `--conf FILE` would be read after the flags that are meant to override it.
-    parser = _Parser(description=description, prog=prog, add_help=True, allow_abbrev=False)
-    parser.usage = f"{prog} --input PATH... --output URL [--budget X] [--config FILE] [OPTION]..."
-    parser.add_argument("--input", nargs="+", type=str, required=True, help=_INPUT_HELP)
-    parser.add_argument(
-        "--config", action="config", help="YAML file of settings; flags override it."
-    )
-    for section in sections.values():
-        parser.add_class_arguments(section, None, skip={"input"} if section is InputConfig else {})
-    return parser
 
 
 _INPUT_HELP = (
@@ -140,7 +178,7 @@ def _keys(parser: _Parser) -> list[str]:
 
 
 _RULES: Final = (
-    # --input is the only flag that takes several values; a file may hold something else there.
+    # A file may hold something else than a list there.
     (
         r"is not iterable|item assignment|changed size|Parser key \"input\" element",
         "input: expected a list of paths or URLs, e.g. [data/]",

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hired_core.budget import BudgetBasis
-from hired_core.sequence import NewlinePolicy
+from hired_core.methods import Allocation, Heads
+from hired_core.sequence import NewlinePolicy, Positions
+from hired_core.vision import Layer
 from pipeline.errors import ConfigError
 from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
 
@@ -169,6 +171,17 @@ class SelectionConfig:
     newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
     """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
     else none."""
+    positions: Positions = "compact"
+    """Where the language model sees the kept tokens. 'compact': one after another. 'original':
+    where they are in the unmodified model's input, with gaps for what was dropped."""
+    allocation: Allocation = "initial"
+    """Vision layer whose attention tells how many tokens each sub-image gets: initial (the paper),
+    final, or none of them: even. Only with --method hired, as the next two."""
+    dropping: Layer = "final"
+    """Vision layer whose attention tells which tokens are kept: final (the paper), middle or
+    initial."""
+    heads: Heads = "sum"
+    """Attention is summed over heads (the paper), or 'none': the first head's alone."""
     transposed_grid: bool = False
     """Swap rows and columns of the sub-image grid, as the published code does. Only with
     --method hired-upstream."""
@@ -183,6 +196,11 @@ class SelectionConfig:
         require(self.skip_below >= 0, "skip_below", self.skip_below, "0 or more")
         if self.skip_below and self.method != "hired":
             raise ConfigError(f"skip_below: only --method hired can skip, not {self.method}")
+        if self.skip_below and self.allocation == "final":
+            raise ConfigError("skip_below: --allocation final tells the shares too late to skip")
+        for key in ("allocation", "dropping", "heads"):
+            if self.method != "hired" and getattr(self, key) != getattr(SelectionConfig, key):
+                raise ConfigError(f"{key}: only --method hired can vary it, not {self.method}")
         require(0 <= self.alpha <= 1, "alpha", self.alpha, "0 to 1")
         if self.transposed_grid and self.method != "hired-upstream":
             raise ConfigError(
@@ -224,6 +242,20 @@ class SelectionConfig:
         if self.newline != "auto":
             return self.newline
         return "all" if self.effective_method == "dense" else "none"
+
+    @property
+    def effective_positions(self) -> Positions:
+        """Both are the same where the input is the unmodified model's."""
+        whole = self.effective_method == "dense" and self.newline_policy == "all"
+        return "compact" if whole else self.positions
+
+    @property
+    def variations(self) -> dict[str, str]:
+        """Settings for ablations that are not the default and make a difference, by name."""
+        chosen: dict[str, str] = {"positions": self.effective_positions}
+        if self.effective_method == "hired":
+            chosen |= {key: getattr(self, key) for key in ("allocation", "dropping", "heads")}
+        return {k: v for k, v in chosen.items() if v != getattr(SelectionConfig, k)}
 
 
 @dataclass(frozen=True, kw_only=True)

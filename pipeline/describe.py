@@ -83,8 +83,9 @@ def _tokens(plan: Plan) -> str:
     selection, spec = plan.config.selection, plan.spec
     kept = estimate(plan.config, spec).tokens
     share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
-    newline = f"newline {selection.newline_policy}"
-    return f"{share}, method {selection.effective_method}, alpha {selection.alpha:g}, {newline}"
+    method = f"method {selection.effective_method}, alpha {selection.alpha:g}"
+    variations = [f"{name} {value}" for name, value in selection.variations.items()]
+    return ", ".join([share, method, f"newline {selection.newline_policy}", *variations])
 
 
 def _memory(slots: SlotPlan | None) -> str:

@@ -57,10 +57,11 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
 
 
 def _changed_options(config: JobConfig) -> dict[str, Any]:
-    """How images are cut, where it is not the default way: results made before there was a choice
-    stay results of the default."""
+    """How images are cut and tokens kept, where it is not the default way: results made before
+    there was a choice stay results of the default."""
     options, default = asdict(config.input.cut_options), asdict(DEFAULT_OPTIONS)
-    return {key: value for key, value in options.items() if value != default[key]}
+    changed = {key: value for key, value in options.items() if value != default[key]}
+    return changed | config.selection.variations
 
 
 def _column(question: Any) -> str:

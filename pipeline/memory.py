@@ -68,6 +68,7 @@ def engine_plan(
             max_slots=config.run.max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
             on_gpu=on_gpu,
             images=config.generation.batch_size if fused else 0,
+            rotary_length=rotary_length(config, spec),
         )
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc
@@ -79,7 +80,23 @@ def max_length(config: JobConfig, spec: ModelSpec) -> int:
     nominal = spec.nominal_tokens
     count = token_budget_to_count(selection.token_budget, nominal=nominal, own=nominal)
     kept = nominal if count is None else min(count, nominal)
-    visual = spec.max_visual_positions(kept, selection.newline_policy)
+    visual = spec.max_visual_positions(
+        kept, selection.newline_policy, transposed_grid=selection.transposed_grid
+    )
+    return _with_text(visual, config, spec)
+
+
+def rotary_length(config: JobConfig, spec: ModelSpec) -> int | None:
+    """Rotary positions up to which a request of this job can come; None: those of a slot."""
+    if config.selection.effective_positions == "compact":
+        return None
+    transposed = config.selection.transposed_grid
+    nominal = spec.nominal_tokens
+    visual = spec.max_visual_positions(nominal, "all", transposed_grid=transposed)
+    return _with_text(visual, config, spec)
+
+
+def _with_text(visual: int, config: JobConfig, spec: ModelSpec) -> int:
     wanted = visual + _text_positions(config, spec) + config.generation.max_new_tokens
     return min(wanted, spec.max_context)
 

@@ -9,7 +9,7 @@ import torch
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.models.spec import ModelSpec
 from hired_core.prompts import PromptError
-from pipeline.config import CaptionConfig, JobConfig, QuestionConfig
+from pipeline.config import CaptionConfig, JobConfig, ModelConfig, QuestionConfig
 from pipeline.dtypes import compute_dtype
 from pipeline.errors import ConfigError, ModelError
 from pipeline.estimate import estimate
@@ -78,7 +78,7 @@ def make_plan(config: JobConfig, device: str) -> Plan:
     Raises:
         InputError, ModelError, ConfigError, StorageError: with one line on what to change.
     """
-    spec = _load_spec(config)
+    spec = load_spec(config.model)
     options = read_options(config)
     _check_prompt(config, spec)
     dtype = compute_dtype(config.model, spec.stored_dtype, torch.device(device))
@@ -149,11 +149,16 @@ def read_options(config: JobConfig) -> ReadOptions:
     )
 
 
-def _load_spec(config: JobConfig) -> ModelSpec:
+def load_spec(model: ModelConfig) -> ModelSpec:
+    """What the checkpoint says of itself.
+
+    Raises:
+        ModelError: if it is missing, incomplete, unsafe or of a family that is not supported.
+    """
     from hired_core.models import llava_next
 
     try:
-        return llava_next.load_spec(config.model.model, config.model.revision)
+        return llava_next.load_spec(model.model, model.revision)
     except (CheckpointError, OSError, ValueError) as exc:
         raise ModelError(f"model: {exc}") from exc
 
@@ -162,6 +167,8 @@ def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
     """What would fail every row alike, after all its images were encoded, fails here."""
     text = _prompt_tokens(config.question, spec)
     visual = min(estimate(config, spec).tokens, spec.num_patches)
+    if config.selection.effective_positions == "original":
+        visual = spec.num_patches  # No dense sequence is shorter.
     new = config.generation.max_new_tokens
     if text + visual + new > spec.max_context:
         needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"

@@ -1,4 +1,4 @@
-"""What both entry points do around a job: connect to Ray, describe, run, turn errors into exits."""
+"""What the entry points do around a job: connect to Ray, describe, run, turn errors into exits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import ray
@@ -26,14 +26,23 @@ def main(
 ) -> int:
     """Parse, then run or describe; returns the exit code. Errors are one line on stderr."""
     started = time.monotonic()
-    try:
+
+    def job() -> int:
         config = parse_job(argv, question, description)
         if config.run.dry_run:
             print(describe(config))
             return 0
         connect()
+        return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
+
+    return exit_code_of(job)
+
+
+def exit_code_of(job: Callable[[], int]) -> int:
+    """What `job` returns, or the code of what it raises, told in one line on stderr."""
+    try:
         with _sigterm_interrupts():
-            return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
+            return job()
     except JobError as exc:
         return _complain(str(exc), exc.exit_code)
     except RayError as exc:

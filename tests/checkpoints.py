@@ -14,6 +14,11 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
 from pipeline.benchmark.models import GRIDS, STOP_ID, random_model, write_processor
 
 EMBEDDED = Path(__file__).parents[1] / "hired_core" / "embedded"
+VOCABULARY: int = json.loads((EMBEDDED / "config.json").read_text())["text_config"]["vocab_size"]
+"""Of the tokenizer that all of them share."""
+
+MANY_STOPS = tuple(range(STOP_ID, VOCABULARY, 20))
+"""Random weights prefer no id for long: where one in 20 is a stop, texts end at any length."""
 
 
 def build_checkpoint(
@@ -59,9 +64,7 @@ def _config(
         projection_dim=64,
     )
     settings = {
-        "vocab_size": json.loads((EMBEDDED / "config.json").read_text())["text_config"][
-            "vocab_size"
-        ],
+        "vocab_size": VOCABULARY,
         "hidden_size": 128,
         "intermediate_size": 256,
         "num_hidden_layers": 2,

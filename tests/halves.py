@@ -23,7 +23,7 @@ from hired_core.models.llava_next import (
     load_vision,
 )
 from hired_core.partition import partition_image
-from hired_core.sequence import NewlinePolicy, visual_sequence
+from hired_core.sequence import NewlinePolicy, Positions, dense_places, visual_sequence
 from hired_core.vision import VisionEncoder
 
 CPU = torch.device("cpu")
@@ -57,6 +57,7 @@ class Halves:
         prompts: Sequence[str],
         settings: SelectionSettings,
         policy: NewlinePolicy,
+        positions: Positions = "compact",
     ) -> list[Request]:
         requests = []
         for image, prompt, kept in zip(images, prompts, self.encode(images, settings), strict=True):
@@ -64,9 +65,15 @@ class Halves:
                 image.height, image.width, transposed_grid=settings.transposed_grid
             )
             before, after = self.template.token_ids(prompt)
-            sequence = visual_sequence(kept.order, layout, policy)
+            places = dense_places(kept.order, layout, policy)
             requests.append(
-                Request(features=kept.features, sequence=sequence, before=before, after=after)
+                Request(
+                    features=kept.features,
+                    sequence=visual_sequence(kept.order, layout, policy),
+                    before=before,
+                    after=after,
+                    places=places if positions == "original" else None,
+                )
             )
         return requests
 
@@ -91,11 +98,15 @@ def slot_backend(
 ) -> SlotBackend:
     """Its slots are exactly as long as the longest of the requests needs."""
     longest = max(request.num_prompt_tokens for request in requests)
-    plan = slot_plan(num_slots, longest + settings.max_new_tokens, chunk)
+    furthest = max(request.num_prompt_tokens + request.shift for request in requests)
+    new = settings.max_new_tokens
+    plan = slot_plan(num_slots, longest + new, chunk, rotary_length=furthest + new)
     return SlotBackend(model, settings, plan)
 
 
-def slot_plan(num_slots: int, max_length: int, chunk: int = 4096) -> SlotPlan:
+def slot_plan(
+    num_slots: int, max_length: int, chunk: int = 4096, rotary_length: int | None = None
+) -> SlotPlan:
     """As many slots as a test wants; bytes play no part."""
     return SlotPlan(
         num_slots=num_slots,
@@ -105,6 +116,7 @@ def slot_plan(num_slots: int, max_length: int, chunk: int = 4096) -> SlotPlan:
         slot_bytes=0,
         workspace_bytes=0,
         limit_bytes=0,
+        rotary_length=rotary_length or max_length,
     )
 
 

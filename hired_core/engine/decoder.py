@@ -50,10 +50,19 @@ class SlotDecoder:
 
     Args:
         decoder: transformers' causal language model, in evaluation mode.
+        rotary_length: rotary positions a token may have.
         chunk: tokens of a prompt that go through the layers at once; bounds the workspace.
     """
 
-    def __init__(self, decoder: Any, *, num_slots: int, max_length: int, chunk: int) -> None:
+    def __init__(
+        self,
+        decoder: Any,
+        *,
+        num_slots: int,
+        max_length: int,
+        rotary_length: int,
+        chunk: int,
+    ) -> None:
         check_decoder(decoder.config, max_length)
         self._decoder = decoder
         self._layers = list(decoder.model.layers)
@@ -70,27 +79,37 @@ class SlotDecoder:
             device=weight.device,
             dtype=weight.dtype,
         )
-        positions = torch.arange(max_length, device=weight.device)
+        positions = torch.arange(rotary_length, device=weight.device)
         with torch.inference_mode():
             cos, sin = decoder.model.rotary_emb(weight, positions[None])
         self._cos, self._sin = cos[0], sin[0]
         self._positions = positions
 
     @torch.inference_mode()
-    def prefill(self, embeds: Tensor, slot: int, start: int) -> Tensor:
-        """Reads [n, D] into positions start.. of a slot; float [V], the logits after the last."""
+    def prefill(
+        self, embeds: Tensor, slot: int, start: int, rotary: Tensor | None = None
+    ) -> Tensor:
+        """Reads [n, D] into positions start.. of a slot; float [V], the logits after the last.
+
+        Args:
+            rotary: int64 [n], rotary positions; by default those of the slot.
+        """
+        if rotary is None:
+            rotary = self._positions[start : start + embeds.shape[0]]
         for at in range(0, embeds.shape[0] - self._chunk, self._chunk):
-            self._read(embeds[at : at + self._chunk], slot, start + at, wanted=0)
+            part = slice(at, at + self._chunk)
+            self._read(embeds[part], rotary[part], slot, start + at, wanted=0)
         whole = (embeds.shape[0] - 1) // self._chunk * self._chunk
-        hidden = self._read(embeds[whole:], slot, start + whole, wanted=1)
+        hidden = self._read(embeds[whole:], rotary[whole:], slot, start + whole, wanted=1)
         return self._logits(hidden)[0]
 
     @torch.inference_mode()
-    def decode(self, tokens: Tensor, positions: Tensor, longest: int) -> Tensor:
+    def decode(self, tokens: Tensor, positions: Tensor, shifts: Tensor, longest: int) -> Tensor:
         """Reads one token of each of the first A slots; float [A, V], the logits after it.
 
         Args:
             tokens, positions: int64 [A].
+            shifts: int64 [A], how far rotary positions are ahead of those in the slot.
             longest: all positions are below it; no cell from there on is read.
         """
         visible = self._positions[:longest] <= positions[:, None]
@@ -111,9 +130,11 @@ class SlotDecoder:
 
         embeds = self._decoder.get_input_embeddings()(tokens)
         rows = slice(0, tokens.shape[0])
-        return self._logits(self._walk(embeds, positions, store, attend, rows))
+        return self._logits(self._walk(embeds, positions + shifts, store, attend, rows))
 
-    def _read(self, embeds: Tensor, slot: int, start: int, *, wanted: int) -> Tensor:
+    def _read(
+        self, embeds: Tensor, rotary: Tensor, slot: int, start: int, *, wanted: int
+    ) -> Tensor:
         """The last `wanted` hidden states [wanted, D] of a chunk."""
         count = embeds.shape[0]
         end = start + count
@@ -135,19 +156,19 @@ class SlotDecoder:
             )
             return found[0].transpose(0, 1).flatten(1)[-queries.shape[0] :]
 
-        positions = self._positions[start:end]
-        return self._walk(embeds, positions, store, attend, slice(count - wanted, count))
+        return self._walk(embeds, rotary, store, attend, slice(count - wanted, count))
 
     def _walk(
-        self, hidden: Tensor, positions: Tensor, store: _Store, attend: _Attend, rows: slice
+        self, hidden: Tensor, rotary: Tensor, store: _Store, attend: _Attend, rows: slice
     ) -> Tensor:
         """[rows, D] after all layers, before the final norm; keys and values of all n are stored.
 
         Args:
+            rotary: int64 [n], rotary positions.
             store: keeps keys and values [n, G, d] of a layer.
             attend: from queries [n, H, d] of a layer, its attention's output [n, H*d].
         """
-        cos, sin = self._cos[positions][:, None], self._sin[positions][:, None]
+        cos, sin = self._cos[rotary][:, None], self._sin[rotary][:, None]
         for index, layer in enumerate(self._layers):
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
             keys = _rotate(self._heads(attention.k_proj(normed)), cos, sin)

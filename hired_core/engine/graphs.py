@@ -18,7 +18,8 @@ def make_step(decoder: SlotDecoder, state: SlotState) -> Step:
 
     def step(num_slots: int, longest: int) -> None:
         tokens, positions = state.tokens[:num_slots], state.positions[:num_slots]
-        state.advance(decoder.decode(tokens, positions, longest))
+        shifts = state.shifts[:num_slots]
+        state.advance(decoder.decode(tokens, positions, shifts, longest))
 
     if state.tokens.device.type != "cuda":
         return step

@@ -50,6 +50,7 @@ class SlotPlan:
         workspace_bytes: of the widest moment of prefill, decode and what else shares the device,
             and what a CPU's memory holds beside.
         limit_bytes: what all of it may take.
+        rotary_length: rotary positions a token may have: L, or more if they have gaps.
     """
 
     num_slots: int
@@ -59,6 +60,7 @@ class SlotPlan:
     slot_bytes: int
     workspace_bytes: int
     limit_bytes: int
+    rotary_length: int
 
     @property
     def kv_bytes(self) -> int:
@@ -89,6 +91,7 @@ def plan_slots(
     on_gpu: bool,
     images: int = 0,
     chunk: int = PREFILL_CHUNK,
+    rotary_length: int | None = None,
 ) -> SlotPlan:
     """As many slots as the limit has room for, `max_slots` at most.
 
@@ -97,6 +100,7 @@ def plan_slots(
         weight_bytes: of all weights that share the limit.
         images: in a batch of the vision stage, if it shares the device; it never runs while the
             engine does.
+        rotary_length: see `SlotPlan`; by default `max_length`.
 
     Raises:
         MemoryLimitError: if there is room for none; tells the numbers and what would help.
@@ -126,6 +130,7 @@ def plan_slots(
             slot_bytes=slot_bytes,
             workspace_bytes=workspace,
             limit_bytes=limit_bytes,
+            rotary_length=rotary_length or max_length,
         )
 
     usable = limit_bytes if on_gpu else int(CPU_HEADROOM * limit_bytes)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from hired_core.language import Completion, GenerationSettings, LanguageModel, Request
@@ -92,7 +93,9 @@ class ReferenceBackend:
         ]
 
     def _together(self, requests: list[Request], called: float) -> list[Completion]:
-        embeds, mask = self._pad_left([self.model.embed(request) for request in requests])
+        rows = [self.model.embed(request) for request in requests]
+        embeds = _pad_left(rows)
+        mask = _pad_left([row.new_ones(row.shape[0], dtype=torch.long) for row in rows])
         if self.settings.temperature > 0:
             torch.manual_seed(requests[0].seed)
         started, first = _now(embeds.device), _FirstToken(embeds.device)
@@ -102,31 +105,21 @@ class ReferenceBackend:
             inputs_embeds=embeds,
             attention_mask=mask,
             stopping_criteria=StoppingCriteriaList([first, deadline]),
+            **_rotary(requests, embeds.device),
             **self._arguments(),
         )
         begun, count = first.at or started, len(requests)
         decode_sec = _now(embeds.device) - begun
         cut_short = deadline.passed and ids.shape[1] < self.settings.max_new_tokens
-        rows = [self.model.complete(row, cut_short=cut_short) for row in ids.tolist()]
         return [
             replace(
-                row,
+                self.model.complete(row, cut_short=cut_short),
                 prefill_sec=(begun - started) / count,
                 decode_sec=decode_sec / count,
                 ttft_sec=begun - called,
             )
-            for row in rows
+            for row in ids.tolist()
         ]
-
-    def _pad_left(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """[B, L, D] and int64 mask [B, L]."""
-        longest = max(row.shape[0] for row in rows)
-        embeds = rows[0].new_zeros(len(rows), longest, rows[0].shape[1])
-        mask = torch.zeros(len(rows), longest, dtype=torch.long, device=embeds.device)
-        for index, row in enumerate(rows):
-            embeds[index, longest - row.shape[0] :] = row
-            mask[index, longest - row.shape[0] :] = 1
-        return embeds, mask
 
     def _arguments(self) -> dict[str, Any]:
         stop = sorted(self.model.stop_ids)
@@ -143,3 +136,15 @@ class ReferenceBackend:
                 "top_k": 0,  # transformers' own default would cut at 50
             }
         return arguments
+
+
+def _pad_left(rows: list[Tensor]) -> Tensor:
+    """[B, L, ...], zeros before the shorter ones."""
+    return pad_sequence(rows, batch_first=True, padding_side="left")
+
+
+def _rotary(requests: Sequence[Request], device: torch.device) -> dict[str, Tensor]:
+    """`position_ids` for `generate`, which counts on from the last; its own unless they differ."""
+    if all(request.places is None for request in requests):
+        return {}
+    return {"position_ids": _pad_left([request.positions() for request in requests]).to(device)}

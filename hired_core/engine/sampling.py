@@ -49,6 +49,7 @@ class SlotState:
     Attributes:
         tokens: int64 [S], chosen last, not yet read.
         positions: int64 [S], where `tokens` will be read.
+        shifts: int64 [S], how far ahead of that their rotary positions are.
         generated: int64 [S, M]; `counts` int64 [S] of them are real.
         finished: bool [S], whether a stop token was among them.
         running: int64 [S], 1 where a request is under way. Idle slots below a busy one are computed
@@ -69,13 +70,14 @@ class SlotState:
         self._settings = settings
         self._stop = torch.tensor(sorted(stop_ids), device=device)
         self.tokens, self.positions, self.counts = zeros(), zeros(), zeros()
-        self.seeds, self.running = zeros(), zeros()
+        self.shifts, self.seeds, self.running = zeros(), zeros(), zeros()
         self.generated = zeros(settings.max_new_tokens)
         self.finished = zeros().bool()
 
-    def begin(self, slot: int, logits: Tensor, *, length: int, seed: int) -> None:
+    def begin(self, slot: int, logits: Tensor, *, length: int, seed: int, shift: int = 0) -> None:
         """A prompt of `length` positions was read; float [V] are the logits after it."""
         self.positions[slot] = length - 1
+        self.shifts[slot] = shift
         self.counts[slot] = 0
         self.seeds[slot] = seed
         self.running[slot] = 1
@@ -101,6 +103,7 @@ class SlotState:
         return [
             self.tokens,
             self.positions,
+            self.shifts,
             self.counts,
             self.seeds,
             self.running,

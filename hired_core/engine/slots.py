@@ -21,6 +21,7 @@ from hired_core.engine.memory import SlotPlan, trim_memory
 from hired_core.engine.sampling import SlotState
 from hired_core.engine.tickets import Slot, Ticket, shared_positions
 from hired_core.language import Completion, GenerationSettings, LanguageModel, Request
+from hired_core.transfer import upload
 
 POLL_EVERY_ON_GPU: Final = 8
 CALM: Final = 8
@@ -63,6 +64,7 @@ class SlotBackend:
             model.decoder,
             num_slots=plan.num_slots,
             max_length=plan.max_length,
+            rotary_length=plan.rotary_length,
             chunk=plan.chunk,
         )
         self._state = SlotState(
@@ -108,6 +110,9 @@ class SlotBackend:
         needed = request.num_prompt_tokens + self.settings.max_new_tokens
         if needed > self.plan.max_length:
             raise ValueError(f"{needed} positions needed, a slot has {self.plan.max_length}")
+        needed, known = needed + request.shift, self.plan.rotary_length
+        if needed > known:
+            raise ValueError(f"{needed} rotary positions needed, the engine has {known}")
 
     @torch.inference_mode()
     def _advance(self) -> None:
@@ -165,12 +170,16 @@ class SlotBackend:
         if shared_positions(donor.resident, request) > start:
             start = shared_positions(donor.resident, request)
             self._decoder.cache.copy_prefix(donor.index, slot.index, start)
-        logits = self._decoder.prefill(self.model.embed(request, start), slot.index, start)
+        rotary = None
+        if request.places is not None:
+            rotary = upload(request.positions()[start:], self.model.device)
+        embeds = self.model.embed(request, start)
+        logits = self._decoder.prefill(embeds, slot.index, start, rotary)
         if not logits.isfinite().all():
             raise RuntimeError("the model's output for this prompt is not a number")
         length = request.num_prompt_tokens
         self._decoder.cache.clear_from(slot.index, length)
-        self._state.begin(slot.index, logits, length=length, seed=request.seed)
+        self._state.begin(slot.index, logits, length=length, seed=request.seed, shift=request.shift)
 
     def _decode(self) -> None:
         """One token for every busy slot, and a look at them when one may have ended."""

@@ -66,7 +66,10 @@ def shared_positions(resident: Request | None, request: Request) -> int:
         return 0
     before = _common(resident.before, request.before)
     same_text = before == len(resident.before) == len(request.before)
-    same_image = resident.features is request.features and resident.sequence is request.sequence
+    same_image = all(
+        getattr(resident, part) is getattr(request, part)
+        for part in ("features", "sequence", "places")
+    )
     if not (same_text and same_image):
         return min(before, request.num_prompt_tokens - 1)
     after = _common(resident.after, request.after)

@@ -62,11 +62,17 @@ class ModelSpec:
         cells = self.partition_size**2
         return 1 + max(height * width // cells for height, width in self.pinpoints)
 
-    def max_visual_positions(self, num_kept: int, newline: NewlinePolicy) -> int:
-        """The most positions that the image of a request can take: kept tokens and newlines."""
-        size = self.partition_size
-        rows = max(height // size for height, _ in self.pinpoints) * size // self.patch_size
-        return num_kept if newline == "none" else num_kept + rows
+    def max_visual_positions(
+        self, num_kept: int, newline: NewlinePolicy, *, transposed_grid: bool = False
+    ) -> int:
+        """The most positions that the image of a request can take: kept tokens and newlines.
+
+        One newline for each row of the stitched grid at most; of rows with a kept token there are
+        no more than kept tokens.
+        """
+        heights = [width if transposed_grid else height for height, width in self.pinpoints]
+        rows = max(heights) // self.patch_size
+        return num_kept + {"none": 0, "kept-rows": min(rows, num_kept), "all": rows}[newline]
 
     @property
     def nominal_tokens(self) -> int:

@@ -133,6 +133,12 @@ class ClockedEncoder(ImageEncoder):
     def _begin(self, *args: Any) -> Any:
         return self._clocked(super()._begin, args)
 
+    def _look_first(self, *args: Any) -> Any:
+        return self._clocked(super()._look_first, args)
+
+    def _look(self, *args: Any) -> Any:
+        return self._clocked(super()._look, args)
+
     def _allocate(self, *args: Any) -> Any:
         return self._clocked(super()._allocate, args)
 

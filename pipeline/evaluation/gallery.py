@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.metrics import SetScore, parse_caption, pool
+from pipeline.evaluation.captions import Items, items_named, items_shown
 
 if TYPE_CHECKING:  # The benchmark reads samples where there is no storage to speak to.
     from pipeline.sink import Sink
@@ -21,22 +22,27 @@ if TYPE_CHECKING:  # The benchmark reads samples where there is no storage to sp
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A shipped image whose content is known: (colour, shape) pairs and sign texts."""
+    """A shipped image whose content is known, and a caption that says all of it."""
 
     image: bytes
-    objects: frozenset[tuple[str, str]]
-    signs: tuple[str, ...]
+    caption: str
+    items: Items
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A caption and the truth about its image; `score` is over coloured shapes."""
+    """A caption and the truth about its image."""
 
     image_id: str
     text: str
     tokens: str
     sample: Sample
-    score: SetScore
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """(items rightly named, items named, items shown)."""
+        named = items_named(self.text)
+        return len(named & self.sample.items), len(named), len(self.sample.items)
 
 
 def load_samples(folder: Path) -> dict[str, Sample]:
@@ -47,9 +53,9 @@ def load_samples(folder: Path) -> dict[str, Sample]:
 def _parquet_samples(folder: Path) -> Iterator[tuple[str, Sample]]:
     for path in sorted(folder.glob("parquet/*.parquet")):
         for ordinal, row in enumerate(pq.read_table(path).to_pylist()):
-            if row["scene"] is not None:
+            if row["truth"] is not None:
                 name = path.relative_to(folder).as_posix()
-                yield f"{name}#{ordinal}", _sample(row["image"]["bytes"], json.loads(row["scene"]))
+                yield f"{name}#{ordinal}", _sample(row["image"]["bytes"], row["truth"])
 
 
 def _tar_samples(folder: Path) -> Iterator[tuple[str, Sample]]:
@@ -61,16 +67,15 @@ def _tar_samples(folder: Path) -> Iterator[tuple[str, Sample]]:
                 file = tar.extractfile(member)
                 members.setdefault(key, {})[suffix.lower()] = file.read() if file else b""
         for key, parts in members.items():
-            scene = json.loads(parts.pop("json"))["scene"]
-            if scene is not None and parts:
+            truth = json.loads(parts.pop("json"))["truth"]
+            if truth is not None and parts:
                 name = path.relative_to(folder).as_posix()
-                yield f"{name}#{key}", _sample(next(iter(parts.values())), scene)
+                yield f"{name}#{key}", _sample(next(iter(parts.values())), truth)
 
 
-def _sample(image: bytes, scene: dict[str, Any] | str) -> Sample:
-    content: dict[str, Any] = json.loads(scene) if isinstance(scene, str) else scene
-    objects = frozenset((colour, shape) for colour, shape in content["objects"])
-    return Sample(image=image, objects=objects, signs=tuple(content["signs"]))
+def _sample(image: bytes, truth: dict[str, Any] | str) -> Sample:
+    text = truth if isinstance(truth, str) else json.dumps(truth)
+    return Sample(image=image, caption=json.loads(text)["caption"], items=items_shown(text))
 
 
 def compare(sink: Sink, samples: dict[str, Sample]) -> list[Comparison]:
@@ -83,20 +88,16 @@ def compare(sink: Sink, samples: dict[str, Sample]) -> list[Comparison]:
             text=row["text"],
             tokens=f"{row['visual_tokens_kept']} of {row['visual_tokens_dense']}",
             sample=samples[row["image_id"]],
-            score=_score(row["text"], samples[row["image_id"]]),
         )
         for row in sorted(rows, key=lambda row: str(row["image_id"]))
         if row["image_id"] in samples
     ]
 
 
-def _score(text: str, sample: Sample) -> SetScore:
-    return SetScore.of(parse_caption(text).objects, sample.objects)
-
-
 def overall_f1(comparisons: list[Comparison]) -> float:
-    """Micro-averaged F1 of coloured shapes over all captions."""
-    return pool(item.score for item in comparisons).f1
+    """Micro-averaged F1 of what all captions name, 0 to 1."""
+    counts = np.sum([item.counts for item in comparisons], axis=0)
+    return float(2 * counts[0] / max(1, counts[1] + counts[2]))
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Captions</title>
@@ -122,11 +123,11 @@ _KINDS = {b"\xff\xd8": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
 def _figure(item: Comparison) -> str:
     image = base64.b64encode(item.sample.image).decode()
     kind = next(kind for magic, kind in _KINDS.items() if item.sample.image.startswith(magic))
-    truth = ", ".join(f"{colour} {shape}" for colour, shape in sorted(item.sample.objects))
-    signs = f"; signs {', '.join(item.sample.signs)}" if item.sample.signs else ""
-    note = f"F1 {item.score.f1:.2f} · {item.tokens} visual tokens · {item.image_id}"
+    right, named, shown = item.counts
+    note = f"{right} of {shown} named, {named - right} wrong · {item.tokens} visual tokens"
+    true = html.escape(item.sample.caption)
     return (
         f'<figure><img src="data:image/{kind};base64,{image}" alt="">'
-        f"<figcaption>{html.escape(item.text)}<small>true: {html.escape(truth + signs)}</small>"
-        f"<small>{html.escape(note)}</small></figcaption></figure>"
+        f"<figcaption>{html.escape(item.text)}<small>true: {true}</small>"
+        f"<small>{html.escape(f'{note} · {item.image_id}')}</small></figcaption></figure>"
     )

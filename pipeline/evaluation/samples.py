@@ -12,21 +12,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.evaluation.drawing import draw_scene
-from pipeline.evaluation.scenes import CANVASES, Scene, best_canvas, content_size, make_scene
-from pipeline.evaluation.texts import CAPTION_PROMPTS, caption, questions, truth_json
+from pipeline.evaluation.render.benchmark import is_padded
+from pipeline.evaluation.render.compose import make_picture
+from pipeline.evaluation.render.drawing import draw_picture
+from pipeline.evaluation.render.geometry import CANVASES, best_canvas
+from pipeline.evaluation.render.picture import Picture
+from pipeline.evaluation.render.splits import SAMPLE_SEED
+from pipeline.evaluation.render.tasks import CAPTION_PROMPTS, TASKS, caption, truth_json
 
 __all__ = [
-    "SAMPLE_SEED",
     "Sample",
     "bad_samples",
-    "is_padded",
     "make_samples",
     "write_parquet",
     "write_webdataset",
 ]
 
-SAMPLE_SEED = 2_000_000_000
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _SCHEMA = pa.schema(
     [
@@ -34,7 +35,7 @@ _SCHEMA = pa.schema(
         ("image", _IMAGE),
         ("question", pa.string()),
         ("answer", pa.string()),
-        ("scene", pa.string()),
+        ("truth", pa.string()),
     ]
 )
 # File endings as users have them, and the format behind each.
@@ -43,42 +44,42 @@ _FORMATS = (("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP"), ("JPG", "JPEG"), 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One row: an image file, a question, its answer, and the scene's truth (None: a bad file)."""
+    """One row: an image file, a question, its answer, and what it shows (None: a bad file)."""
 
     key: str
     ending: str
     data: bytes
     question: str
     answer: str
-    scene: str | None
+    truth: str | None
+
+
+# Of every ten samples.
+_KINDS = ("scene",) * 3 + ("form",) + ("scene",) * 3 + ("chart",) + ("scene",) * 2
 
 
 def make_samples(num_images: int) -> list[Sample]:
-    """Samples in equal shares over the five grids, with and without padding by turns.
+    """Samples of the test split in equal shares over the five grids, padded or not by turns.
 
-    Every fourth asks for a caption; the others go through the other questions.
+    Every fourth asks for a caption; the others go through the other tasks.
     """
     wanted = [(canvas, padded) for padded in (False, True) for canvas in CANVASES]
     samples: list[Sample] = []
     seed = SAMPLE_SEED
     while len(samples) < num_images:
-        scene = make_scene(seed)
-        canvas, padded = wanted[len(samples) % len(wanted)]
+        index = len(samples)
+        # Not the same kind on the same grid every time.
+        picture = make_picture(_KINDS[(index + index // 10) % len(_KINDS)], "test", seed)
+        canvas, padded = wanted[index % len(wanted)]
         seed += 1
-        if best_canvas(scene.width, scene.height) == canvas and is_padded(scene) == padded:
-            samples.append(_sample(len(samples), scene))
+        if best_canvas(picture.width, picture.height) == canvas and is_padded(picture) == padded:
+            samples.append(_sample(index, picture))
     return samples
-
-
-def is_padded(scene: Scene) -> bool:
-    """True when the image leaves some of its canvas black."""
-    canvas_h, canvas_w = best_canvas(scene.width, scene.height)
-    return content_size(scene.width, scene.height) != (canvas_w, canvas_h)
 
 
 def bad_samples(first_index: int) -> list[Sample]:
     """A truncated JPEG, an empty file and text under an image's name."""
-    good = _encode(make_scene(SAMPLE_SEED - 1), "JPEG")
+    good = _encode(make_picture("scene", "test", SAMPLE_SEED - 1), "JPEG")
     contents = (good[: 2 * len(good) // 3], b"", b"this is no image\n")
     return [
         Sample(
@@ -87,7 +88,7 @@ def bad_samples(first_index: int) -> list[Sample]:
             data=data,
             question=CAPTION_PROMPTS[0],
             answer="",
-            scene=None,
+            truth=None,
         )
         for i, data in enumerate(contents)
     ]
@@ -101,7 +102,7 @@ def write_parquet(samples: list[Sample], path: Path) -> None:
             "image": {"bytes": sample.data, "path": f"{sample.key}.{sample.ending}"},
             "question": sample.question,
             "answer": sample.answer,
-            "scene": sample.scene,
+            "truth": sample.truth,
         }
         for sample in samples
     ]
@@ -112,10 +113,10 @@ def write_webdataset(samples: list[Sample], path: Path) -> None:
     """One tar shard: an image and a JSON member per key; the same bytes for the same samples."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
-            scene = None if sample.scene is None else json.loads(sample.scene)
-            truth = {"question": sample.question, "answer": sample.answer, "scene": scene}
+            truth = None if sample.truth is None else json.loads(sample.truth)
+            row = {"question": sample.question, "answer": sample.answer, "truth": truth}
             _add(tar, f"{sample.key}.{sample.ending}", sample.data)
-            _add(tar, f"{sample.key}.json", json.dumps(truth).encode())
+            _add(tar, f"{sample.key}.json", json.dumps(row).encode())
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -124,25 +125,31 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def _sample(index: int, scene: Scene) -> Sample:
+def _sample(index: int, picture: Picture) -> Sample:
     ending, image_format = _FORMATS[index % len(_FORMATS)]
-    question, answer = CAPTION_PROMPTS[0], caption(scene)
+    question, answer = CAPTION_PROMPTS[0], caption(picture)
     if index // 4 % 4:
-        asked = questions(scene, np.random.default_rng(scene.seed))
-        choice = asked[index % len(asked)]
-        question, answer = choice.text, choice.answer
+        question, answer = _question(index, picture)
     return Sample(
         key=f"{index:06d}",
         ending=ending,
-        data=_encode(scene, image_format),
+        data=_encode(picture, image_format),
         question=question,
         answer=answer,
-        scene=truth_json(scene),
+        truth=truth_json(picture),
     )
 
 
-def _encode(scene: Scene, image_format: str) -> bytes:
+def _question(index: int, picture: Picture) -> tuple[str, str]:
+    """(question, answer) of one of the tasks that the picture offers."""
+    rng = np.random.default_rng(picture.seed)
+    asked = [task.ask(picture, rng) for task in TASKS.values() if task.picture == picture.kind]
+    found = [(item.text, item.answer) for item in asked if item is not None]
+    return found[index % len(found)]
+
+
+def _encode(picture: Picture, image_format: str) -> bytes:
     file = io.BytesIO()
     # PNG takes no quality and ignores it.
-    draw_scene(scene).save(file, image_format, quality=90)
+    draw_picture(picture).image.save(file, image_format, quality=90)
     return file.getvalue()

@@ -12,7 +12,7 @@ from torch import Tensor
 from hired_core.engine.device_queue import DeviceQueue
 from hired_core.language import Completion, Request
 from hired_core.prompts import PromptError
-from hired_core.sequence import visual_sequence
+from hired_core.sequence import dense_places, visual_sequence
 from pipeline.config import CaptionConfig, JobConfig
 from pipeline.dtypes import compute_dtype
 from pipeline.records import ANSWERED_SCHEMA
@@ -23,7 +23,7 @@ from pipeline.stages.select import content_seed
 
 STAGE = "generate"
 _Job = tuple[Row, Request]
-_Image = tuple[Tensor, Tensor]
+_Image = tuple[Tensor, Tensor, Tensor | None]
 
 
 class GenerateStage:
@@ -84,19 +84,22 @@ class GenerateStage:
             fail(row, STAGE, "prompt_invalid", exc)
             return None
         row["prompt_tokens"] = request.num_prompt_tokens
-        needed = request.num_prompt_tokens + self._generation.max_new_tokens
-        allowed, what = self._allowed()
-        if needed > allowed:
-            detail = f"{needed} positions needed, {what} has {allowed}"
-            fail(row, STAGE, "prompt_too_long", detail)
+        too_long = self._too_long(request)
+        if too_long is not None:
+            fail(row, STAGE, "prompt_too_long", too_long)
             return None
         return row, request
 
-    def _allowed(self) -> tuple[int, str]:
-        """Positions a request may take, and what sets the limit."""
-        if self._plan is None or self._plan.max_length == self._spec.max_context:
-            return self._spec.max_context, "the model"
-        return self._plan.max_length, "a slot (--max-prompt-tokens)"
+    def _too_long(self, request: Request) -> str | None:
+        """What does not fit, if anything: its tokens, or their rotary positions."""
+        plan, model = self._plan, self._spec.max_context
+        rooms = (model, model) if plan is None else (plan.max_length, plan.rotary_length)
+        length = request.num_prompt_tokens + self._generation.max_new_tokens
+        for needed, room in zip((length, length + request.shift), rooms, strict=True):
+            if needed > room:
+                what = "the model" if room == model else "a slot (--max-prompt-tokens)"
+                return f"{needed} positions needed, {what} has {room}"
+        return None
 
     def _request(self, row: Row, prompt: str, images: dict[int, _Image]) -> Request:
         before, after = self._template.token_ids(prompt, from_data=self._from_data)
@@ -105,12 +108,13 @@ class GenerateStage:
         key = id(row["features"])
         if key not in images:
             images[key] = self._image(row)
-        features, sequence = images[key]
+        features, sequence, places = images[key]
         return Request(
             features=features,
             sequence=sequence,
             before=before,
             after=after,
+            places=places,
             seed=(content_seed(row["sha256"]) ^ self._generation.seed) & (2**63 - 1),
         )
 
@@ -120,7 +124,10 @@ class GenerateStage:
         )
         order = torch.from_numpy(np.frombuffer(row["order"], dtype=np.int32).astype(np.int64))
         features = _features(row["features"], order.shape[0], self._spec.vision_width)
-        return features, visual_sequence(order, layout, self._selection.newline_policy)
+        policy = self._selection.newline_policy
+        compact = self._selection.effective_positions == "compact"
+        places = None if compact else dense_places(order, layout, policy)
+        return features, visual_sequence(order, layout, policy), places
 
     def _answer(self, jobs: list[_Job]) -> dict[str, float]:
         """Fills in the rows; what it took, for the record."""

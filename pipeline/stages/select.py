@@ -109,12 +109,15 @@ def _timed(work: Callable[[], None]) -> float:
 def selection_settings(selection: SelectionConfig) -> SelectionSettings:
     """The part of the configuration that `hired_core` understands."""
     return SelectionSettings(
-        method=selection.effective_method,
+        method=selection.method,
         token_budget=selection.token_budget,
         budget_basis=selection.budget_basis,
         alpha=selection.alpha,
         transposed_grid=selection.transposed_grid,
-        skip_below=selection.effective_skip_below,
+        skip_below=selection.skip_below,
+        allocation=selection.allocation,
+        dropping=selection.dropping,
+        heads=selection.heads,
     )
 
 

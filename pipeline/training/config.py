@@ -7,14 +7,12 @@ from pathlib import Path
 
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
 
-from pipeline.evaluation.scenes import CANVASES, PARTITION_SIZE
+from pipeline.evaluation.render.geometry import CANVASES, PARTITION_SIZE
 
 __all__ = [
     "FEATURE_LAYER",
     "PATCHES_PER_PARTITION",
     "PATCH_SIZE",
-    "TRAIN_SEED",
-    "VALIDATION_SEED",
     "TrainingConfig",
     "model_config",
 ]
@@ -22,29 +20,28 @@ __all__ = [
 PATCH_SIZE = 14
 PATCHES_PER_PARTITION = (PARTITION_SIZE // PATCH_SIZE) ** 2
 # hidden_states[-2] is the output of this layer index; the last layer is never used.
-FEATURE_LAYER = 4
-TRAIN_SEED, VALIDATION_SEED = 0, 1_000_000_000
-_VISION_WIDTH, _VISION_LAYERS, _VISION_HEADS = 192, 6, 3
+FEATURE_LAYER = 5
+_VISION_WIDTH, _VISION_LAYERS, _VISION_HEADS = 192, 7, 6
 _TEXT_WIDTH, _TEXT_LAYERS, _TEXT_HEADS = 256, 4, 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long each stage trains, on how many scenes, and where its working data lies."""
+    """How long each stage trains, on how many pictures, and where its working data lies."""
 
     folder: Path = Path("runs/embedded")
     """Working data: rendered shards, features, checkpoints."""
-    num_shards: int = 40
-    """Shards of rendered training scenes."""
-    scenes_per_shard: int = 1024
-    """Scenes in one shard; about 160 MB."""
-    vision_minutes: float = 35.0
+    num_shards: int = 32
+    """Shards of rendered training pictures."""
+    pictures_per_shard: int = 1024
+    """Pictures in one shard; about 360 MB."""
+    vision_minutes: float = 45.0
     """Training time of the vision tower; the learning rate reaches zero at its end."""
-    vision_batch: int = 64
+    vision_batch: int = 48
     """Partitions in one vision step."""
-    vision_lr: float = 8.0e-4
+    vision_lr: float = 1.0e-3
     """Peak learning rate of the vision tower."""
-    language_minutes: float = 32.0
+    language_minutes: float = 46.0
     """Training time of the projector and the language model."""
     language_batch: int = 16
     """Images in one language step."""
@@ -56,7 +53,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in (
             "num_shards",
-            "scenes_per_shard",
+            "pictures_per_shard",
             "vision_batch",
             "language_batch",
         ):
@@ -84,7 +81,7 @@ def model_config(
         num_hidden_layers=_TEXT_LAYERS,
         num_attention_heads=_TEXT_HEADS,
         num_key_value_heads=_TEXT_HEADS,
-        max_position_embeddings=1024,
+        max_position_embeddings=2048,
         bos_token_id=bos_id,
         eos_token_id=eos_id,
         pad_token_id=pad_id,

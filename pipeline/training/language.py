@@ -7,6 +7,7 @@ LLaVA-Next would see them.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
 
-from pipeline.evaluation.scenes import COLOURS, GLYPHS, SHAPES
+from pipeline.evaluation.render.vocabulary import COLOURS, GLYPHS, SHAPES
 from pipeline.training.attention import PACKED
-from pipeline.training.batches import LanguageBatch, SceneTable, TextMaker, build_batch
+from pipeline.training.batches import (
+    LanguageBatch,
+    PictureRows,
+    PictureTable,
+    TextMaker,
+    build_batch,
+)
 from pipeline.training.clock import (
     StageClock,
     can_compile,
@@ -28,6 +35,7 @@ from pipeline.training.clock import (
 from pipeline.training.config import TrainingConfig
 from pipeline.training.features import FrozenTower
 from pipeline.training.model import empty_model
+from pipeline.training.optimizers import Optimizers
 from pipeline.training.packing import NEWLINE, NO_LABEL
 from pipeline.training.tokenizer import build_processor
 
@@ -57,10 +65,10 @@ class LanguageLearner(nn.Module):
         self.language_model.set_attn_implementation(PACKED)
         self.lm_head = model.lm_head
 
-    def forward(self, batch: LanguageBatch, mask: Tensor) -> Tensor:
-        """Logits of the text area, `[B, T, vocabulary]`."""
+    def forward(self, features: Tensor, batch: LanguageBatch) -> Tensor:
+        """Logits of the text area, `[B, T, vocabulary]`, for features `[B, P * N, C]`."""
         embed = self.language_model.embed_tokens
-        projected = self.projector(batch.features)
+        projected = self.projector(features)
         newline = self.newline.to(projected.dtype).expand(len(projected), 1, -1)
         table = torch.cat((projected, newline), dim=1)
         head = embed(batch.head).to(table.dtype).expand(len(table), -1, -1)
@@ -72,7 +80,7 @@ class LanguageLearner(nn.Module):
         embedded = torch.cat((head, image, embed(batch.ids).to(table.dtype)), dim=1)
         hidden = self.language_model(
             inputs_embeds=embedded,
-            attention_mask=mask,
+            attention_mask=batch.mask(),
             position_ids=batch.positions,
             use_cache=False,
         ).last_hidden_state
@@ -103,12 +111,12 @@ def train_language(config: TrainingConfig) -> None:
     torch.manual_seed(0)
     processor = build_processor()
     learner = LanguageLearner(empty_model(processor))
-    optimizer = make_optimizer(learner, config.language_lr)
-    table, rng = SceneTable(config, FrozenTower(config)), np.random.default_rng(11)
+    optimizers = Optimizers(learner, config.language_lr)
+    table, rng = PictureTable(config, FrozenTower(config)), np.random.default_rng(11)
     path, step, elapsed = language_checkpoint(config), 0, 0.0
     if (state := load_checkpoint(path)) is not None:
         learner.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state_dict(state["optimizers"])
         step, elapsed = state["step"], state["elapsed_sec"]
         rng = np.random.default_rng((11, step))
     else:
@@ -121,52 +129,51 @@ def train_language(config: TrainingConfig) -> None:
     meter = _Meter(processor.tokenizer)
     clock = StageClock(60 * config.language_minutes, elapsed)
     saved_sec = clock.elapsed_sec
+
+    def draw() -> tuple[list[PictureRows], LanguageBatch]:
+        pictures = table.draw(rng, config.language_batch)
+        return pictures, build_batch(table, pictures, maker, rng)
+
+    # The texts of the next batch are written while this one trains.
+    loader = ThreadPoolExecutor(max_workers=1)
+    upcoming = loader.submit(draw)
     while (progress := clock.lap()) < 1.0:
-        for group in optimizer.param_groups:
-            group["lr"] = config.language_lr * cosine_with_warmup(step, progress, 200)
-        batch = build_batch(table, table.draw(rng, config.language_batch), maker, rng)
-        meter.add(batch.labels, train_step(learner, optimizer, batch))
+        (pictures, batch), upcoming = upcoming.result(), loader.submit(draw)
+        loss, logits = batch_loss(learner, table.features(pictures), batch)
+        optimizers.step(loss, cosine_with_warmup(step, progress, 200))
+        meter.add(batch.labels, logits)
         step += 1
         if step % _LOG_EVERY == 0:
             minute = clock.elapsed_sec / 60
             print(f"language: step {step} minute {minute:.1f} {meter.line()}", flush=True)
         if clock.elapsed_sec - saved_sec > config.checkpoint_sec:
-            _save(path, learner, optimizer, step, clock)
+            _save(path, learner, optimizers, step, clock)
             saved_sec = clock.elapsed_sec
-    _save(path, learner, optimizer, step, clock)
+    loader.shutdown(cancel_futures=True)
+    _save(path, learner, optimizers, step, clock)
 
 
-def make_optimizer(learner: LanguageLearner, lr: float) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    matrices = [p for p in learner.parameters() if p.ndim > 1]
-    others = [p for p in learner.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
-
-
-def train_step(
-    learner: LanguageLearner, optimizer: torch.optim.AdamW, batch: LanguageBatch
-) -> Tensor:
-    """One step on a batch; returns its logits, detached."""
+def batch_loss(
+    learner: LanguageLearner, features: Tensor, batch: LanguageBatch
+) -> tuple[Tensor, Tensor]:
+    """Mean loss of the answers' tokens, and the logits `[B, T, vocabulary]`, detached."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = learner(batch, batch.mask())
-    loss = F.cross_entropy(
-        logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL
-    )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-    optimizer.step()
-    detached: Tensor = logits.detach().float()
-    return detached
+        logits = learner(features, batch).float()
+    loss = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL)
+    return loss, logits.detach()
 
 
 def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
-    """Token ids of colours and shapes, and of glyphs."""
-    words = [f" {word}" for word in (*COLOURS, *SHAPES)]
+    """Token ids by what they say: colours and shapes, glyphs, yes or no, sides."""
+    groups = {
+        "words": [f" {word}" for word in (*COLOURS, *SHAPES)],
+        "glyphs": list(GLYPHS),
+        "yes/no": [" yes", " no"],
+        "sides": [" top", " bottom", " left", " right"],
+    }
     return {
         name: [tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in texts]
-        for name, texts in (("words", words), ("glyphs", GLYPHS))
+        for name, texts in groups.items()
     }
 
 
@@ -199,7 +206,7 @@ class _Meter:
 
 
 def _save(
-    path: Path, learner: LanguageLearner, optimizer: torch.optim.AdamW, step: int, clock: StageClock
+    path: Path, learner: LanguageLearner, optimizers: Optimizers, step: int, clock: StageClock
 ) -> None:
-    state = {"model": learner.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {"model": learner.state_dict(), "optimizers": optimizers.state_dict()}
     save_checkpoint(path, {**state, "step": step, "elapsed_sec": clock.elapsed_sec})

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.scenes import PARTITION_SIZE, best_canvas
+from pipeline.evaluation.render.geometry import PARTITION_SIZE, best_canvas
 from pipeline.training.config import PATCH_SIZE, PATCHES_PER_PARTITION
 
 __all__ = ["NEWLINE", "NO_LABEL", "NO_TOKEN", "PackedImage", "TextTokens", "pack", "visual_order"]

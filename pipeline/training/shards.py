@@ -1,4 +1,4 @@
-"""Rendered training scenes on disk: one folder of memory-mapped arrays per shard."""
+"""Rendered training pictures on disk: one folder of memory-mapped arrays per shard."""
 
 from __future__ import annotations
 
@@ -8,29 +8,45 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.scenes import make_scene
-from pipeline.training.config import TRAIN_SEED, VALIDATION_SEED, TrainingConfig
-from pipeline.training.partitions import cut_scene
+from pipeline.evaluation.render.compose import make_picture
+from pipeline.evaluation.render.picture import Picture
+from pipeline.evaluation.render.splits import SPLITS
+from pipeline.training.config import TrainingConfig
+from pipeline.training.partitions import cut_picture
 
-__all__ = ["Shard", "finished_shards", "open_shard", "render_shards", "shard_folder"]
+__all__ = ["Shard", "finished_shards", "kind_of", "open_shard", "render_shards", "shard_folder"]
 
 _Bytes = npt.NDArray[np.uint8]
+# Of every 20 pictures.
+_SHARES = ("scene",) * 12 + ("form",) * 4 + ("chart",) * 4
 
 
 class Shard(NamedTuple):
-    """Partitions of consecutive scenes.
+    """Partitions of consecutive pictures.
 
     Attributes:
-        pixels: `[n, 3, S, S]`; classes and places: `[n, N]`.
-        starts: `[scenes + 1]`, first partition of each scene.
-        first_seed: seed of the first scene.
+        pixels: `[n, 3, S, S]`.
+        labels: `[n, N, columns]`, see `partitions.LABELS`.
+        starts: `[pictures + 1]`, first partition of each picture.
+        split: of the pictures.
+        first_seed: seed of the first picture.
     """
 
     pixels: _Bytes
-    classes: _Bytes
-    places: _Bytes
+    labels: _Bytes
     starts: npt.NDArray[np.int64]
+    split: str
     first_seed: int
+
+    def picture(self, row: int) -> Picture:
+        """What a picture of the shard shows."""
+        seed = self.first_seed + row
+        return make_picture(kind_of(seed), self.split, seed)
+
+
+def kind_of(seed: int) -> str:
+    """Kind of the training or validation picture of a seed."""
+    return _SHARES[seed % len(_SHARES)]
 
 
 def shard_folder(config: TrainingConfig, index: int) -> Path:
@@ -56,23 +72,22 @@ def render_shards(config: TrainingConfig) -> None:
 def open_shard(config: TrainingConfig, index: int) -> Shard:
     """A finished shard, memory-mapped."""
     folder = shard_folder(config, index)
-    pixels, classes, places = (
-        np.load(folder / f"{name}.npy", mmap_mode="r") for name in Shard._fields[:3]
-    )
-    starts = np.load(folder / "starts.npy")
-    return Shard(pixels, classes, places, starts, _first_seed(config, index))
+    pixels, labels = (np.load(folder / f"{x}.npy", mmap_mode="r") for x in Shard._fields[:2])
+    return Shard(pixels, labels, np.load(folder / "starts.npy"), *_origin(config, index))
 
 
-def _first_seed(config: TrainingConfig, index: int) -> int:
-    return VALIDATION_SEED if index < 0 else TRAIN_SEED + index * config.scenes_per_shard
+def _origin(config: TrainingConfig, index: int) -> tuple[str, int]:
+    """(split, seed of the first picture)."""
+    split = "validation" if index < 0 else "train"
+    return split, SPLITS[split].first_seed + max(0, index) * config.pictures_per_shard
 
 
 def _render(config: TrainingConfig, index: int, folder: Path) -> None:
-    first = _first_seed(config, index)
-    scenes = [cut_scene(make_scene(first + i)) for i in range(config.scenes_per_shard)]
+    split, first = _origin(config, index)
+    seeds = range(first, first + config.pictures_per_shard)
+    cut = [cut_picture(make_picture(kind_of(seed), split, seed)) for seed in seeds]
     folder.mkdir(parents=True, exist_ok=True)
-    for column, name in enumerate(Shard._fields[:3]):
-        np.save(folder / f"{name}.npy", np.concatenate([scene[column] for scene in scenes]))
-    starts = np.cumsum([0, *(len(scene.pixels) for scene in scenes)])
+    for column, name in enumerate(Shard._fields[:2]):
+        np.save(folder / f"{name}.npy", np.concatenate([item[column] for item in cut]))
     # Written last: a shard counts as finished when this file is there.
-    np.save(folder / "starts.npy", starts)
+    np.save(folder / "starts.npy", np.cumsum([0, *(len(item.pixels) for item in cut)]))

@@ -15,9 +15,12 @@ from tokenizers import (
 )
 from transformers import LlavaNextImageProcessorPil, LlavaNextProcessor, PreTrainedTokenizerFast
 
-from pipeline.evaluation.scenes import CANVASES, GLYPHS, PARTITION_SIZE, make_scene
-from pipeline.evaluation.texts import CAPTION_PROMPTS, caption, questions
-from pipeline.training.config import PATCH_SIZE, TRAIN_SEED
+from pipeline.evaluation.render.compose import KINDS, make_picture
+from pipeline.evaluation.render.geometry import CANVASES, PARTITION_SIZE
+from pipeline.evaluation.render.splits import SPLITS
+from pipeline.evaluation.render.tasks import CAPTION_PROMPTS, TASKS, caption
+from pipeline.evaluation.render.vocabulary import GLYPHS
+from pipeline.training.config import PATCH_SIZE
 
 __all__ = ["BOS", "EOS", "IMAGE", "PAD", "build_processor", "prompt"]
 
@@ -44,7 +47,7 @@ def prompt(text: str) -> str:
 
 
 def build_processor() -> LlavaNextProcessor:
-    """The processor, its tokenizer trained on captions and questions of the first 4,000 scenes."""
+    """The processor, its tokenizer trained on texts of the first training pictures."""
     image_processor = LlavaNextImageProcessorPil(
         size={"shortest_edge": PARTITION_SIZE},
         crop_size={"height": PARTITION_SIZE, "width": PARTITION_SIZE},
@@ -85,16 +88,19 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         pad_token=PAD,
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        model_max_length=1024,
+        model_max_length=2048,
         extra_special_tokens={"image_token": IMAGE},
     )
 
 
 def _texts() -> list[str]:
     texts = list(CAPTION_PROMPTS) + list(GLYPHS)
-    for seed in range(TRAIN_SEED, TRAIN_SEED + 4000):
-        scene = make_scene(seed)
-        texts.append(f" {caption(scene)}")
-        for question in questions(scene, np.random.default_rng(seed)):
-            texts += [question.text, f" {question.answer}"]
+    for offset in range(2000):
+        seed = SPLITS["train"].first_seed + offset
+        rng = np.random.default_rng(seed)
+        pictures = {kind: make_picture(kind, "train", seed) for kind in KINDS}
+        texts += [f" {caption(picture)}" for picture in pictures.values()]
+        for task in TASKS.values():
+            if (asked := task.ask(pictures[task.picture], rng)) is not None:
+                texts += [asked.text, f" {asked.answer}"]
     return texts

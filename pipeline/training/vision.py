@@ -1,7 +1,7 @@
 """Training of the vision tower on labelled partitions.
 
-Two losses, both on the hidden state that LLaVA-Next reads (`hidden_states[-2]`): what each patch
-shows, and, on CLS, which classes the partition holds. The second makes the CLS attention of the
+All losses are on the hidden state that LLaVA-Next reads (`hidden_states[-2]`): what each patch
+shows, and, on CLS, which classes the partition holds. The latter makes the CLS attention of the
 layers below it look at content. The last layer of the tower takes no part.
 """
 
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from pipeline.evaluation.drawing import NUM_MASK_CLASSES
-from pipeline.evaluation.scenes import NUM_OBJECT_CLASSES
+from pipeline.evaluation.render.vocabulary import BAR, FIRST_GLYPH, FIRST_KEY, NUM_CLASSES
 from pipeline.training.clock import (
     StageClock,
     can_compile,
@@ -28,8 +27,9 @@ from pipeline.training.clock import (
     load_checkpoint,
     save_checkpoint,
 )
-from pipeline.training.config import FEATURE_LAYER, TrainingConfig, model_config
-from pipeline.training.partitions import IGNORED, NUM_PLACES
+from pipeline.training.config import FEATURE_LAYER, PATCH_SIZE, TrainingConfig, model_config
+from pipeline.training.optimizers import Optimizers
+from pipeline.training.partitions import IGNORED, LABELS
 from pipeline.training.shards import Shard, finished_shards, open_shard
 
 __all__ = ["PartitionBatch", "VisionLearner", "load_learner", "normalise", "train_vision"]
@@ -38,16 +38,16 @@ _LOG_EVERY = 50
 
 
 class PartitionBatch(NamedTuple):
-    """Pixels `[B, 3, S, S]` uint8, patch classes and places `[B, N]` int64."""
+    """Pixels `[B, 3, S, S]` uint8 and patch labels `[B, N, len(LABELS)]` int64."""
 
     pixels: Tensor
-    classes: Tensor
-    places: Tensor
+    labels: Tensor
 
     def class_sets(self) -> Tensor:
         """`[B, classes - 1]` float: 1 where some patch of the partition shows the class."""
-        clear = torch.where(self.classes == IGNORED, 0, self.classes)
-        sets = torch.zeros(len(clear), NUM_MASK_CLASSES)
+        classes = self.labels[..., 0]
+        clear = torch.where(classes == IGNORED, 0, classes)
+        sets = torch.zeros(len(clear), NUM_CLASSES)
         return sets.scatter_(1, clear, 1.0)[:, 1:]
 
 
@@ -59,22 +59,31 @@ class VisionLearner(nn.Module):
         self.tower = CLIPVisionModel._from_config(config, attn_implementation="eager")
         width = config.hidden_size
         self.norm = nn.LayerNorm(width)
-        self.patch_head = nn.Linear(width, NUM_MASK_CLASSES)
-        self.place_head = nn.Linear(width, NUM_PLACES)
-        self.set_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_MASK_CLASSES - 1))
+        self.patch_head = nn.Linear(width, sum(LABELS.values()))
+        self.set_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_CLASSES - 1))
 
     def features(self, pixels: Tensor) -> Tensor:
         """`hidden_states[-2]` of the tower, `[B, 1 + N, C]`, CLS first."""
-        hidden: Tensor = self.tower.pre_layrnorm(self.tower.embeddings(pixels))
+        hidden: Tensor = self.tower.pre_layrnorm(self._embed(pixels))
         for layer in self.tower.encoder.layers[: FEATURE_LAYER + 1]:
             hidden = layer(hidden, attention_mask=None)
         return hidden
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of patch classes `[B, N, classes]`, places, and the class set of CLS."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the patch labels side by side `[B, N, sum]`, and of the class set of CLS."""
         hidden = self.features(pixels)
-        patches = self.norm(hidden[:, 1:])
-        return self.patch_head(patches), self.place_head(patches), self.set_head(hidden[:, 0])
+        return self.patch_head(self.norm(hidden[:, 1:])), self.set_head(hidden[:, 0])
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """The tower's embeddings; its convolution as a matrix product, which is faster to train."""
+        embeddings = self.tower.embeddings
+        side = pixels.shape[-1] // PATCH_SIZE
+        patches = pixels.unflatten(3, (side, PATCH_SIZE)).unflatten(2, (side, PATCH_SIZE))
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        embedded: Tensor = F.linear(patches, embeddings.patch_embedding.weight.flatten(1))
+        cls = embeddings.class_embedding.to(embedded.dtype).expand(len(embedded), 1, -1)
+        embedded = torch.cat((cls, embedded), dim=1) + embeddings.position_embedding.weight
+        return embedded
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -103,16 +112,13 @@ def train_vision(config: TrainingConfig) -> None:
     """Trains the vision tower to the end of its minutes, from its checkpoint if there is one."""
     torch.manual_seed(0)
     learner = VisionLearner(model_config(400, 3, 1, 2, 0).vision_config)
-    decayed = [p for p in learner.parameters() if p.ndim > 1]
-    others = [p for p in learner.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.vision_lr, betas=(0.9, 0.98), fused=True)
+    optimizers = Optimizers(learner, config.vision_lr)
     path, step, elapsed = checkpoint_path(config), 0, 0.0
     if (state := load_checkpoint(path)) is not None:
         learner.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        optimizers.load_state_dict(state["optimizers"])
         step, elapsed = state["step"], state["elapsed_sec"]
-    forward = torch.compile(learner) if can_compile() else learner
+    step_loss = torch.compile(_step_loss) if can_compile() else _step_loss
     clock = StageClock(60 * config.vision_minutes, elapsed)
     batches = _Batches(config, seed=step)
     # The next batch is read while this one trains.
@@ -120,59 +126,108 @@ def train_vision(config: TrainingConfig) -> None:
     upcoming = loader.submit(batches.draw)
     saved_sec = clock.elapsed_sec
     while (progress := clock.lap()) < 1.0:
-        for group in optimizer.param_groups:
-            group["lr"] = config.vision_lr * cosine_with_warmup(step, progress, 200)
         batch, upcoming = upcoming.result(), loader.submit(batches.draw)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = forward(normalise(batch.pixels))
-        loss, parts = _loss(batch, *logits)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        optimizer.step()
+        loss, logits = step_loss(learner, batch.pixels, batch.labels, batch.class_sets())
+        optimizers.step(loss, cosine_with_warmup(step, progress, 200))
         step += 1
         if step % _LOG_EVERY == 0:
-            print(f"vision: step {step} minute {clock.elapsed_sec / 60:.1f} {parts}", flush=True)
+            line = f"loss {loss.item():.3f} {_accuracies(*logits, batch)}"
+            print(f"vision: step {step} minute {clock.elapsed_sec / 60:.1f} {line}", flush=True)
         if clock.elapsed_sec - saved_sec > config.checkpoint_sec:
-            _save(path, learner, optimizer, step, clock)
+            _save(path, learner, optimizers, step, clock)
             saved_sec = clock.elapsed_sec
     loader.shutdown(cancel_futures=True)
-    _save(path, learner, optimizer, step, clock)
+    _save(path, learner, optimizers, step, clock)
+
+
+def _step_loss(
+    learner: VisionLearner, pixels: Tensor, labels: Tensor, sets: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """(loss, logits) of one batch; compiled as one, since small steps cost more than products."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = learner(normalise(pixels))
+    patch_logits, set_logits = logits
+    loss = _loss(patch_logits, set_logits, labels, sets)
+    return loss, (patch_logits.detach(), set_logits.detach())
 
 
 def _save(
-    path: Path, learner: VisionLearner, optimizer: torch.optim.AdamW, step: int, clock: StageClock
+    path: Path, learner: VisionLearner, optimizers: Optimizers, step: int, clock: StageClock
 ) -> None:
-    state = {"model": learner.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {"model": learner.state_dict(), "optimizers": optimizers.state_dict()}
     save_checkpoint(path, {**state, "step": step, "elapsed_sec": clock.elapsed_sec})
 
 
-def _loss(
-    batch: PartitionBatch, patch_logits: Tensor, place_logits: Tensor, set_logits: Tensor
-) -> tuple[Tensor, str]:
-    """The weighted sum of the three losses, and a line for the log."""
-    classes, places = batch.classes.flatten(), batch.places.flatten()
-    patch_logits, set_logits = patch_logits.float().flatten(0, 1), set_logits.float()
-    weight = torch.ones(NUM_MASK_CLASSES)
-    weight[0], weight[1 + NUM_OBJECT_CLASSES :] = 0.2, 2.0
-    patch_loss = F.cross_entropy(patch_logits, classes, weight, ignore_index=IGNORED)
-    is_glyph = places > 0
-    place_logits = place_logits.float().flatten(0, 1)[is_glyph]
-    place_loss = F.cross_entropy(place_logits, places[is_glyph]) if is_glyph.any() else 0.0
-    sets = batch.class_sets()
-    set_loss = F.binary_cross_entropy_with_logits(set_logits, sets, reduction="sum") / len(sets)
-    with torch.no_grad():
-        is_object = (classes > 0) & (classes <= NUM_OBJECT_CLASSES)
-        right = patch_logits.argmax(-1) == classes
-        found = set_logits > 0
-        overlap = (found & (sets > 0)).sum()
-        f1 = 2 * overlap / (found.sum() + sets.sum()).clamp(min=1)
-        line = (
-            f"patch {float(patch_loss):.3f} set {float(set_loss):.2f} objects "
-            f"{float(right[is_object].float().mean()):.2f} glyphs "
-            f"{float(right[is_glyph].float().mean()):.2f} set F1 {float(f1):.2f}"
+class _Targets(NamedTuple):
+    """`[B, N]` masks of the patches that a loss or a share is about."""
+
+    is_object: Tensor
+    is_glyph: Tensor
+    is_key: Tensor
+    is_bar: Tensor
+
+    @classmethod
+    def of(cls, classes: Tensor) -> _Targets:
+        return cls(
+            is_object=(classes > 0) & (classes < FIRST_GLYPH),
+            is_glyph=(classes >= FIRST_GLYPH) & (classes < FIRST_KEY),
+            is_key=(classes >= FIRST_KEY) & (classes < BAR),
+            is_bar=classes == BAR,
         )
-    return patch_loss + 0.2 * place_loss + 0.15 * set_loss, line
+
+
+def _split(patch_logits: Tensor) -> dict[str, Tensor]:
+    """Logits by the name of the label."""
+    parts = patch_logits.float().split(list(LABELS.values()), dim=-1)
+    return dict(zip(LABELS, parts, strict=True))
+
+
+def _loss(patch_logits: Tensor, set_logits: Tensor, labels: Tensor, sets: Tensor) -> Tensor:
+    """The weighted sum of the losses of patch labels `[B, N, columns]` and of CLS `[B, sets]`."""
+    logits, columns = _split(patch_logits), dict(zip(LABELS, labels.unbind(-1), strict=True))
+    weight = torch.ones(NUM_CLASSES)
+    weight[0], weight[FIRST_GLYPH:FIRST_KEY] = 0.2, 2.0
+    loss = F.cross_entropy(
+        logits["class"].flatten(0, 1), columns["class"].flatten(), weight, ignore_index=IGNORED
+    )
+    targets = _Targets.of(columns["class"])
+    for name, chosen, share in (
+        ("place", targets.is_glyph, 0.3),
+        ("owner", targets.is_glyph | targets.is_bar, 0.3),
+        ("level", targets.is_bar, 0.1),
+        ("centre", targets.is_object, 0.3),
+    ):
+        target = torch.where(chosen, columns[name], IGNORED).flatten()
+        total = F.cross_entropy(
+            logits[name].flatten(0, 1), target, ignore_index=IGNORED, reduction="sum"
+        )
+        loss = loss + share * total / chosen.sum().clamp(min=1)
+    set_loss = F.binary_cross_entropy_with_logits(set_logits.float(), sets, reduction="sum")
+    return loss + 0.1 * set_loss / len(sets)
+
+
+@torch.no_grad()
+def _accuracies(patch_logits: Tensor, set_logits: Tensor, batch: PartitionBatch) -> str:
+    """Shares of right patches, and F1 of the CLS set, for the log."""
+    columns = batch.labels.unbind(-1)
+    logits, targets = _split(patch_logits), _Targets.of(columns[0])
+    right = {
+        name: logits[name].argmax(-1) == column
+        for name, column in zip(LABELS, columns, strict=True)
+    }
+    shares = {
+        "objects": right["class"][targets.is_object],
+        "centres": right["centre"][targets.is_object],
+        "glyphs": right["class"][targets.is_glyph],
+        "places": right["place"][targets.is_glyph],
+        "owners": right["owner"][targets.is_glyph],
+        "keys": right["class"][targets.is_key],
+        "levels": right["level"][targets.is_bar],
+    }
+    line = " ".join(f"{name} {float(x.float().mean()):.2f}" for name, x in shares.items())
+    found, sets = set_logits > 0, batch.class_sets() > 0
+    f1 = 2 * (found & sets).sum() / (found.sum() + sets.sum()).clamp(min=1)
+    return f"{line} set F1 {float(f1):.2f}"
 
 
 class _Batches:
@@ -195,25 +250,27 @@ class _Batches:
         if not self._shards:
             raise ValueError("no training shard is rendered yet: run the stage `shards` first")
         per_shard = self._config.vision_batch // 4
-        columns: list[list[np.ndarray]] = [[], [], []]
+        columns: list[list[np.ndarray]] = [[], []]
         for choice in self._rng.integers(len(self._shards), size=4):
             shard = self._shards[choice]
             rows = np.sort(
                 self._rng.choice(len(shard.pixels), per_shard, False, self._shares[choice])
             )
-            for column, array in zip(columns, shard[:3], strict=True):
+            for column, array in zip(columns, shard[:2], strict=True):
                 column.append(array[rows])
-        pixels, classes, places = (torch.from_numpy(np.concatenate(c)) for c in columns)
-        return PartitionBatch(pixels, classes.long(), places.long())
+        pixels, labels = (torch.from_numpy(np.concatenate(column)) for column in columns)
+        return PartitionBatch(pixels, labels.long())
 
 
 def _draw_shares(shard: Shard) -> npt.NDArray[np.float64]:
-    """`[n]` chances of the partitions: glyphs take longest to learn, empty ones teach little."""
-    has_glyph = (np.asarray(shard.places) > 0).any(axis=1)
-    classes = np.asarray(shard.classes)
-    is_empty = ((classes == 0) | (classes == IGNORED)).all(axis=1)
-    weights = np.where(has_glyph, 3.0, np.where(is_empty, 0.1, 1.0))
-    # Glyphs are too small to read in most full-images.
-    weights[shard.starts[:-1]] = 0.7
+    """`[n]` chances of the partitions: the more content, the more there is to learn.
+
+    Glyphs take longest; most of a full-image cannot be read.
+    """
+    classes = np.asarray(shard.labels[..., 0])
+    is_content = (classes > 0) & (classes != IGNORED)
+    is_glyph = (classes >= FIRST_GLYPH) & (classes < FIRST_KEY)
+    weights = 0.02 + is_content.mean(axis=1) + is_glyph.mean(axis=1)
+    weights[shard.starts[:-1]] *= 0.5
     shares: npt.NDArray[np.float64] = weights / weights.sum()
     return shares

@@ -238,10 +238,10 @@ def test_a_missing_vision_weight(folder: Path) -> None:
 
 
 def test_a_weight_of_another_shape(folder: Path) -> None:
-    edit_json(folder / "config.json", lambda c: c["text_config"].update(vocab_size=400))
-    with pytest.raises(
-        CheckpointError, match=r"\(391, 128\), the configuration wants \(400, 128\)"
-    ):
+    size = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    edit_json(folder / "config.json", lambda c: c["text_config"].update(vocab_size=size + 9))
+    told = rf"\({size}, 128\), the configuration wants \({size + 9}, 128\)"
+    with pytest.raises(CheckpointError, match=told):
         language_state(folder)
 
 
@@ -351,10 +351,10 @@ def test_only_data_files_are_asked_of_the_hub(
 def test_spec_of_the_embedded_model() -> None:
     spec = load_spec("embedded")
     assert spec.path == str(EMBEDDED)
-    assert (spec.partition_size, spec.patch_size, spec.num_patches) == (112, 14, 64)
-    assert spec.pinpoints == ((112, 224), (224, 112), (224, 224), (336, 112), (112, 336))
-    assert spec.max_partitions == 5 and spec.nominal_tokens == 320
-    assert spec.feature_layer == 4  # hidden_states[-2] of six layers
+    assert (spec.partition_size, spec.patch_size, spec.num_patches) == (168, 14, 144)
+    assert spec.pinpoints == ((168, 336), (336, 168), (336, 336), (504, 168), (168, 504))
+    assert spec.max_partitions == 5 and spec.nominal_tokens == 720
+    assert spec.feature_layer == 5  # hidden_states[-2] of seven layers
 
 
 def test_spec_of_the_published_geometry(checkpoint_336: Path) -> None:

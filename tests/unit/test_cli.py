@@ -63,6 +63,21 @@ def test_underscores_are_as_good_as_dashes_and_values_keep_theirs() -> None:
     assert config.run.dry_run
 
 
+def test_settings_of_ablations(settings: Path) -> None:
+    settings.write_text("dropping: middle\npositions: original\n")
+    selection = parse(
+        *NEEDED, "--config", str(settings), "--allocation", "final", "--heads", "none"
+    ).selection
+    assert selection.variations == {
+        "allocation": "final",
+        "dropping": "middle",
+        "heads": "none",
+        "positions": "original",
+    }
+    assert "even" in complaint([*NEEDED, "--allocation", "middle"])
+    assert complaint([*NEEDED, "--method", "uniform", "--heads", "none"]).startswith("heads: only")
+
+
 def test_questions_have_a_column_and_no_prompt() -> None:
     config = parse_job([*NEEDED, "--question-column", "q"], QuestionConfig, "Answer.")
     assert config.question == QuestionConfig(question_column="q")

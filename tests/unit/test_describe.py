@@ -143,19 +143,28 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
             "prompt: a prompt needs exactly one <image>, got",
         ),
         (
-            {"generation": GenerationConfig(max_new_tokens=1000)},
+            {"generation": GenerationConfig(max_new_tokens=2000)},
             ConfigError,
-            "max_new_tokens: 1000 do not fit: prompt, 64 visual tokens and these take ",
+            "max_new_tokens: 2000 do not fit: prompt, 144 visual tokens and these take ",
         ),
         (
             {
-                "generation": GenerationConfig(max_new_tokens=1000),
+                "generation": GenerationConfig(max_new_tokens=2024),
                 "question": CaptionConfig(prompt_column="question"),
                 "selection": SelectionConfig(budget=25),
             },
             ConfigError,
-            "max_new_tokens: 1000 do not fit: prompt, 25 visual tokens and these take 1025 "
-            "positions, the model has 1024",
+            "max_new_tokens: 2024 do not fit: prompt, 25 visual tokens and these take 2049 "
+            "positions, the model has 2048",
+        ),
+        (
+            {
+                "generation": GenerationConfig(max_new_tokens=2000),
+                "question": CaptionConfig(prompt_column="question"),
+                "selection": SelectionConfig(budget=20, positions="original"),
+            },
+            ConfigError,
+            "max_new_tokens: 2000 do not fit: prompt, 144 visual tokens and these take 2144 ",
         ),
         (
             {"question": CaptionConfig(prompt="why " * 2000)},
@@ -180,7 +189,7 @@ def test_positions_that_just_fit_are_accepted(data: Path) -> None:
         "question": CaptionConfig(prompt_column="question"),
         "selection": SelectionConfig(budget=24),
     }
-    plan_of(config(data, **sections, generation=GenerationConfig(max_new_tokens=1000)))
+    plan_of(config(data, **sections, generation=GenerationConfig(max_new_tokens=2024)))
 
 
 @pytest.fixture
@@ -201,10 +210,10 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     found = lines(describe(config(data, run=run, selection=chosen)))
     size = sum(path.stat().st_size for path in data.iterdir()) / 2**20
     assert found["input"] == f"2 shards (2 parquet), {size:.1f} MiB, 5 images"
-    assert found["model"] == "embedded (64 patches per partition)"
+    assert found["model"] == "embedded (144 patches per partition)"
     assert found["prompt"] == "'Describe the image.'"
-    # A fifth of five partitions of 64.
-    expected = "64 of at most 320 per image, method uniform, alpha 0.5, newline none"
+    # A fifth of five partitions of 144.
+    expected = "144 of at most 720 per image, method uniform, alpha 0.5, newline none"
     assert found["visual tokens"] == expected
     # A CPU at 0.001 USD/s, as many as there are, for as many seconds as an image has GFLOP.
     plan = plan_of(config(data, selection=chosen))

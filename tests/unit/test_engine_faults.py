@@ -46,10 +46,10 @@ def break_reading(backend: SlotBackend, error: Exception, fails: Callable[[int],
     decoder = backend._decoder
     failing = Failing(decoder.prefill, error, fails)
 
-    def prefill(embeds: Tensor, slot: int, start: int) -> Tensor:
+    def prefill(embeds: Tensor, slot: int, start: int, rotary: Tensor | None) -> Tensor:
         if failing.fails(failing.calls):
             decoder.cache.keys[0, slot, :, start:] = 1e4
-        found: Tensor = failing(embeds, slot, start)
+        found: Tensor = failing(embeds, slot, start, rotary)
         return found
 
     decoder.prefill = prefill  # type: ignore[method-assign]

@@ -27,9 +27,11 @@ class Counting:
         self.reads: list[tuple[int, int, int]] = []
         backend._decoder = self  # type: ignore[assignment]
 
-    def prefill(self, embeds: Tensor, slot: int, start: int) -> Tensor:
+    def prefill(
+        self, embeds: Tensor, slot: int, start: int, rotary: Tensor | None = None
+    ) -> Tensor:
         self.reads.append((slot, start, embeds.shape[0]))
-        return self._inner.prefill(embeds, slot, start)
+        return self._inner.prefill(embeds, slot, start, rotary)
 
     @property
     def starts(self) -> list[int]:

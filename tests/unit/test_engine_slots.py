@@ -13,11 +13,10 @@ import torch
 
 from hired_core.engine.slots import SlotBackend
 from hired_core.language import GenerationSettings, Request
-from tests.checkpoints import build_checkpoint
+from tests.checkpoints import MANY_STOPS, build_checkpoint
 from tests.engine_cases import Case, alone, ask, make_case, tokens
 from tests.halves import Halves, slot_backend, slot_plan
 
-STOPS = (2, 10, 113, 359)
 SHAPES: dict[str, dict[str, Any]] = {
     "one key-value head": {"num_key_value_heads": 1},
     "all key-value heads": {"num_key_value_heads": 4},
@@ -71,7 +70,7 @@ def test_two_hundred_requests_on_a_gpu() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_other_decoder_shapes(tmp_path: Path, shape: str) -> None:
-    halves = Halves(build_checkpoint(tmp_path, seed=5, stop_ids=STOPS, **SHAPES[shape]))
+    halves = Halves(build_checkpoint(tmp_path, seed=5, stop_ids=MANY_STOPS, **SHAPES[shape]))
     check(make_case(halves, 30, 8), 4)
 
 

@@ -23,7 +23,8 @@ def halves() -> Halves:
 @cache
 def requests() -> tuple[Request, ...]:
     settings = SelectionSettings(method="hired", token_budget=0.1)
-    images, prompts = [picture(112, 224)] * 3, [LONG, SHORT, LONG]
+    side = halves().spec.partition_size
+    images, prompts = [picture(side, 2 * side)] * 3, [LONG, SHORT, LONG]
     return tuple(halves().requests(images, prompts, settings, "none"))
 
 

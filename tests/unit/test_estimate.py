@@ -72,5 +72,5 @@ def test_cpus_as_measured() -> None:
 
 def test_the_embedded_model() -> None:
     spec: ModelSpec = load_spec("embedded")
-    assert estimate(config(budget=0.2), spec).tokens == 64
-    assert estimate(config(budget=1), spec).tokens == 320
+    assert estimate(config(budget=0.2), spec).tokens == 144
+    assert estimate(config(budget=1), spec).tokens == 720

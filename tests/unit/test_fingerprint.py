@@ -29,6 +29,15 @@ BASE = JobConfig(
     selection=SelectionConfig(budget=0.2),
 )
 SPEC = load_spec("embedded")
+VARIATIONS = [
+    {"positions": "original"},
+    {"allocation": "final"},
+    {"allocation": "even"},
+    {"dropping": "middle"},
+    {"dropping": "initial"},
+    {"heads": "none"},
+    {"positions": "original", "allocation": "final", "dropping": "middle", "heads": "none"},
+]
 
 
 def digest(config: JobConfig, dtype: str = "float32") -> str:
@@ -45,6 +54,7 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
         {"selection": SelectionConfig(budget=0.2, newline="all")},
         {"selection": SelectionConfig(budget=0.2, budget_basis="image")},
         {"selection": SelectionConfig(budget=0.2, skip_below=8)},
+        {"selection": SelectionConfig(budget=0.2, positions="original")},
         {"question": CaptionConfig(prompt="Describe the image")},
         {"question": CaptionConfig(prompt_column="prompt")},
         {"question": CaptionConfig(prompt_column="other")},
@@ -75,6 +85,32 @@ def test_ways_of_cutting_differ_and_only_those_that_are_chosen_are_named() -> No
     plain = fingerprint_fields(BASE, SPEC, "float32").keys()
     for way, config in zip(ways, configs, strict=True):
         assert fingerprint_fields(config, SPEC, "float32").keys() - plain == way.keys()
+
+
+def test_settings_for_ablations_are_named_only_where_they_are_chosen_and_count() -> None:
+    """Results made before there was a choice are of the default: this is what theirs were."""
+    plain = fingerprint_fields(BASE, SPEC, "float32").keys()
+    assert plain == {
+        *("model", "weights", "dtype", "image_column", "id_column", "method", "token_budget"),
+        *("budget_basis", "alpha", "newline", "transposed_grid", "skip_below", "prompt"),
+        *("prompt_column", "generation", "sampler", "preprocessing"),
+    }
+    for chosen in VARIATIONS:
+        selection = SelectionConfig(budget=0.2, **chosen)  # type: ignore[arg-type]
+        config = dataclasses.replace(BASE, selection=selection)
+        fields = fingerprint_fields(config, SPEC, "float32")
+        assert digest(config) != digest(BASE)
+        assert {key: fields[key] for key in fields.keys() - plain} == chosen
+        dense = dataclasses.replace(BASE, selection=dataclasses.replace(selection, budget=1))
+        assert fingerprint_fields(dense, SPEC, "float32").keys() == plain
+
+
+def test_gaps_count_where_the_dense_model_is_given_no_newlines() -> None:
+    whole = [
+        SelectionConfig(budget=1, newline="none", positions=p) for p in ("compact", "original")
+    ]
+    first, second = (digest(dataclasses.replace(BASE, selection=one)) for one in whole)
+    assert first != second
 
 
 def test_what_the_model_computes_in_changes_it_however_it_was_chosen() -> None:

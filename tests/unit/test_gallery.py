@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.evaluation.captions import items_named
 from pipeline.evaluation.gallery import compare, load_samples, overall_f1, page
 from pipeline.records import CAPTIONS_SCHEMA
 from pipeline.rows import to_table
@@ -18,14 +19,10 @@ FOLDER = EMBEDDED.parents[1] / "samples"
 SAMPLES = load_samples(FOLDER)
 
 
-def truth(image_id: str) -> list[tuple[str, str]]:
-    return sorted(SAMPLES[image_id].objects)
-
-
 def store(folder: Path, texts: dict[str, str]) -> Sink:
     sink = Sink(url=str(folder))
     rows = [
-        {"image_id": i, "text": t, "visual_tokens_kept": 64, "visual_tokens_dense": 320}
+        {"image_id": i, "text": t, "visual_tokens_kept": 144, "visual_tokens_dense": 720}
         for i, t in texts.items()
     ]
     sink.write("captions/part-0.parquet", to_table(rows, CAPTIONS_SCHEMA), {})
@@ -37,25 +34,26 @@ def test_samples_are_of_both_kinds_and_the_broken_ones_are_left_out() -> None:
     assert len(SAMPLES) == 64
     assert {name.partition("/")[0] for name in names} == {"parquet", "webdataset"}
     table = pq.read_table(FOLDER / "parquet/samples-01.parquet")
-    known = sum(scene is not None for scene in table["scene"].to_pylist())
+    known = sum(truth is not None for truth in table["truth"].to_pylist())
     assert names.count("parquet/samples-01.parquet") == known < table.num_rows
 
 
 def test_samples_are_images_with_content() -> None:
     for sample in SAMPLES.values():
         assert sample.image[:2] in (b"\xff\xd8", b"\x89P", b"RI")
-        assert sample.objects or sample.signs
+        assert sample.items
+        assert items_named(sample.caption) == sample.items
 
 
 @pytest.mark.parametrize("kind", ["parquet", "webdataset"])
-def test_a_true_caption_scores_one_and_a_wrong_one_none(tmp_path: Path, kind: str) -> None:
-    image_id = next(i for i in SAMPLES if i.startswith(kind) and truth(i))
-    named = " and ".join(f"a {colour} {shape}" for colour, shape in truth(image_id))
-    (right,) = compare(store(tmp_path / "a", {image_id: f"{named}."}), SAMPLES)
-    assert right.score.f1 == 1.0
-    assert right.tokens == "64 of 320"
+def test_a_true_caption_is_all_right_and_a_wrong_one_all_missed(tmp_path: Path, kind: str) -> None:
+    image_id = next(i for i in SAMPLES if i.startswith(kind))
+    shown = len(SAMPLES[image_id].items)
+    (right,) = compare(store(tmp_path / "a", {image_id: SAMPLES[image_id].caption}), SAMPLES)
+    assert right.counts == (shown, shown, shown)
+    assert right.tokens == "144 of 720"
     (wrong,) = compare(store(tmp_path / "b", {image_id: "nothing here"}), SAMPLES)
-    assert wrong.score.f1 == 0.0
+    assert wrong.counts == (0, 0, shown)
 
 
 def test_images_of_no_known_content_are_skipped_and_the_rest_sorted(tmp_path: Path) -> None:
@@ -64,12 +62,12 @@ def test_images_of_no_known_content_are_skipped_and_the_rest_sorted(tmp_path: Pa
     assert [item.image_id for item in compared] == [first, second]
 
 
-def test_the_score_of_all_counts_shapes_not_images(tmp_path: Path) -> None:
+def test_the_score_of_all_counts_items_not_images(tmp_path: Path) -> None:
     """Micro-averaged: all right on one image, all missed on the other."""
-    one, other = [i for i in sorted(SAMPLES) if truth(i)][:2]
-    named = " and ".join(f"a {colour} {shape}" for colour, shape in truth(one))
-    compared = compare(store(tmp_path, {one: f"{named}.", other: "nothing"}), SAMPLES)
-    hits, missed = len(truth(one)), len(truth(other))
+    one, other = sorted(SAMPLES)[:2]
+    texts = {one: SAMPLES[one].caption, other: "nothing"}
+    hits, missed = len(SAMPLES[one].items), len(SAMPLES[other].items)
+    compared = compare(store(tmp_path, texts), SAMPLES)
     assert overall_f1(compared) == pytest.approx(2 * hits / (2 * hits + missed))
 
 

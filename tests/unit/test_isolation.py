@@ -35,6 +35,7 @@ from tests import poison
 from tests.bad_images import CASES, GOOD, Case, encode, picture
 
 SPEC = load_spec("embedded")
+SIDE = SPEC.partition_size
 REAL = CutSettings(
     limits=DecodeLimits(max_pixels=10**8, timeout_sec=30.0, max_mib=2048),
     pinpoints=SPEC.pinpoints,
@@ -145,7 +146,7 @@ def test_memory_for_a_large_image_is_given_back(fast: IsolatedDecoder) -> None:
     fast.partition(encode(Image.new("RGB", (1000, 1000), "red"), "PNG"))
     assert 2 * 2**20 < shared_resident_bytes(fast) < 4 * 2**20
     large = fast.partition(encode(Image.new("RGB", (6000, 4000), "red"), "PNG"))
-    assert large.pixels[: 112 * 112] == b"\xff" * 112 * 112
+    assert large.pixels[: SIDE * SIDE] == b"\xff" * SIDE * SIDE
     assert shared_resident_bytes(fast) == 0
 
 
@@ -325,13 +326,15 @@ def wait_until(condition: Callable[[], bool], timeout_sec: float = 20.0) -> None
         assert time.monotonic() < deadline, "it never came true"
 
 
+EACH = 3 * SIDE * SIDE
+
+
 def header(kind: int, width: int, height: int, count: int, length: int) -> AnswerHeader:
     return AnswerHeader.parse(ANSWER.pack(kind, width, height, count, length), REAL)
 
 
 def test_answers_of_the_right_size_are_taken() -> None:
-    each = 3 * 112 * 112
-    assert header(PARTITIONED, 224, 112, 5, 5 * each).count == 5
+    assert header(PARTITIONED, 224, 112, 5, 5 * EACH).count == 5
     assert header(REFUSED, 0, 0, 0, 20).length == 20
     assert header(BROKEN, 0, 0, 0, 16 * 1024).kind == BROKEN
     assert parse_refusal(b"image_empty zero bytes").code == "image_empty"
@@ -340,11 +343,11 @@ def test_answers_of_the_right_size_are_taken() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        (PARTITIONED, 224, 112, 5, 4 * 3 * 112 * 112),
-        (PARTITIONED, 224, 112, 6, 6 * 3 * 112 * 112),  # the largest grid has four sub-images
+        (PARTITIONED, 224, 112, 5, 4 * EACH),
+        (PARTITIONED, 224, 112, 6, 6 * EACH),  # the largest grid has four sub-images
         (PARTITIONED, 224, 112, 0, 0),
-        (PARTITIONED, 0, 112, 5, 5 * 3 * 112 * 112),
-        (PARTITIONED, 10_001, 10_000, 5, 5 * 3 * 112 * 112),
+        (PARTITIONED, 0, 112, 5, 5 * EACH),
+        (PARTITIONED, 10_001, 10_000, 5, 5 * EACH),
         (REFUSED, 0, 0, 0, 16 * 1024 + 1),
         (BROKEN, 0, 0, 0, 2**40),
         (3, 0, 0, 0, 0),
@@ -386,7 +389,7 @@ def test_each_way_of_cutting_has_its_answer() -> None:
     with pytest.raises(BadAnswer):
         header(DECODED, 224, 112, 1, 3 * 224 * 112)
     with pytest.raises(BadAnswer):
-        AnswerHeader.parse(ANSWER.pack(PARTITIONED, 224, 112, 1, 3 * 112 * 112), FAST)
+        AnswerHeader.parse(ANSWER.pack(PARTITIONED, 224, 112, 1, EACH), FAST)
 
 
 def test_a_refusal_needs_a_code_of_ours() -> None:

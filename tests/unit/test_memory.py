@@ -23,7 +23,15 @@ from pipeline.config import (
     SelectionConfig,
 )
 from pipeline.errors import ConfigError
-from pipeline.memory import CPU_SHARE, GPU_SHARE, actor_bytes, expected_plan, max_length, with_calls
+from pipeline.memory import (
+    CPU_SHARE,
+    GPU_SHARE,
+    actor_bytes,
+    expected_plan,
+    max_length,
+    rotary_length,
+    with_calls,
+)
 from pipeline.placement import Cluster, Placement, Pool
 from tests.halves import slot_plan
 
@@ -47,23 +55,24 @@ def words(prompt: str) -> int:
 
 
 def test_a_slot_is_as_long_as_its_longest_request() -> None:
-    """64 of 320 visual tokens; a prompt that is given is measured, one from the data bounded."""
+    """144 of 720 visual tokens; a prompt that is given is measured, one from the data bounded."""
     caption = with_parts(question=CaptionConfig(prompt="What is this?"))
-    assert max_length(caption, SPEC) == 64 + words("What is this?") + 30
+    assert max_length(caption, SPEC) == 144 + words("What is this?") + 30
     for question in (QuestionConfig(), CaptionConfig(prompt_column="p")):
         asked = with_parts(question=question, run=RunConfig(max_prompt_tokens=100))
-        assert max_length(asked, SPEC) == 64 + 100 + 30
+        assert max_length(asked, SPEC) == 144 + 100 + 30
 
 
 @pytest.mark.parametrize(
     ("selection", "visual"),
     [
         ({"budget": 17}, 17),
-        ({"budget": 17, "newline": "kept-rows"}, 17 + 24),  # Three partitions of eight rows.
-        ({"budget": 1000}, 320),
-        ({"budget": 1}, 320 + 24),
-        ({"budget": 0.1, "newline": "all"}, 32 + 24),
-        ({"budget": 0.1, "budget_basis": "image"}, 32),
+        ({"budget": 17, "newline": "kept-rows"}, 17 + 17),  # No more rows than tokens.
+        ({"budget": 40, "newline": "kept-rows"}, 40 + 36),  # Three partitions of twelve rows.
+        ({"budget": 1000}, 720),
+        ({"budget": 1}, 720 + 36),
+        ({"budget": 0.1, "newline": "all"}, 72 + 36),
+        ({"budget": 0.1, "budget_basis": "image"}, 72),
     ],
 )
 def test_visual_positions_of_a_slot(selection: dict[str, Any], visual: int) -> None:
@@ -73,6 +82,40 @@ def test_visual_positions_of_a_slot(selection: dict[str, Any], visual: int) -> N
         run=RunConfig(max_prompt_tokens=100),
     )
     assert max_length(config, SPEC) == visual + 100 + 30
+
+
+@pytest.mark.parametrize(
+    ("selection", "rotary"),
+    [
+        ({"budget": 17, "positions": "original"}, 720 + 36),
+        ({"budget": 0.2, "newline": "all", "positions": "original"}, 720 + 36),
+        ({"budget": 1, "newline": "none", "positions": "original"}, 720 + 36),
+        ({"budget": 1, "positions": "original"}, None),  # The same as compact.
+        ({"budget": 17}, None),
+    ],
+)
+def test_rotary_positions_are_those_of_the_dense_sequence(
+    selection: dict[str, Any], rotary: int | None
+) -> None:
+    chosen = SelectionConfig(**selection)
+    asked = with_parts(question=QuestionConfig(), run=RunConfig(max_prompt_tokens=100))
+    config = dataclasses.replace(asked, selection=chosen)
+    assert rotary_length(config, SPEC) == (None if rotary is None else rotary + 100 + 30)
+    plan = expected_plan(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
+    assert plan is not None
+    # No cell is taken for a position without a token.
+    compact = dataclasses.replace(
+        config, selection=dataclasses.replace(chosen, positions="compact")
+    )
+    assert plan.max_length == max_length(compact, SPEC) <= plan.rotary_length
+    assert plan.rotary_length == (rotary_length(config, SPEC) or plan.max_length)
+
+
+def test_no_rotary_position_is_beyond_the_model() -> None:
+    selection = SelectionConfig(budget=0.1, positions="original")
+    run = RunConfig(max_prompt_tokens=5000)
+    config = with_parts(question=QuestionConfig(), selection=selection, run=run)
+    assert rotary_length(config, SPEC) == SPEC.max_context
 
 
 def test_a_slot_is_no_longer_than_the_model() -> None:

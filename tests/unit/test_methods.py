@@ -184,8 +184,8 @@ def test_allocation_and_selection_swap_freely() -> None:
     evidence = Evidence(
         layout=layout,
         seeds=torch.tensor([1, 2]),
-        initial=torch.rand(2, 4, 16, generator=generator),
-        final=torch.rand(2, 5, 4, 16, generator=generator),
+        full_image_attention=torch.rand(2, 4, 16, generator=generator),
+        partition_attention=torch.rand(2, 5, 4, 16, generator=generator),
     )
     budget = torch.tensor([20, 33])
     exact = {"select_by_importance", "select_by_stride", "select_at_random"}
@@ -208,8 +208,10 @@ def layout_112() -> object:
 
 
 def test_methods_that_use_no_attention_are_given_none(halves: Halves) -> None:
-    names = {name for name, method in METHODS.items() if not method.uses_attention}
+    looks = {name: (m.allocates_by, m.selects_by) for name, m in METHODS.items()}
+    names = {name for name, layers in looks.items() if layers == (None, None)}
     assert names == {"dense", "stride", "random"}
+    assert looks["uniform"] == (None, "final")
     for name in names:
         settings = SelectionSettings(method=name, token_budget=0.3)
         assert halves.encode([picture(56, 112)], settings)[0].order.numel() > 0

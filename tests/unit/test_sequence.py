@@ -5,11 +5,18 @@ Positions: full-image 0..3, then the stitched raster `4 5 | 6 7` and `8 9 | 10 1
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hired_core import PartitionLayout
-from hired_core.sequence import NEWLINE, NewlinePolicy, visual_sequence
+from hired_core.models.llava_next import load_spec
+from hired_core.models.spec import ModelSpec
+from hired_core.sequence import NEWLINE, NewlinePolicy, dense_places, visual_sequence
 
 WIDE = PartitionLayout.from_image_size(
     28, 56, pinpoints=[(28, 56)], partition_size=28, patch_size=14
@@ -84,3 +91,47 @@ def test_a_transposed_grid_ends_its_own_rows() -> None:
     assert result == [0, 1, 2, 3, 4, 5, NEWLINE, 6, 7, NEWLINE]
     two_rows = visual_sequence(torch.tensor([4, 5, 6, 7]), layout, "kept-rows").tolist()
     assert two_rows == [0, 1, NEWLINE, 2, 3, NEWLINE]
+
+
+WIDE_ONLY = dataclasses.replace(load_spec("embedded"), pinpoints=((168, 336), (168, 504)))
+
+
+@given(
+    height=st.integers(20, 800),
+    width=st.integers(20, 800),
+    num_kept=st.integers(0, 720),
+    policy=st.sampled_from(["none", "kept-rows", "all"]),
+    transposed=st.booleans(),
+    spec=st.sampled_from([load_spec("embedded"), WIDE_ONLY]),
+)
+def test_no_sequence_is_longer_than_its_slot(
+    height: int, width: int, num_kept: int, policy: Any, transposed: bool, spec: ModelSpec
+) -> None:
+    """Kept tokens spread over all rows, so that as many newlines as can be are among them."""
+    layout = spec.layout(height, width, transposed_grid=transposed)
+    every = layout.order[layout.valid].sort().values
+    chosen = torch.linspace(0, len(every) - 1, min(num_kept, len(every))).long().unique()
+    order = every[chosen]
+    bound = spec.max_visual_positions(len(order), policy, transposed_grid=transposed)
+    sequence = visual_sequence(order, layout, policy)
+    assert len(order) <= sequence.shape[0] <= bound
+    longest = spec.max_visual_positions(spec.nominal_tokens, "all", transposed_grid=transposed)
+    assert int(dense_places(order, layout, policy)[-1]) <= longest
+
+
+def test_the_bound_is_reached() -> None:
+    """By a whole image of the tallest grid."""
+    spec = load_spec("embedded")
+    layout = spec.layout(504, 168)
+    order = layout.order[layout.valid].sort().values
+    longest = spec.max_visual_positions(len(order), "all")
+    assert visual_sequence(order, layout, "all").shape[0] == longest == len(order) + 36
+
+
+def test_a_transposed_grid_may_have_more_rows_than_any_grid() -> None:
+    """A tall image on 1 x 2, stitched as 2 x 1: 24 rows, where no grid has more than twelve."""
+    layout = WIDE_ONLY.layout(300, 100, transposed_grid=True)
+    order = layout.order[layout.valid].sort().values
+    assert visual_sequence(order, layout, "all").shape[0] == len(order) + 24
+    assert WIDE_ONLY.max_visual_positions(0, "all") == 12
+    assert WIDE_ONLY.max_visual_positions(0, "all", transposed_grid=True) == 36

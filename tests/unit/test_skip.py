@@ -37,7 +37,9 @@ def evidence(*masses: int) -> Evidence:
     )
     attention = torch.tensor(masses)[layout.sub_image_of] / 64
     return Evidence(
-        layout=LayoutBatch.stack([layout]), seeds=torch.zeros(1), initial=attention[None, None]
+        layout=LayoutBatch.stack([layout]),
+        seeds=torch.zeros(1),
+        full_image_attention=attention[None, None],
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from hired_core.encode import SelectionSettings
 from hired_core.engine.slots import SlotBackend
 from hired_core.language import Backend, Completion, Request
 from hired_core.models.llava_next import load_spec
@@ -20,6 +21,8 @@ from pipeline.config import (
     InputConfig,
     JobConfig,
     OutputConfig,
+    QuestionConfig,
+    RunConfig,
     SelectionConfig,
 )
 from pipeline.cost import Prices
@@ -28,6 +31,7 @@ from pipeline.rows import to_table
 from pipeline.stages import GenerateStage, PartitionStage, SelectStage
 from pipeline.stages.context import StageContext
 from tests.bad_images import encode, picture
+from tests.halves import Halves
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
 NEW = 6
@@ -40,7 +44,10 @@ BASE = JobConfig(
     question=CaptionConfig(prompt="Describe the image, its colours and its text. " * 3),
 )
 PROMPT = "Describe the image."
-SIZES = {"square": (224, 224), "wide": (224, 112), "narrow": (96, 150)}
+SPEC = load_spec("embedded")
+SIDE = SPEC.partition_size
+SIZES = {"square": (2 * SIDE, 2 * SIDE), "wide": (2 * SIDE, SIDE), "narrow": (144, 225)}
+KEPT = 72  # a tenth of five partitions of 144 patches
 
 
 @cache
@@ -48,7 +55,7 @@ def selected(name: str) -> dict[str, Any]:
     """The row of one image after the select stage, without prompts."""
     data = encode(picture(size=SIZES[name]), "PNG")
     row = {"image_id": name, "shard": "s", "key": name, "image": data}
-    partition = PartitionStage(CONTEXT, load_spec("embedded"), BASE.input.decode_limits)
+    partition = PartitionStage(CONTEXT, SPEC, BASE.input.decode_limits)
     table = select()(partition(to_table([row], ROW_SCHEMA)))
     found: dict[str, Any] = table.to_pylist()[0] | {"stats": None}
     return found
@@ -92,8 +99,8 @@ def test_an_image_has_a_text_and_its_counts() -> None:
     assert row["prompt"] == PROMPT
     assert row["finish_reason"] in ("stop", "length")
     assert 1 <= row["output_tokens"] <= NEW
-    # 32 visual tokens and the words around them.
-    assert row["visual_tokens_kept"] == 32 < row["prompt_tokens"] < 32 + 40
+    # The visual tokens and the words around them.
+    assert row["visual_tokens_kept"] == KEPT < row["prompt_tokens"] < KEPT + 40
 
 
 @pytest.mark.parametrize(("temperature", "seed"), [(0.0, 0), (1.5, 0)])
@@ -118,7 +125,7 @@ def test_an_image_with_several_questions_is_a_row_for_each() -> None:
         *(None, "prompt_missing", None, "prompt_missing", None)
     ]
     assert [row["prompt"] for row in rows] == [PROMPT, None, "How many?", "  ", PROMPT]
-    assert {row["visual_tokens_kept"] for row in rows} == {32}
+    assert {row["visual_tokens_kept"] for row in rows} == {KEPT}
     alone = [run(generate(), asked("wide", prompt))[0]["text"] for prompt in (PROMPT, "How many?")]
     assert [rows[0]["text"], rows[2]["text"]] == alone
 
@@ -142,7 +149,7 @@ def test_prompts_that_cannot_be_used_cost_their_rows_alone() -> None:
 def test_a_prompt_with_its_own_placeholder_is_taken_word_for_word() -> None:
     (row,) = run(generate(), asked("wide", "<image>"))
     assert row["error_code"] is None
-    assert row["prompt_tokens"] <= 32 + 2  # nothing around the image but special tokens
+    assert row["prompt_tokens"] <= KEPT + 2  # nothing around the image but special tokens
 
 
 class Faulty:
@@ -266,3 +273,38 @@ def test_progress_counts_every_row_that_ends_here() -> None:
 @pytest.mark.parametrize("rows", [[], [{"shard": "s", "shard_rows": 0}]])
 def test_a_batch_without_questions_is_no_work(rows: list[dict[str, Any]]) -> None:
     assert len(run(generate(), *rows)) == len(rows)
+
+
+@pytest.mark.parametrize("backend", ["slots", "reference"])
+def test_positions_as_in_the_dense_sequence(backend: Any) -> None:
+    prompts = ["What is on the left?", "Describe the image, its colours and its text."]
+    selection = dataclasses.replace(BASE.selection, positions="original")
+    config = dataclasses.replace(BASE, selection=selection, run=RunConfig(backend=backend))
+    asked_all = [asked(name, *prompts) for name in SIZES]
+    rows, compact = (run(s, *asked_all) for s in (GenerateStage(CONTEXT, config), generate()))
+    assert [r["prompt_tokens"] for r in rows] == [r["prompt_tokens"] for r in compact]
+    halves = Halves("embedded")
+    images = [picture(size=SIZES[name]) for name in SIZES for _ in prompts]
+    settings = SelectionSettings(token_budget=0.1)
+    requests = halves.requests(images, prompts * 3, settings, "none", "original")
+    expected = halves.generate(requests, max_new_tokens=NEW)
+    assert texts(rows) == [completion.text for completion in expected] != texts(compact)
+
+
+@pytest.mark.parametrize("backend", ["slots", "reference"])
+def test_a_prompt_whose_positions_the_model_does_not_have(backend: Any) -> None:
+    """72 visual tokens of the 744 positions of a square image, of 2,048 that the model has."""
+    prompt = "why? " * 400
+    question = QuestionConfig()
+    run_config = RunConfig(backend=backend, max_prompt_tokens=10_000)
+    config = dataclasses.replace(BASE, question=question, run=run_config)
+    (row,) = run(GenerateStage(CONTEXT, config), asked("square", prompt))
+    assert row["error_code"] is None
+    tokens = row["prompt_tokens"]
+    assert tokens + NEW < 2048 < tokens + 744 - 72 + NEW
+    selection = dataclasses.replace(BASE.selection, positions="original")
+    stage = GenerateStage(CONTEXT, dataclasses.replace(config, selection=selection))
+    (row,) = run(stage, asked("square", prompt))
+    assert row["error_code"] == "prompt_too_long"
+    needed = tokens + 744 - 72 + NEW
+    assert row["error_detail"] == f"{needed} positions needed, the model has 2048"

@@ -21,6 +21,7 @@ from tests.bad_images import CASES, encode, picture
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
 SPEC = load_spec("embedded")
+SIDE = SPEC.partition_size
 CUT_HERE = {"image_missing", "image_too_many_bytes"}  # found when reading, not when decoding
 
 
@@ -39,15 +40,16 @@ def run(rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
 
 
 def test_an_image_is_cut_into_its_partitions() -> None:
-    data = encode(picture(size=(224, 112)), "PNG")  # one row of two sub-images
+    whole = picture(size=(2 * SIDE, SIDE))  # one row of two sub-images
+    data = encode(whole, "PNG")
     (row,) = run([image_row("a", data)])
-    assert (row["width"], row["height"], row["num_partitions"]) == (224, 112, 3)
+    assert (row["width"], row["height"], row["num_partitions"]) == (2 * SIDE, SIDE, 3)
     assert row["sha256"] == hashlib.sha256(data).hexdigest()
-    pixels = np.frombuffer(row["partitions"], np.uint8).reshape(3, 3, 112, 112)
+    pixels = np.frombuffer(row["partitions"], np.uint8).reshape(3, 3, SIDE, SIDE)
     # Of the canvas' own size: sub-images are the pixels themselves.
-    whole = np.asarray(picture(size=(224, 112))).transpose(2, 0, 1)
-    assert (pixels[1] == whole[:, :, :112]).all()
-    assert (pixels[2] == whole[:, :, 112:]).all()
+    expected = np.asarray(whole).transpose(2, 0, 1)
+    assert (pixels[1] == expected[:, :, :SIDE]).all()
+    assert (pixels[2] == expected[:, :, SIDE:]).all()
     assert row["error_code"] is None
 
 

@@ -29,10 +29,12 @@ SPEC = load_spec("embedded")
 BASE = JobConfig(
     input=InputConfig(input=["a"]), output=OutputConfig(output="o"), run=RunConfig(progress=False)
 )
-# (width, height) and what the embedded model (8 x 8 patches a partition) sees of it: the canvas is
-# 224 x 224 but for the second, 224 x 112; the last is padded left and right to a third of it.
-SIZES = {"square": (224, 224), "wide": (224, 112), "narrow": (96, 150)}
-DENSE = {"square": 5 * 64, "wide": 3 * 64}
+SIDE = SPEC.partition_size
+# (width, height), and how many of the 12 x 12 patches of each partition the embedded model sees.
+# The first two fill their canvas; of the last's, 24 rows in two sub-images, int(225 * 12 / 144)
+# show it, and the others, above and below, are padding.
+SIZES = {"square": (2 * SIDE, 2 * SIDE), "wide": (2 * SIDE, SIDE), "narrow": (144, 225)}
+DENSE = {"square": 5 * 144, "wide": 3 * 144, "narrow": 144 + 18 * 12}
 EXACT = ("hired", "uniform", "stride", "random")
 
 
@@ -80,8 +82,11 @@ def features(row: dict[str, Any]) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("method", EXACT)
 @pytest.mark.parametrize(
     ("budget", "square", "wide"),
-    # Of 320: the wide image has but 192 tokens.
-    [(0.05, 16, 16), (0.1, 32, 32), (0.2, 64, 64), (0.4, 128, 128), (0.8, 256, 192), (77, 77, 77)],
+    # Of 720: the wide image has but 432 tokens.
+    [
+        *((0.05, 36, 36), (0.1, 72, 72), (0.2, 144, 144)),
+        *((0.4, 288, 288), (0.8, 576, 432), (77, 77, 77)),
+    ],
 )
 def test_as_many_tokens_as_the_budget_says(
     method: str, budget: float, square: int, wide: int
@@ -100,21 +105,19 @@ def test_as_many_tokens_as_the_budget_says(
 
 def test_dense_keeps_everything_that_is_no_padding() -> None:
     rows = run(select_stage(method="dense"), partitioned("square", "wide", "narrow"))
-    assert [row["visual_tokens_kept"] for row in rows[:2]] == [320, 192]
-    for row in rows:
-        assert row["visual_tokens_kept"] == row["visual_tokens_dense"]
-    assert rows[2]["visual_tokens_kept"] < 320
+    for row, expected in zip(rows, DENSE.values(), strict=True):
+        assert row["visual_tokens_kept"] == row["visual_tokens_dense"] == expected
 
 
 def test_the_published_code_keeps_no_more_than_its_budget() -> None:
     (row,) = run(select_stage(method="hired-upstream", budget=0.4), partitioned("square"))
-    assert 0 < row["visual_tokens_kept"] <= 128
+    assert 0 < row["visual_tokens_kept"] <= 288
 
 
 def test_a_budget_of_the_image_is_a_share_of_its_own_grid() -> None:
     stage = select_stage(budget=0.25, budget_basis="image")
     rows = run(stage, partitioned("square", "wide"))
-    assert [row["visual_tokens_kept"] for row in rows] == [80, 48]
+    assert [row["visual_tokens_kept"] for row in rows] == [180, 108]
 
 
 def test_kept_tokens_are_among_the_dense_ones_at_their_places() -> None:
@@ -226,10 +229,10 @@ def test_markers_and_failed_rows_pass_untouched_and_cost_nothing() -> None:
         assert {n: after[n] for n in shared} == {n: before.get(n) for n in shared}
         assert after["features"] is after["visual_tokens_kept"] is None
     assert found[2]["stats"] == ["{}"]
-    assert found[1]["visual_tokens_kept"] == 64
+    assert found[1]["visual_tokens_kept"] == 144
     (record,) = [json.loads(text) for text in found[0]["stats"]]
     assert (record["num_images"], record["errors"]) == (1, 0)
-    assert (record["visual_tokens_dense"], record["visual_tokens_kept"]) == (192, 64)
+    assert (record["visual_tokens_dense"], record["visual_tokens_kept"]) == (432, 144)
     assert found[1]["stats"] is None
 
 

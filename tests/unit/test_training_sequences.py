@@ -5,15 +5,17 @@ import pytest
 import torch
 from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
-from pipeline.evaluation.drawing import draw_scene
-from pipeline.evaluation.scenes import GLYPHS, make_scene
-from pipeline.training.batches import TEXT_ROOM, SceneRows, TextMaker, build_batch
+from pipeline.evaluation.render.compose import KINDS, make_picture
+from pipeline.evaluation.render.drawing import draw_picture
+from pipeline.evaluation.render.picture import Picture
+from pipeline.evaluation.render.vocabulary import GLYPHS
+from pipeline.training.batches import TEXT_ROOM, PictureRows, TextMaker, build_batch
 from pipeline.training.clock import StageClock, cosine_with_warmup
 from pipeline.training.config import PATCHES_PER_PARTITION
 from pipeline.training.language import LanguageLearner
 from pipeline.training.model import empty_model
 from pipeline.training.packing import NO_LABEL, NO_TOKEN, TextTokens, pack, visual_order
-from pipeline.training.partitions import cut_scene
+from pipeline.training.partitions import LABELS, cut_picture
 from pipeline.training.tokenizer import build_processor, prompt
 from pipeline.training.vision import VisionLearner, normalise
 
@@ -29,52 +31,82 @@ def model(processor: LlavaNextProcessor) -> LlavaNextForConditionalGeneration:
     return empty_model(processor).eval()
 
 
-class TowerTable:
-    """Features of a scene straight from the model's tower."""
+class OnePicture:
+    """A table of one picture, its features straight from the model's tower."""
 
-    def __init__(self, model: LlavaNextForConditionalGeneration) -> None:
+    def __init__(self, model: LlavaNextForConditionalGeneration, picture: Picture) -> None:
         self.learner = VisionLearner(model.config.vision_config)
         self.learner.tower.load_state_dict(model.model.vision_tower.state_dict())
+        self.shown = picture
 
-    def features(self, scenes: list[SceneRows]) -> torch.Tensor:
-        pixels = torch.from_numpy(cut_scene(make_scene(scenes[0].seed)).pixels)
+    def picture(self, rows: PictureRows) -> Picture:
+        return self.shown
+
+    def features(self, pictures: list[PictureRows]) -> torch.Tensor:
+        pixels = torch.from_numpy(cut_picture(self.shown).pixels)
         with torch.no_grad():
             return self.learner.features(normalise(pixels))[:, 1:].flatten(0, 1)[None]
 
 
+def pictures(number: int) -> list[Picture]:
+    return [make_picture(KINDS[seed % 3], "train", seed) for seed in range(number)]
+
+
 def test_partitions_equal_the_image_processor(processor: LlavaNextProcessor) -> None:
-    for seed in range(20):
-        scene = make_scene(seed)
-        mine = normalise(torch.from_numpy(cut_scene(scene).pixels))
-        theirs = processor.image_processor(draw_scene(scene), return_tensors="pt")["pixel_values"]
+    for picture in pictures(20):
+        mine = normalise(torch.from_numpy(cut_picture(picture).pixels))
+        image = draw_picture(picture).image
+        theirs = processor.image_processor(image, return_tensors="pt")["pixel_values"]
         torch.testing.assert_close(mine, theirs[0].float(), atol=1e-5, rtol=0)
+
+
+def test_features_equal_the_tower(model: LlavaNextForConditionalGeneration) -> None:
+    """The embedding as a matrix product, and the layers up to `hidden_states[-2]`."""
+    learner = VisionLearner(model.config.vision_config)
+    learner.tower.load_state_dict(model.model.vision_tower.state_dict())
+    pixels = normalise(torch.from_numpy(cut_picture(pictures(1)[0]).pixels))
+    with torch.no_grad():
+        theirs = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2]
+        torch.testing.assert_close(learner.features(pixels), theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_labels_are_within_their_ranges() -> None:
+    for picture in pictures(30):
+        labels = cut_picture(picture).labels
+        for column, (name, count) in enumerate(LABELS.items()):
+            known = labels[..., column][labels[..., 0] != 255]
+            assert known.max() < count, name
+        # One centre in the full-image and one in a sub-image for each object, unless they meet.
+        centres = labels[..., -1].sum(axis=1)
+        assert centres[1:].sum() <= len(picture.objects) >= centres[0]
+        assert centres[1:].sum() >= len(picture.objects) - 1
 
 
 def test_visual_order_equals_pack_image_features(model: LlavaNextForConditionalGeneration) -> None:
     newline = torch.full((1,), -1.0)
-    for seed in range(60):
-        scene = make_scene(seed)
-        num_rows = len(cut_scene(scene).pixels) * PATCHES_PER_PARTITION
+    for picture in pictures(60):
+        num_rows = len(cut_picture(picture).pixels) * PATCHES_PER_PARTITION
         table = torch.arange(num_rows).float().view(-1, PATCHES_PER_PARTITION, 1)
-        size = torch.tensor([[scene.height, scene.width]])
+        size = torch.tensor([[picture.height, picture.width]])
         packed, _ = model.model.pack_image_features([table], size, "default", newline)
-        assert visual_order(scene.width, scene.height) == tuple(packed[0][:, 0].int().tolist())
+        assert visual_order(picture.width, picture.height) == tuple(packed[0][:, 0].int().tolist())
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 7])
 def test_packed_logits_equal_separate_prompts(
     processor: LlavaNextProcessor, model: LlavaNextForConditionalGeneration, seed: int
 ) -> None:
-    scene, maker = make_scene(seed), TextMaker(processor.tokenizer)
-    item = SceneRows(seed, 0, 0, len(cut_scene(scene).pixels))
-    batch = build_batch(TowerTable(model), [item], maker, np.random.default_rng(5))
-    inputs = processor(
-        images=draw_scene(scene), text=prompt("").split("\n")[0], return_tensors="pt"
-    )
+    picture, maker = make_picture(KINDS[seed % 3], "train", seed), TextMaker(processor.tokenizer)
+    item = PictureRows(0, 0, 0, len(cut_picture(picture).pixels))
+    table = OnePicture(model, picture)
+    batch = build_batch(table, [item], maker, np.random.default_rng(5))
+    image = draw_picture(picture).image
+    inputs = processor(images=image, text=prompt("").split("\n")[0], return_tensors="pt")
     head = inputs.pop("input_ids")
     inputs.pop("attention_mask")
     with torch.no_grad():
-        logits = LanguageLearner(copy.deepcopy(model)).eval()(batch, batch.mask())[0]
+        learner = LanguageLearner(copy.deepcopy(model)).eval()
+        logits = learner(table.features([item]), batch)[0]
         for number in range(1, int(batch.blocks.max()) + 1):
             here = batch.blocks[0, -TEXT_ROOM:] == number
             ids = torch.cat((head, batch.ids[:, here]), dim=1)

@@ -39,8 +39,8 @@ def run(
     evidence = Evidence(
         layout=LayoutBatch.stack([layout]),
         seeds=torch.tensor([0]),
-        initial=initial[None],
-        final=final,
+        full_image_attention=initial[None],
+        partition_attention=final,
     )
     own = layout.num_partitions * 576
     budget = token_budget_to_count(rate, nominal=2880, own=own, basis="image")
@@ -68,7 +68,10 @@ def test_the_paper_allocation_tells_the_quadrants_apart() -> None:
     for quadrant, (row, col) in enumerate([(0, 0), (0, 12), (12, 0), (12, 12)]):
         initial = hot(slice(row, row + 12), slice(col, col + 12))[None]
         evidence = Evidence(
-            layout=layout, seeds=torch.tensor([0]), initial=initial, final=torch.rand(1, 5, 16, 576)
+            layout=layout,
+            seeds=torch.tensor([0]),
+            full_image_attention=initial,
+            partition_attention=torch.rand(1, 5, 16, 576),
         )
         _, budgets = METHODS["hired"].keep(evidence, torch.tensor([576]), 0.75)
         expected = [0, 0, 0, 0]
@@ -181,7 +184,10 @@ def test_a_batch_of_different_partition_counts_equals_one_by_one() -> None:
     initial = torch.rand(3, 16, 576, generator=generator)
     final = torch.rand(3, 5, 16, 576, generator=generator)
     evidence = Evidence(
-        layout=LayoutBatch.stack(layouts), seeds=torch.arange(3), initial=initial, final=final
+        layout=LayoutBatch.stack(layouts),
+        seeds=torch.arange(3),
+        full_image_attention=initial,
+        partition_attention=final,
     )
     keep, budgets = UPSTREAM.keep(evidence, torch.tensor([345, 576, 460]), 0.5)
     for row, (layout, budget) in enumerate(zip(layouts, (345, 576, 460), strict=True)):
@@ -189,8 +195,8 @@ def test_a_batch_of_different_partition_counts_equals_one_by_one() -> None:
         alone = Evidence(
             layout=LayoutBatch.stack([layout]),
             seeds=torch.tensor([row]),
-            initial=initial[row : row + 1],
-            final=final[row : row + 1, :count],
+            full_image_attention=initial[row : row + 1],
+            partition_attention=final[row : row + 1, :count],
         )
         own_keep, own_budgets = UPSTREAM.keep(alone, torch.tensor([budget]), 0.5)
         assert torch.equal(keep[row, :count], own_keep[0])

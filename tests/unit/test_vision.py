@@ -31,8 +31,9 @@ def encode_all(tower: VisionTower, partitions: Tensor) -> Encoded:
     """All patches of all partitions, and both layers' attention."""
     encoder = VisionEncoder(tower)
     embedded = encoder.embed(partitions)
-    initial, last = encoder.initial_attention(embedded), encoder.encode(embedded)
-    final = encoder.final_attention(last)
+    initial = encoder.attention_before(0, embedded)
+    last = encoder.encode(embedded)
+    final = encoder.attention_of(last, encoder.index_of("final"))
     rows, patches = torch.meshgrid(
         torch.arange(len(partitions)), torch.arange(final.shape[-1]), indexing="ij"
     )

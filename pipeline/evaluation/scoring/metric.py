@@ -37,8 +37,11 @@ class Metric(Protocol):
         maximum: the best value there is, for tables and axes: 100 for shares.
     """
 
-    name: str
-    maximum: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def maximum(self) -> float: ...
 
     def score(self, answered: Answered) -> float:
         """How right one answer is, 0 to 1; a lost row scores 0."""

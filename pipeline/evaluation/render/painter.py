@@ -1,0 +1,223 @@
+"""Drawing and labelling in one: every stroke says which class its pixels show."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.evaluation.render.vocabulary import SHAPES
+
+__all__ = ["Colour", "Labels", "Painter"]
+
+Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+# Fonts that matplotlib brings along, since Pillow has one only and a machine may have none.
+_FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What the pixels of a stroke show; see `vocabulary` for the numbers."""
+
+    class_id: int = 0
+    place: int = 0
+    owner: int = 0
+    level: int = 0
+
+
+class Painter:
+    """Draws on an RGB image and, if there are any, on its label masks ("L", in order of `Labels`).
+
+    Lengths are canvas pixels; `unit` is pixels of the image per canvas pixel.
+    """
+
+    def __init__(
+        self, image: Image.Image, unit: float, font: str, masks: Sequence[Image.Image] = ()
+    ) -> None:
+        self.image, self.unit, self.masks = image, unit, masks
+        self._font_name = font
+        self._draw = ImageDraw.Draw(image)
+        self._mask_draws = [ImageDraw.Draw(mask) for mask in masks]
+
+    def rectangle(
+        self,
+        box: Box,
+        fill: Colour | None,
+        outline: Colour | None = None,
+        labels: Labels | None = None,
+    ) -> None:
+        """A filled or outlined rectangle."""
+        pixels = self._pixels(box)
+        width = max(1, round(self.unit))
+        self._draw.rectangle(pixels, fill=fill, outline=outline, width=width)
+        self._label(pixels, labels)
+
+    def line(self, points: Sequence[tuple[float, float]], fill: Colour, width: float) -> None:
+        """A line through points."""
+        pixels = [(x * self.unit, y * self.unit) for x, y in points]
+        self._draw.line(pixels, fill=fill, width=max(1, round(width * self.unit)))
+
+    def ellipse(self, box: Box, fill: Colour, labels: Labels | None = None) -> None:
+        """A filled ellipse; its whole box gets the labels."""
+        self._draw.ellipse(self._pixels(box), fill=fill)
+        self._label(self._pixels(box), labels)
+
+    def glyph(self, glyph: str, box: Box, ink: Colour, labels: Labels | None = None) -> None:
+        """One glyph in the middle of its cell; it owns the whole cell."""
+        font = _font(self._font_name, max(6, round((box[3] - box[1]) * 0.92 * self.unit)))
+        self._label(self._pixels(box), labels)
+        middle = ((box[0] + box[2]) / 2 * self.unit, (box[1] + box[3]) / 2 * self.unit)
+        # As wide as its cell at most: fonts differ.
+        room = (box[2] - box[0]) * self.unit
+        if (wide := font.getlength(glyph)) > room:
+            font = _font(self._font_name, max(6, int(font.size * room / wide)))
+        self._draw.text(middle, glyph, fill=ink, font=font, anchor="mm")
+
+    def word(self, text: str, box: Box, ink: Colour, labels: Labels | None = None) -> None:
+        """A word from the left of its box, as large as the box allows."""
+        size = max(6, round((box[3] - box[1]) * self.unit))
+        font, room = _font(self._font_name, size), (box[2] - box[0]) * self.unit
+        if (wide := font.getlength(text)) > room:
+            font = _font(self._font_name, max(6, int(size * room / wide)))
+        left, middle = box[0] * self.unit, (box[1] + box[3]) / 2 * self.unit
+        self._draw.text((left, middle), text, fill=ink, font=font, anchor="lm")
+        right = left + font.getlength(text)
+        self._label((left, box[1] * self.unit, right, box[3] * self.unit), labels)
+
+    def shape(
+        self,
+        name: str,
+        centre: tuple[float, float],
+        diameter: float,
+        rotation_deg: float,
+        fill: Colour,
+        labels: Labels,
+    ) -> None:
+        """One of `SHAPES`, labelled to its outline."""
+        _draw_shape(self._draw, name, centre, diameter, rotation_deg, self.unit, fill)
+        for draw, value in zip(self._mask_draws, _values(labels), strict=False):
+            _draw_shape(draw, name, centre, diameter, rotation_deg, self.unit, value)
+
+    @contextmanager
+    def rotated(self, box: Box, rotation_deg: float) -> Iterator[Painter]:
+        """A painter whose strokes inside `box` appear rotated about its middle."""
+        if rotation_deg == 0:
+            yield self
+            return
+        left, top, right, bottom = self._pixels(box)
+        size = (math.ceil(right - left), math.ceil(bottom - top))
+        layer, masks = Image.new("RGB", size), [Image.new("L", size) for _ in self.masks]
+        yield _Shifted(layer, self.unit, self._font_name, masks, (box[0], box[1]))
+        turned = functools.partial(_turn, angle=rotation_deg)
+        stencil = turned(Image.new("L", size, 255), Image.Resampling.BICUBIC)
+        corner = (
+            round((left + right - stencil.width) / 2),
+            round((top + bottom - stencil.height) / 2),
+        )
+        self.image.paste(turned(layer, Image.Resampling.BICUBIC), corner, stencil)
+        hard = stencil.point(lambda value: 255 * (value > 127))
+        for mask, drawn in zip(self.masks, masks, strict=True):
+            mask.paste(turned(drawn, Image.Resampling.NEAREST), corner, hard)
+
+    def _pixels(self, box: Box) -> Box:
+        left, top, right, bottom = (value * self.unit for value in box)
+        return left, top, right, bottom
+
+    def _label(self, pixels: Box, labels: Labels | None) -> None:
+        if labels is not None:
+            for draw, value in zip(self._mask_draws, _values(labels), strict=False):
+                draw.rectangle(pixels, fill=value)
+
+
+class _Shifted(Painter):
+    """A painter of a layer that has its own origin."""
+
+    def __init__(
+        self,
+        image: Image.Image,
+        unit: float,
+        font: str,
+        masks: Sequence[Image.Image],
+        origin: tuple[float, float],
+    ) -> None:
+        super().__init__(image, unit, font, masks)
+        self._origin = origin
+
+    def rectangle(
+        self,
+        box: Box,
+        fill: Colour | None,
+        outline: Colour | None = None,
+        labels: Labels | None = None,
+    ) -> None:
+        super().rectangle(self._shift(box), fill, outline, labels)
+
+    def glyph(self, glyph: str, box: Box, ink: Colour, labels: Labels | None = None) -> None:
+        super().glyph(glyph, self._shift(box), ink, labels)
+
+    def _shift(self, box: Box) -> Box:
+        x, y = self._origin
+        return box[0] - x, box[1] - y, box[2] - x, box[3] - y
+
+
+def _values(labels: Labels) -> tuple[int, int, int, int]:
+    return labels.class_id, labels.place, labels.owner, labels.level
+
+
+def _turn(image: Image.Image, resample: Image.Resampling, angle: float) -> Image.Image:
+    return image.rotate(angle, resample, expand=True)
+
+
+@functools.lru_cache(maxsize=2048)
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(_FONTS / name), size)
+
+
+def _draw_shape(
+    draw: ImageDraw.ImageDraw,
+    name: str,
+    centre: tuple[float, float],
+    diameter: float,
+    rotation_deg: float,
+    unit: float,
+    fill: int | Colour,
+) -> None:
+    x, y, radius = centre[0] * unit, centre[1] * unit, diameter / 2 * unit
+    box = (x - radius, y - radius, x + radius, y + radius)
+    if name == "circle":
+        draw.ellipse(box, fill=fill)
+    elif name == "ring":
+        draw.ellipse(box, outline=fill, width=max(2, round(0.42 * radius)))
+    else:
+        turn = math.radians(rotation_deg)
+        draw.polygon(
+            [
+                (x + radius * r * math.cos(turn + angle), y + radius * r * math.sin(turn + angle))
+                for r, angle in _outline(name)
+            ],
+            fill=fill,
+        )
+
+
+@functools.cache
+def _outline(shape: str) -> tuple[tuple[float, float], ...]:
+    """(radius, angle) of the corners of a polygon in the unit circle."""
+    assert shape in SHAPES, shape
+    up = -math.pi / 2
+    if shape == "square":
+        return tuple((0.98, math.pi / 4 + k * math.pi / 2) for k in range(4))
+    if shape == "triangle":
+        return tuple((1.0, up + k * 2 * math.pi / 3) for k in range(3))
+    if shape == "star":
+        return tuple((1.0 if k % 2 == 0 else 0.42, up + k * math.pi / 5) for k in range(10))
+    arm, end = 0.3, 0.95
+    corners = [(arm, end), (arm, arm), (end, arm)]
+    quarter = [(math.hypot(a, b), math.atan2(b, a)) for a, b in reversed(corners)]
+    return tuple((r, angle + k * math.pi / 2) for k in range(4) for r, angle in quarter)
