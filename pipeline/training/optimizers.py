@@ -1,7 +1,7 @@
 """Muon for the matrices between layers, AdamW for the rest.
 
-Muon (torch.optim, after K. Jordan et al., 2024) took about half of AdamW's steps to the same
-accuracy here; embeddings, heads and vectors are not what it is for.
+Muon is torch.optim's, after K. Jordan et al., 2024; embeddings, heads and vectors are not what it
+is for.
 """
 
 from __future__ import annotations
