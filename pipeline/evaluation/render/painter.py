@@ -35,14 +35,21 @@ class Labels:
 class Painter:
     """Draws on an RGB image and, if there are any, on its label masks ("L", in order of `Labels`).
 
-    Lengths are canvas pixels; `unit` is pixels of the image per canvas pixel.
+    Lengths are canvas pixels; `unit` is pixels of the image per canvas pixel, and `origin` what the
+    corner of the image is.
     """
 
     def __init__(
-        self, image: Image.Image, unit: float, font: str, masks: Sequence[Image.Image] = ()
+        self,
+        image: Image.Image,
+        unit: float,
+        font: str,
+        masks: Sequence[Image.Image] = (),
+        origin: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.image, self.unit, self.masks = image, unit, masks
         self._font_name = font
+        self._origin = origin
         self._draw = ImageDraw.Draw(image)
         self._mask_draws = [ImageDraw.Draw(mask) for mask in masks]
 
@@ -61,7 +68,8 @@ class Painter:
 
     def line(self, points: Sequence[tuple[float, float]], fill: Colour, width: float) -> None:
         """A line through points."""
-        pixels = [(x * self.unit, y * self.unit) for x, y in points]
+        left, top = self._origin
+        pixels = [((x - left) * self.unit, (y - top) * self.unit) for x, y in points]
         self._draw.line(pixels, fill=fill, width=max(1, round(width * self.unit)))
 
     def ellipse(self, box: Box, fill: Colour, labels: Labels | None = None) -> None:
@@ -71,8 +79,9 @@ class Painter:
 
     def glyph(self, glyph: str, box: Box, ink: Colour, labels: Labels | None = None) -> None:
         """One glyph in the middle of its cell; it owns the whole cell."""
-        font = _font(self._font_name, max(6, round((box[3] - box[1]) * 0.92 * self.unit)))
         self._label(self._pixels(box), labels)
+        box = self._shifted(box)
+        font = _font(self._font_name, max(6, round((box[3] - box[1]) * 0.92 * self.unit)))
         middle = ((box[0] + box[2]) / 2 * self.unit, (box[1] + box[3]) / 2 * self.unit)
         # As wide as its cell at most: fonts differ.
         room = (box[2] - box[0]) * self.unit
@@ -82,6 +91,7 @@ class Painter:
 
     def word(self, text: str, box: Box, ink: Colour, labels: Labels | None = None) -> None:
         """A word from the left of its box, as large as the box allows."""
+        box = self._shifted(box)
         size = max(6, round((box[3] - box[1]) * self.unit))
         font, room = _font(self._font_name, size), (box[2] - box[0]) * self.unit
         if (wide := font.getlength(text)) > room:
@@ -101,6 +111,7 @@ class Painter:
         labels: Labels,
     ) -> None:
         """One of `SHAPES`, labelled to its outline."""
+        centre = (centre[0] - self._origin[0], centre[1] - self._origin[1])
         _draw_shape(self._draw, name, centre, diameter, rotation_deg, self.unit, fill)
         for draw, value in zip(self._mask_draws, _values(labels), strict=False):
             _draw_shape(draw, name, centre, diameter, rotation_deg, self.unit, value)
@@ -114,7 +125,7 @@ class Painter:
         left, top, right, bottom = self._pixels(box)
         size = (math.ceil(right - left), math.ceil(bottom - top))
         layer, masks = Image.new("RGB", size), [Image.new("L", size) for _ in self.masks]
-        yield _Shifted(layer, self.unit, self._font_name, masks, (box[0], box[1]))
+        yield Painter(layer, self.unit, self._font_name, masks, (box[0], box[1]))
         turned = functools.partial(_turn, angle=rotation_deg)
         stencil = turned(Image.new("L", size, 255), Image.Resampling.BICUBIC)
         corner = (
@@ -127,44 +138,17 @@ class Painter:
             mask.paste(turned(drawn, Image.Resampling.NEAREST), corner, hard)
 
     def _pixels(self, box: Box) -> Box:
-        left, top, right, bottom = (value * self.unit for value in box)
+        left, top, right, bottom = (value * self.unit for value in self._shifted(box))
         return left, top, right, bottom
+
+    def _shifted(self, box: Box) -> Box:
+        x, y = self._origin
+        return box[0] - x, box[1] - y, box[2] - x, box[3] - y
 
     def _label(self, pixels: Box, labels: Labels | None) -> None:
         if labels is not None:
             for draw, value in zip(self._mask_draws, _values(labels), strict=False):
                 draw.rectangle(pixels, fill=value)
-
-
-class _Shifted(Painter):
-    """A painter of a layer that has its own origin."""
-
-    def __init__(
-        self,
-        image: Image.Image,
-        unit: float,
-        font: str,
-        masks: Sequence[Image.Image],
-        origin: tuple[float, float],
-    ) -> None:
-        super().__init__(image, unit, font, masks)
-        self._origin = origin
-
-    def rectangle(
-        self,
-        box: Box,
-        fill: Colour | None,
-        outline: Colour | None = None,
-        labels: Labels | None = None,
-    ) -> None:
-        super().rectangle(self._shift(box), fill, outline, labels)
-
-    def glyph(self, glyph: str, box: Box, ink: Colour, labels: Labels | None = None) -> None:
-        super().glyph(glyph, self._shift(box), ink, labels)
-
-    def _shift(self, box: Box) -> Box:
-        x, y = self._origin
-        return box[0] - x, box[1] - y, box[2] - x, box[3] - y
 
 
 def _values(labels: Labels) -> tuple[int, int, int, int]:
