@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,24 +15,31 @@ from pipeline.evaluation.render.picture import Picture
 from pipeline.evaluation.render.tasks import CAPTION_PROMPTS, TASKS, caption
 from pipeline.training.config import TrainingConfig
 from pipeline.training.packing import PackedImage, TextTokens, pack, visual_order
-from pipeline.training.shards import finished_shards, open_shard
+from pipeline.training.shards import finished_shards, kind_of, open_shard
 from pipeline.training.tokenizer import EOS, prompt
 
 __all__ = ["TEXT_ROOM", "LanguageBatch", "PictureRows", "PictureTable", "TextMaker", "build_batch"]
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 TEXT_ROOM = 208
 # Visual tokens of the largest canvas with 2, 3 and 4 sub-images: one shape each to compile.
 _IMAGE_ROOM = {2: 456, 3: 612, 4: 744}
 _GROUP_SHARES = {2: 0.3, 3: 0.4, 4: 0.3}
+# Lookups in forms and charts take longest to learn.
+_KIND_SHARES = {"scene": 0.4, "form": 0.35, "chart": 0.25}
+# How often a picture is also captioned: a caption takes the room of several questions.
+_CAPTION_SHARES = {"scene": 0.5, "form": 0.3, "chart": 0.3}
 # How often each task is tried on a training picture; repeated questions are dropped.
 _TIMES_ASKED = {
     "scene_text": 1,
     "attribute": 2,
     "existence": 3,
     "count": 3,
-    "spatial": 5,
-    "document": 8,
-    "chart": 8,
+    "spatial": 8,
+    "document": 16,
+    "chart": 16,
 }
 
 
@@ -64,20 +71,23 @@ class PictureRows(NamedTuple):
 
 
 class PictureTable:
-    """Rendered pictures, grouped by their number of sub-images, with their features."""
+    """Rendered pictures by their number of sub-images and kind, with their features."""
 
     def __init__(self, config: TrainingConfig, tower: Callable[[Tensor], Tensor]) -> None:
         self._tower = tower
         self._shards = {index: open_shard(config, index) for index in finished_shards(config)}
-        self.groups: dict[int, list[PictureRows]] = {size: [] for size in _GROUP_SHARES}
+        self._groups: dict[int, dict[str, list[PictureRows]]] = {}
         for index, shard in self._shards.items():
             for row, (start, end) in enumerate(itertools.pairwise(shard.starts.tolist())):
-                self.groups[end - start - 1].append(PictureRows(index, row, start, end))
+                group = self._groups.setdefault(end - start - 1, {})
+                kind = kind_of(shard.first_seed + row)
+                group.setdefault(kind, []).append(PictureRows(index, row, start, end))
 
     def draw(self, rng: np.random.Generator, size: int) -> list[PictureRows]:
         """`size` random pictures of one group; small images, which cost less, more often."""
-        chosen = self.groups[int(rng.choice(list(_GROUP_SHARES), p=list(_GROUP_SHARES.values())))]
-        return [chosen[i] for i in rng.integers(len(chosen), size=size)]
+        group = _choose(rng, self._groups, _GROUP_SHARES)
+        kinds = [_choose(rng, group, _KIND_SHARES) for _ in range(size)]
+        return [pictures[rng.integers(len(pictures))] for pictures in kinds]
 
     def picture(self, rows: PictureRows) -> Picture:
         """What a picture shows."""
@@ -91,7 +101,7 @@ class PictureTable:
 
 
 class TextMaker:
-    """Tokenised texts of pictures: the caption, then questions in random order."""
+    """Tokenised texts of pictures: at times the caption, then questions in random order."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
@@ -99,9 +109,11 @@ class TextMaker:
         self.head: list[int] = tokenizer(head, add_special_tokens=False)["input_ids"]
 
     def texts(self, picture: Picture, rng: np.random.Generator) -> list[TextTokens]:
-        """The caption and all questions; a sign that can be asked for is asked for first."""
-        first = CAPTION_PROMPTS[0] if rng.random() < 0.7 else str(rng.choice(CAPTION_PROMPTS))
-        pairs = [(first, caption(picture)), *_questions(picture, rng)]
+        """Now and then the caption, then all questions, with the one for the sign first."""
+        pairs = _questions(picture, rng)
+        if rng.random() < _CAPTION_SHARES[picture.kind]:
+            text = CAPTION_PROMPTS[0] if rng.random() < 0.7 else str(rng.choice(CAPTION_PROMPTS))
+            pairs.insert(0, (text, caption(picture)))
         return [self.encode(text, answer) for text, answer in pairs]
 
     def encode(self, text: str, answer: str) -> TextTokens:
@@ -124,6 +136,12 @@ def _questions(picture: Picture, rng: np.random.Generator) -> list[tuple[str, st
     signs = [(text, answer) for text, (name, answer) in found.items() if name == "scene_text"]
     others = [(text, answer) for text, (name, answer) in found.items() if name != "scene_text"]
     return signs + [others[i] for i in rng.permutation(len(others))]
+
+
+def _choose(rng: np.random.Generator, values: Mapping[_K, _V], shares: Mapping[_K, float]) -> _V:
+    """One of `values`, by the shares of the keys that are there."""
+    weights = np.array([shares[key] for key in values])
+    return list(values.values())[rng.choice(len(weights), p=weights / weights.sum())]
 
 
 def build_batch(

@@ -145,7 +145,7 @@ def _tower_batches(
     for start in range(0, len(pixels), 64):
         batch = normalise(torch.from_numpy(pixels[start : start + 64].copy()))
         with torch.inference_mode():
-            patch_logits, set_logits = learner(batch)
+            patch_logits, set_logits, _ = learner(batch)
             tower, attention = learner.tower, {}
             hidden = tower.pre_layrnorm(tower.embeddings(batch))
             for index, layer in enumerate(tower.encoder.layers[: FEATURE_LAYER + 1]):

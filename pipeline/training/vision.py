@@ -1,8 +1,10 @@
 """Training of the vision tower on labelled partitions.
 
-All losses are on the hidden state that LLaVA-Next reads (`hidden_states[-2]`): what each patch
+The losses are on the hidden state that LLaVA-Next reads (`hidden_states[-2]`): what each patch
 shows, and, on CLS, which classes the partition holds. The latter makes the CLS attention of the
-layers below it look at content. The last layer of the tower takes no part.
+layers below it look at content. CLS has the same loss after the first layer (deep supervision, Lee
+et al., 2015): without it the first layer's attention stays almost even, and HiRED divides the
+budget by it. The last layer of the tower takes no part.
 """
 
 from __future__ import annotations
@@ -61,18 +63,29 @@ class VisionLearner(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.patch_head = nn.Linear(width, sum(LABELS.values()))
         self.set_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_CLASSES - 1))
+        self.early_set_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_CLASSES - 1))
 
     def features(self, pixels: Tensor) -> Tensor:
         """`hidden_states[-2]` of the tower, `[B, 1 + N, C]`, CLS first."""
-        hidden: Tensor = self.tower.pre_layrnorm(self._embed(pixels))
-        for layer in self.tower.encoder.layers[: FEATURE_LAYER + 1]:
-            hidden = layer(hidden, attention_mask=None)
-        return hidden
+        return self._early_and_features(pixels)[1]
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the patch labels side by side `[B, N, sum]`, and of the class set of CLS."""
-        hidden = self.features(pixels)
-        return self.patch_head(self.norm(hidden[:, 1:])), self.set_head(hidden[:, 0])
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the patch labels side by side `[B, N, sum]`, and of the class set of CLS.
+
+        The third are those of CLS after the first layer.
+        """
+        early, hidden = self._early_and_features(pixels)
+        patch_logits = self.patch_head(self.norm(hidden[:, 1:]))
+        return patch_logits, self.set_head(hidden[:, 0]), self.early_set_head(early)
+
+    def _early_and_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """CLS after the first layer `[B, C]`, and the features."""
+        first, *others = self.tower.encoder.layers[: FEATURE_LAYER + 1]
+        hidden: Tensor = first(self.tower.pre_layrnorm(self._embed(pixels)), attention_mask=None)
+        early = hidden[:, 0]
+        for layer in others:
+            hidden = layer(hidden, attention_mask=None)
+        return early, hidden
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """The tower's embeddings; its convolution as a matrix product, which is faster to train."""
@@ -145,9 +158,8 @@ def _step_loss(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """(loss, logits) of one batch; compiled as one, since small steps cost more than products."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = learner(normalise(pixels))
-    patch_logits, set_logits = logits
-    loss = _loss(patch_logits, set_logits, labels, sets)
+        patch_logits, set_logits, early_set_logits = learner(normalise(pixels))
+    loss = _loss(patch_logits, (set_logits, early_set_logits), labels, sets)
     return loss, (patch_logits.detach(), set_logits.detach())
 
 
@@ -182,7 +194,9 @@ def _split(patch_logits: Tensor) -> dict[str, Tensor]:
     return dict(zip(LABELS, parts, strict=True))
 
 
-def _loss(patch_logits: Tensor, set_logits: Tensor, labels: Tensor, sets: Tensor) -> Tensor:
+def _loss(
+    patch_logits: Tensor, all_set_logits: tuple[Tensor, ...], labels: Tensor, sets: Tensor
+) -> Tensor:
     """The weighted sum of the losses of patch labels `[B, N, columns]` and of CLS `[B, sets]`."""
     logits, columns = _split(patch_logits), dict(zip(LABELS, labels.unbind(-1), strict=True))
     weight = torch.ones(NUM_CLASSES)
@@ -202,8 +216,10 @@ def _loss(patch_logits: Tensor, set_logits: Tensor, labels: Tensor, sets: Tensor
             logits[name].flatten(0, 1), target, ignore_index=IGNORED, reduction="sum"
         )
         loss = loss + share * total / chosen.sum().clamp(min=1)
-    set_loss = F.binary_cross_entropy_with_logits(set_logits.float(), sets, reduction="sum")
-    return loss + 0.1 * set_loss / len(sets)
+    for set_logits in all_set_logits:
+        set_loss = F.binary_cross_entropy_with_logits(set_logits.float(), sets, reduction="sum")
+        loss = loss + 0.1 * set_loss / len(sets)
+    return loss
 
 
 @torch.no_grad()
