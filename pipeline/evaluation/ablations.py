@@ -43,6 +43,7 @@ class Study:
         title: for people.
         mirrors: the figure or table of the paper, or what it says without one.
         tasks: tasks to be looked at above all; empty: all alike.
+        curve: the number that the settings vary, where a picture shows it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Study:
     mirrors: str
     settings: tuple[Setting, ...]
     tasks: tuple[str, ...] = ()
+    curve: Literal["alpha"] | None = None
 
 
 def _setting(
@@ -147,6 +149,7 @@ STUDIES: Final[dict[str, Study]] = {
             title="Share of the budget for the full-image",
             mirrors="Fig. 6",
             settings=_alpha(),
+            curve="alpha",
         ),
         Study(
             name="layers",

@@ -1,10 +1,10 @@
-"""Accuracy against budget as a picture: a panel per task, a line per method, dense across."""
+"""Accuracy against budget or alpha: a panel per task, a line per method, dense across."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -14,7 +14,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from pipeline.evaluation.measure import AVERAGE
 from pipeline.evaluation.runs import DENSE
 
-__all__ = ["plot"]
+__all__ = ["Axis", "plot"]
+
+Axis = Literal["budget", "alpha"]
 
 # Okabe and Ito's colours, told apart with any colour vision; markers tell them apart in print.
 _STYLES: Final = (
@@ -25,13 +27,17 @@ _STYLES: Final = (
     ("#E69F00", "v"),
 )
 _MOST_COLUMNS: Final = 3
+_AXIS_LABELS: Final[Mapping[Axis, str]] = {
+    "budget": "token budget",
+    "alpha": "alpha, the share of the budget for the full-image",
+}
 _Entry = Mapping[str, Any]
 _Line = list[tuple[float, _Entry]]
 
 
-def plot(results: Mapping[str, Any], kind: str) -> bytes:
+def plot(results: Mapping[str, Any], kind: str, axis: Axis = "budget") -> bytes:
     """The picture as a file, `kind` "svg" or "png"; the same bytes for the same results."""
-    budgets = {fact["label"]: fact["budget"] for fact in results["variants"]}
+    places = {fact["label"]: fact["selection"][axis] for fact in results["variants"]}
     methods = {fact["label"]: fact["method"] for fact in results["variants"]}
     primary = [entry for entry in results["figures"] if entry["primary"]]
     tasks = list(dict.fromkeys(entry["task"] for entry in primary))
@@ -42,14 +48,14 @@ def plot(results: Mapping[str, Any], kind: str) -> bytes:
         found = [entry for entry in primary if entry["task"] == task]
         lines: dict[str, _Line] = {}
         for entry in found:
-            point = budgets[entry["label"]], entry
+            point = places[entry["label"]], entry
             lines.setdefault(methods[entry["label"]], []).append(point)
-        _draw(axes, lines)
+        _draw(axes, lines, axis)
         _widen(axes, least=found[0]["maximum"] / 10)
         axes.set_title(task if task == AVERAGE else f"{task} ({found[0]['metric']})", fontsize=10)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
-    figure.supxlabel("token budget", fontsize=10)
+    figure.supxlabel(_AXIS_LABELS[axis], fontsize=10)
     return _saved(figure, kind)
 
 
@@ -64,12 +70,12 @@ def _panels(number: int) -> tuple[Figure, list[Axes]]:
     return figure, panels[:number]
 
 
-def _draw(axes: Axes, lines: Mapping[str, _Line]) -> None:
+def _draw(axes: Axes, lines: Mapping[str, _Line], axis: Axis) -> None:
     """Every method's values with their intervals; dense as a line across."""
     methods = [method for method in lines if method != DENSE]
     for method, (colour, marker) in zip(methods, _cycle(len(methods)), strict=True):
         points = sorted(lines[method], key=lambda point: point[0])
-        where = [budget for budget, _ in points]
+        where = [place for place, _ in points]
         low, high = ([entry[end] for _, entry in points] for end in ("low", "high"))
         values = [entry["value"] for _, entry in points]
         axes.fill_between(where, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -79,21 +85,21 @@ def _draw(axes: Axes, lines: Mapping[str, _Line]) -> None:
     for _, entry in lines.get(DENSE, []):
         axes.axhspan(entry["low"], entry["high"], color="0.5", alpha=0.15, linewidth=0)
         axes.axhline(entry["value"], color="0.25", linestyle="--", linewidth=1, label=DENSE)
-    _dress(axes, sorted({budget for method in methods for budget, _ in lines[method]}))
+    _dress(axes, sorted({place for method in methods for place, _ in lines[method]}), axis)
 
 
-def _dress(axes: Axes, budgets: Sequence[float]) -> None:
+def _dress(axes: Axes, places: Sequence[float], axis: Axis) -> None:
     axes.grid(axis="y", color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    if budgets:
+    if places and axis == "budget":
         # Budgets are chosen by doubling; on a linear axis the small ones would sit in a corner.
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(budgets))
+        axes.xaxis.set_major_locator(FixedLocator(places))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(budgets, [_budget(budget) for budget in budgets])
-    else:
+        axes.set_xticks(places, [_budget(budget) for budget in places])
+    elif not places:
         axes.set_xticks([])
 
 

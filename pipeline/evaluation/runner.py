@@ -17,7 +17,7 @@ from pipeline.evaluation.plot import plot
 from pipeline.evaluation.results import build_results, kept_images
 from pipeline.evaluation.runs import runs_of
 from pipeline.evaluation.store import QuestionStore
-from pipeline.evaluation.study import Ablation, Study, studies_of
+from pipeline.evaluation.study import GRID, Ablation, Study, studies_of
 from pipeline.evaluation.table import markdown, notes, tables
 from pipeline.plan import load_spec
 from pipeline.session import connect, exit_code_of
@@ -116,15 +116,16 @@ def _questions(settings: Settings) -> QuestionStore:
 def _write(store: Store, study: Study, results: Mapping[str, Any]) -> None:
     store.put_json(f"{study.name}.json", results)
     store.put(f"{study.name}.md", markdown(results).encode())
-    if study.has_curve:
+    if study.curve is not None:
+        name = "accuracy" if study.name == GRID else study.name
         for kind in ("svg", "png"):
-            store.put(f"accuracy.{kind}", plot(results, kind))
+            store.put(f"{name}.{kind}", plot(results, kind, study.curve))
 
 
 def _write_page(settings: Settings, study: Study, store: Store, log: TextIO) -> None:
     """The page of kept tokens: of methods and budgets, where the output is a folder."""
     output = settings.evaluation.output
-    if not study.has_curve:
+    if study.name != GRID:
         return
     if "://" in output:
         print("page.html is left out: it is made of files, and --output is a URL", file=log)

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from pipeline.config import SelectionConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.options import Settings
+from pipeline.evaluation.plot import Axis
 from pipeline.evaluation.runs import DENSE, REFERENCE, Variant, grid, run_of
 
 __all__ = ["GRID", "Ablation", "Study", "ablation_study", "studies_of"]
@@ -26,17 +27,14 @@ class Study:
     Attributes:
         name: of the files with its results.
         against: what differences are to, by the names in `Variant.against`.
+        curve: what a picture of the results has across; None: there is no picture.
     """
 
     name: str
     title: str
     variants: tuple[Variant, ...]
     against: Mapping[str, str] = field(default_factory=lambda: _AGAINST)
-
-    @property
-    def has_curve(self) -> bool:
-        """Whether budgets are what is compared."""
-        return self.name == GRID
+    curve: Axis | None = None
 
 
 class Setting(Protocol):
@@ -59,6 +57,8 @@ class Ablation(Protocol):
     def title(self) -> str: ...
     @property
     def settings(self) -> Sequence[Setting]: ...
+    @property
+    def curve(self) -> Axis | None: ...
 
 
 def studies_of(settings: Settings, ablations: Mapping[str, Ablation]) -> tuple[Study, ...]:
@@ -75,7 +75,7 @@ def studies_of(settings: Settings, ablations: Mapping[str, Ablation]) -> tuple[S
         chosen = ablations if asked.ablation == ALL else [asked.ablation]
         return tuple(ablation_study(ablations[name], settings.selection) for name in chosen)
     variants = grid(asked.method_names, asked.budget_values, settings.selection)
-    return (Study(name=GRID, title="Accuracy against budget", variants=variants),)
+    return (Study(name=GRID, title="Accuracy against budget", variants=variants, curve="budget"),)
 
 
 def ablation_study(ablation: Ablation, base: SelectionConfig) -> Study:
@@ -85,6 +85,7 @@ def ablation_study(ablation: Ablation, base: SelectionConfig) -> Study:
         title=ablation.title,
         variants=tuple(_ablated(ablation, base)),
         against={_FIRST: "the first row with the same budget and images"},
+        curve=ablation.curve,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from pipeline.config import SelectionConfig
 from pipeline.errors import ConfigError
 from pipeline.evaluation.options import parse_evaluation
+from pipeline.evaluation.plot import Axis
 from pipeline.evaluation.questions import Question
 from pipeline.evaluation.results import kept_images
 from pipeline.evaluation.runs import grid, label_of, runs_of
@@ -101,6 +102,7 @@ class Ablation:
     name: str
     title: str
     settings: tuple[Row, ...]
+    curve: Axis
 
 
 ALPHA = Ablation(
@@ -113,12 +115,13 @@ ALPHA = Ablation(
         Row("wide, alpha 0.5", {}, "wide"),
         Row("alpha 0, 0.2", {"alpha": 0.0, "budget": 0.2}),
     ),
+    "alpha",
 )
 
 
 def test_ablation_compares_with_the_first_of_the_same_budget_and_images() -> None:
     found = ablation_study(ALPHA, replace(BASE, budget=0.1))
-    assert found.name == "ablation-alpha" and not found.has_curve
+    assert found.name == "ablation-alpha" and found.curve == "alpha"
     assert [v.against.get("first") for v in found.variants] == [
         *(None, "alpha 0", None, "wide, alpha 0", None)
     ]

@@ -36,6 +36,7 @@ def variant(method: str, budget: float, label: str, tokens: float | None = 64) -
         "label": label,
         "method": method,
         "budget": budget,
+        "selection": {"budget": budget, "alpha": 0.5},
         "visual_tokens_kept": tokens,
         "images_per_sec": None if tokens is None else 12.5,
         "quarantined": 3,
@@ -119,6 +120,20 @@ def test_picture_has_a_panel_per_task_and_a_line_per_method() -> None:
     for name in ("average", "count (exact match)", "caption (object F1)", "hired", "random"):
         assert texts.count(name) == 1
     assert texts.count("dense") == 1 and texts.count("20 %") == 3
+
+
+def test_picture_against_alpha() -> None:
+    """At the alphas of the runs, evenly apart, whatever their budget."""
+    varied = results()
+    varied["variants"] = [
+        fact | {"method": "hired", "selection": {"budget": 0.2, "alpha": alpha}}
+        for fact, alpha in zip(varied["variants"], (0.0, 0.5, 1.0), strict=True)
+    ]
+    root = ET.fromstring(plot(varied, "svg", "alpha"))
+    texts = [element.text or "" for element in root.iter(f"{SVG}text")]
+    assert texts.count("hired") == 1 and "dense" not in texts
+    assert any(text.startswith("alpha") for text in texts)
+    assert texts.count("0.0") == texts.count("0.2") == texts.count("1.0") == 3
 
 
 def test_same_results_are_the_same_picture() -> None:
