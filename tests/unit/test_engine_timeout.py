@@ -12,7 +12,7 @@ from hired_core.language import Completion, GenerationSettings, Request
 from tests.halves import Halves, picture
 
 NEW = 12
-SHORT, LONG = "How many?", "Describe the image."
+SHORT, LONG = "What does the sign say?", "Describe the image."
 
 
 @cache
