@@ -187,8 +187,13 @@ def test_texts_are_those_of_transformers_with_explicit_positions(
     # By both backends: slots are refilled, images shared, batches padded.
     found = [c.token_ids for c in halves.generate(requests, max_new_tokens=NEW, batch_size=5)]
     assert found == expected
-    compact = halves.generate(asked(halves, budget, policy), max_new_tokens=NEW)
-    assert [c.token_ids for c in compact] != expected, "gaps make no difference"
+    compact = asked(halves, budget, policy)
+    places = [request.positions().tolist() for request in requests]
+    assert places != [request.positions().tolist() for request in compact], "there are no gaps"
+    # Gaps at row ends alone need not change what a text says.
+    if budget < 1:
+        texts = [c.token_ids for c in halves.generate(compact, max_new_tokens=NEW)]
+        assert texts != expected, "gaps make no difference"
 
 
 def test_compact_and_original_share_a_batch_and_no_cells(halves: Halves) -> None:
