@@ -27,7 +27,7 @@ TEXT_ROOM = 208
 # Visual tokens of the largest canvas with 2, 3 and 4 sub-images: one shape each to compile.
 _IMAGE_ROOM = {2: 456, 3: 612, 4: 744}
 _GROUP_SHARES = {2: 0.3, 3: 0.4, 4: 0.3}
-# Lookups in forms and charts take longest to learn.
+# Forms and charts are drawn more often than they were rendered: lookups in them lagged behind.
 _KIND_SHARES = {"scene": 0.4, "form": 0.35, "chart": 0.25}
 # How often a picture is also captioned: a caption takes the room of several questions.
 _CAPTION_SHARES = {"scene": 0.5, "form": 0.3, "chart": 0.3}

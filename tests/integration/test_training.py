@@ -17,11 +17,6 @@ from pipeline.training.shards import render_shards
 from pipeline.training.vision import checkpoint_path, train_vision
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("training")
-
-
 def config_of(folder: Path, seconds: float) -> TrainingConfig:
     return TrainingConfig(
         folder=folder,
@@ -40,12 +35,10 @@ def saved(path: Path) -> dict[str, Any]:
     return state
 
 
-def test_stages_train_resume_and_export(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stages_train_resume_and_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without a compiler: compiling takes longer than these steps.
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
-    short, longer = config_of(folder, 4.0), config_of(folder, 8.0)
+    short, longer = (config_of(tmp_path / "training", seconds) for seconds in (4.0, 8.0))
     with pytest.raises(ValueError, match="run the stage `shards` first"):
         train_vision(short)
     render_shards(short)
