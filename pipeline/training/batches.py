@@ -12,8 +12,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from pipeline.evaluation.render.picture import Picture
-from pipeline.evaluation.render.tasks import CAPTION_PROMPTS, TASKS, caption
+from pipeline.evaluation.render.tasks import (
+    CAPTION_PROMPTS,
+    SPATIAL_KINDS,
+    TASKS,
+    Asked,
+    caption,
+)
 from pipeline.training.config import TrainingConfig
+from pipeline.training.lessons import ask_order, ask_place
 from pipeline.training.packing import PackedImage, TextTokens, pack, visual_order
 from pipeline.training.shards import finished_shards, kind_of, open_shard
 from pipeline.training.tokenizer import EOS, prompt
@@ -23,23 +30,31 @@ __all__ = ["TEXT_ROOM", "LanguageBatch", "PictureRows", "PictureTable", "TextMak
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-TEXT_ROOM = 208
+TEXT_ROOM = 304
 # Visual tokens of the largest canvas with 2, 3 and 4 sub-images: one shape each to compile.
 _IMAGE_ROOM = {2: 456, 3: 612, 4: 744}
 _GROUP_SHARES = {2: 0.3, 3: 0.4, 4: 0.3}
-# Forms and charts are drawn more often than they were rendered: lookups in them lagged behind.
-_KIND_SHARES = {"scene": 0.4, "form": 0.35, "chart": 0.25}
+# Scenes have the most tasks; lookups in forms and charts take the longest to learn.
+_KIND_SHARES = {"scene": 0.6, "form": 0.22, "chart": 0.18}
 # How often a picture is also captioned: a caption takes the room of several questions.
 _CAPTION_SHARES = {"scene": 0.5, "form": 0.3, "chart": 0.3}
-# How often each task is tried on a training picture; repeated questions are dropped.
-_TIMES_ASKED = {
-    "scene_text": 1,
-    "attribute": 2,
-    "existence": 3,
-    "count": 3,
-    "spatial": 8,
-    "document": 16,
-    "chart": 16,
+_Ask = Callable[[Picture, np.random.Generator], Asked | None]
+# What is asked about training pictures of a kind, and how often it is tried; repeated questions
+# are dropped. Of the spatial questions, comparing two places takes the most practice.
+_ASKED: dict[str, tuple[tuple[_Ask, int], ...]] = {
+    "scene": (
+        (TASKS["scene_text"].ask, 1),
+        (TASKS["attribute"].ask, 1),
+        (TASKS["existence"].ask, 1),
+        (TASKS["count"].ask, 2),
+        (SPATIAL_KINDS["relation"], 10),
+        (SPATIAL_KINDS["nearest"], 4),
+        (SPATIAL_KINDS["quarter"], 1),
+        (ask_place, 2),
+        (ask_order, 1),
+    ),
+    "form": ((TASKS["document"].ask, 16),),
+    "chart": ((TASKS["chart"].ask, 16),),
 }
 
 
@@ -127,14 +142,13 @@ class TextMaker:
 
 def _questions(picture: Picture, rng: np.random.Generator) -> list[tuple[str, str]]:
     """(question, answer), each question once."""
-    found: dict[str, tuple[str, str]] = {}
-    for name, times in _TIMES_ASKED.items():
-        if TASKS[name].picture == picture.kind:
-            for _ in range(times):
-                if (asked := TASKS[name].ask(picture, rng)) is not None:
-                    found.setdefault(asked.text, (name, asked.answer))
-    signs = [(text, answer) for text, (name, answer) in found.items() if name == "scene_text"]
-    others = [(text, answer) for text, (name, answer) in found.items() if name != "scene_text"]
+    found: dict[str, Asked] = {}
+    for ask, times in _ASKED[picture.kind]:
+        for _ in range(times):
+            if (asked := ask(picture, rng)) is not None:
+                found.setdefault(asked.text, asked)
+    signs = [(text, asked.answer) for text, asked in found.items() if asked.kind == "sign"]
+    others = [(text, asked.answer) for text, asked in found.items() if asked.kind != "sign"]
     return signs + [others[i] for i in rng.permutation(len(others))]
 
 

@@ -145,14 +145,14 @@ def _tower_batches(
     for start in range(0, len(pixels), 64):
         batch = normalise(torch.from_numpy(pixels[start : start + 64].copy()))
         with torch.inference_mode():
-            patch_logits, set_logits, _ = learner(batch)
+            logits = learner(batch)
             tower, attention = learner.tower, {}
             hidden = tower.pre_layrnorm(tower.embeddings(batch))
             for index, layer in enumerate(tower.encoder.layers[: FEATURE_LAYER + 1]):
                 if index in (0, FEATURE_LAYER):
                     attention[index] = _cls_attention(layer, hidden)
                 hidden = layer(hidden, attention_mask=None)
-        yield patch_logits, set_logits, attention
+        yield logits.patches, logits.classes, attention
 
 
 def _cls_attention(layer: Any, hidden: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """Training of the vision tower on labelled partitions.
 
 The losses are on the hidden state that LLaVA-Next reads (`hidden_states[-2]`): what each patch
-shows, and, on CLS, which classes the partition holds. The latter makes the CLS attention of the
-layers below it look at content. CLS has the same loss after the first layer (deep supervision, Lee
-et al., 2015): without it the first layer's attention stays almost even, and HiRED divides the
-budget by it. The last layer of the tower takes no part.
+shows, where it lies, and, on CLS, which classes the partition holds. The latter makes the CLS
+attention of the layers below it look at content. After the first layer CLS has the same loss (deep
+supervision, Lee et al., 2015) and tells on which patches content lies: without anything asked of it
+the first layer's attention stays almost even, and HiRED divides the budget by it. The last layer of
+the tower takes no part.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ from pipeline.training.clock import (
     load_checkpoint,
     save_checkpoint,
 )
-from pipeline.training.config import FEATURE_LAYER, PATCH_SIZE, TrainingConfig, model_config
+from pipeline.training.config import (
+    FEATURE_LAYER,
+    PATCH_SIZE,
+    PATCHES_PER_PARTITION,
+    TrainingConfig,
+    model_config,
+)
 from pipeline.training.optimizers import Optimizers
 from pipeline.training.partitions import IGNORED, LABELS
 from pipeline.training.shards import Shard, finished_shards, open_shard
@@ -53,6 +60,24 @@ class PartitionBatch(NamedTuple):
         return sets.scatter_(1, clear, 1.0)[:, 1:]
 
 
+class VisionLogits(NamedTuple):
+    """What the heads say.
+
+    Attributes:
+        patches: the patch labels side by side, `[B, N, sum(LABELS)]`.
+        lies: which patch of its partition each patch is, `[B, N, N]`.
+        classes: the classes that CLS finds, `[B, NUM_CLASSES - 1]`.
+        early_classes: those of CLS after the first layer.
+        early_content: on which patches CLS finds content after the first layer, `[B, N]`.
+    """
+
+    patches: Tensor
+    lies: Tensor
+    classes: Tensor
+    early_classes: Tensor
+    early_content: Tensor
+
+
 class VisionLearner(nn.Module):
     """A CLIP tower up to its feature layer, with the heads that only training uses."""
 
@@ -62,21 +87,28 @@ class VisionLearner(nn.Module):
         width = config.hidden_size
         self.norm = nn.LayerNorm(width)
         self.patch_head = nn.Linear(width, sum(LABELS.values()))
+        self.lies_head = nn.Linear(width, PATCHES_PER_PARTITION)
         self.set_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_CLASSES - 1))
         self.early_set_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_CLASSES - 1))
+        self.early_content_head = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, PATCHES_PER_PARTITION)
+        )
 
     def features(self, pixels: Tensor) -> Tensor:
         """`hidden_states[-2]` of the tower, `[B, 1 + N, C]`, CLS first."""
         return self._early_and_features(pixels)[1]
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of the patch labels side by side `[B, N, sum]`, and of the class set of CLS.
-
-        The third are those of CLS after the first layer.
-        """
+    def forward(self, pixels: Tensor) -> VisionLogits:
+        """All logits for normalised pixels `[B, 3, S, S]`."""
         early, hidden = self._early_and_features(pixels)
-        patch_logits = self.patch_head(self.norm(hidden[:, 1:]))
-        return patch_logits, self.set_head(hidden[:, 0]), self.early_set_head(early)
+        patches = self.norm(hidden[:, 1:])
+        return VisionLogits(
+            patches=self.patch_head(patches),
+            lies=self.lies_head(patches),
+            classes=self.set_head(hidden[:, 0]),
+            early_classes=self.early_set_head(early),
+            early_content=self.early_content_head(early),
+        )
 
     def _early_and_features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """CLS after the first layer `[B, C]`, and the features."""
@@ -158,9 +190,9 @@ def _step_loss(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """(loss, logits) of one batch; compiled as one, since small steps cost more than products."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        patch_logits, set_logits, early_set_logits = learner(normalise(pixels))
-    loss = _loss(patch_logits, (set_logits, early_set_logits), labels, sets)
-    return loss, (patch_logits.detach(), set_logits.detach())
+        logits = learner(normalise(pixels))
+    loss = _patch_loss(logits, labels) + _cls_loss(logits, labels, sets)
+    return loss, (logits.patches.detach(), logits.classes.detach())
 
 
 def _save(
@@ -194,11 +226,10 @@ def _split(patch_logits: Tensor) -> dict[str, Tensor]:
     return dict(zip(LABELS, parts, strict=True))
 
 
-def _loss(
-    patch_logits: Tensor, all_set_logits: tuple[Tensor, ...], labels: Tensor, sets: Tensor
-) -> Tensor:
-    """The weighted sum of the losses of patch labels `[B, N, columns]` and of CLS `[B, sets]`."""
-    logits, columns = _split(patch_logits), dict(zip(LABELS, labels.unbind(-1), strict=True))
+def _patch_loss(all_logits: VisionLogits, labels: Tensor) -> Tensor:
+    """The weighted sum of the losses of patch labels `[B, N, columns]` and of where patches lie."""
+    logits = _split(all_logits.patches)
+    columns = dict(zip(LABELS, labels.unbind(-1), strict=True))
     weight = torch.ones(NUM_CLASSES)
     weight[0], weight[FIRST_GLYPH:FIRST_KEY] = 0.2, 2.0
     loss = F.cross_entropy(
@@ -216,10 +247,22 @@ def _loss(
             logits[name].flatten(0, 1), target, ignore_index=IGNORED, reduction="sum"
         )
         loss = loss + share * total / chosen.sum().clamp(min=1)
-    for set_logits in all_set_logits:
-        set_loss = F.binary_cross_entropy_with_logits(set_logits.float(), sets, reduction="sum")
+    lies = all_logits.lies.float().flatten(0, 1)
+    places = torch.arange(PATCHES_PER_PARTITION).repeat(len(labels))
+    return loss + 0.1 * F.cross_entropy(lies, places)
+
+
+def _cls_loss(logits: VisionLogits, labels: Tensor, sets: Tensor) -> Tensor:
+    """The weighted sum of the losses of CLS: its classes, and on which patches content lies."""
+    loss = torch.zeros(())
+    for found in (logits.classes, logits.early_classes):
+        set_loss = F.binary_cross_entropy_with_logits(found.float(), sets, reduction="sum")
         loss = loss + 0.1 * set_loss / len(sets)
-    return loss
+    is_content = (labels[..., 0] > 0) & (labels[..., 0] != IGNORED)
+    # Bare partitions weigh nothing: content lies nowhere.
+    where = is_content / is_content.sum(1, keepdim=True).clamp(min=1)
+    content_loss = -(where * logits.early_content.float().log_softmax(-1)).sum() / len(labels)
+    return loss + 0.3 * content_loss
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from pipeline.evaluation.render.geometry import (
     best_canvas,
     content_size,
 )
+from pipeline.evaluation.render.painter import Labels, Painter, Typeface
 from pipeline.evaluation.render.picture import Picture, SceneObject, Sign
 from pipeline.evaluation.render.splits import SAMPLE_SEED, SPLITS
 from pipeline.evaluation.render.vocabulary import GLYPHS, NUM_CLASSES, glyph_class, key_owner
@@ -215,3 +216,47 @@ def test_fonts_write_every_glyph_differently() -> None:
                 crop.point(lambda value: 255 * (value > 128)).save(file, "PNG")
                 drawn.add(Image.open(file).tobytes())
             assert len(drawn) == len(GLYPHS), settings.fonts[font]
+
+
+def ink_of(face: Typeface, glyph: str = "H", cell: Box = (20.0, 20.0, 100.0, 80.0)) -> np.ndarray:
+    """Where a black glyph in a cell of a white image has ink, `[120, 120]` bool."""
+    image = Image.new("RGB", (120, 120), "white")
+    mask = Image.new("L", image.size)
+    labels = Labels(class_id=glyph_class(glyph))
+    Painter(image, 1.0, face, [mask]).glyph(glyph, cell, (0, 0, 0), labels)
+    assert mask.getbbox() == tuple(int(x) + (i > 1) for i, x in enumerate(cell))
+    return np.asarray(image)[..., 0] < 128
+
+
+def test_varied_glyphs() -> None:
+    plain = ink_of(Typeface(font="DejaVuSans.ttf"))
+    # The other way of drawing agrees but for pixels at edges.
+    same = ink_of(Typeface(font="DejaVuSans.ttf", breadth=1.0001))
+    assert np.mean(plain != same) < 0.02
+    bold = ink_of(Typeface(font="DejaVuSans.ttf", weight=0.14))
+    assert bold.sum() > 1.5 * plain.sum()
+    wide, narrow = (
+        np.ptp(np.nonzero(ink_of(Typeface(font="DejaVuSans.ttf", breadth=breadth)))[1])
+        for breadth in (1.2, 0.85)
+    )
+    assert 1.2 * np.ptp(np.nonzero(plain)[1]) == pytest.approx(wide, abs=2)
+    assert 0.85 * np.ptp(np.nonzero(plain)[1]) == pytest.approx(narrow, abs=2)
+    leaning = ink_of(Typeface(font="DejaVuSans.ttf", slant=0.2))
+    top, bottom = (np.nonzero(half)[1].mean() for half in (leaning[:50], leaning[50:]))
+    assert top - bottom > 2
+
+
+@pytest.mark.parametrize("glyph", ["W", "1"])
+def test_varied_glyphs_stay_in_their_cells(glyph: str) -> None:
+    cell = (40.0, 40.0, 70.0, 82.0)
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        weight, slant, breadth = rng.uniform((0.0, -0.2, 0.85), (0.14, 0.2, 1.2)).tolist()
+        face = Typeface(font="DejaVuSans-Bold.ttf", weight=weight, slant=slant, breadth=breadth)
+        rows, columns = np.nonzero(ink_of(face, glyph, cell))
+        assert columns.min() >= 38 and columns.max() <= 72
+        assert rows.min() >= 38 and rows.max() <= 84
+
+
+def test_only_training_varies_glyphs() -> None:
+    assert [name for name, split in SPLITS.items() if split.varies_glyphs] == ["train"]

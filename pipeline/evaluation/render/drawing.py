@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from pipeline.evaluation.render.backgrounds import BACKGROUNDS
-from pipeline.evaluation.render.painter import Colour, Labels, Painter
+from pipeline.evaluation.render.painter import Colour, Labels, Painter, Typeface
 from pipeline.evaluation.render.picture import Chart, Form, Picture, SceneObject, Sign
 from pipeline.evaluation.render.splits import SPLITS
 from pipeline.evaluation.render.vocabulary import (
@@ -58,7 +58,7 @@ def draw_picture(picture: Picture, with_masks: bool = False) -> Drawn:
     background = split.backgrounds[rng.integers(len(split.backgrounds))]
     image = BACKGROUNDS[background](rng, *size)
     masks = tuple(Image.new("L", size) for _ in range(4)) if with_masks else ()
-    painter = _PainterOf(image, picture.pixels_per_unit, split.fonts, masks)
+    painter = _PainterOf(image, picture.pixels_per_unit, _faces(picture), masks)
     _draw_clutter(painter(0), rng, picture)
     for sign in picture.signs:
         _draw_sign(painter(sign.font), sign)
@@ -76,11 +76,23 @@ class _PainterOf(NamedTuple):
 
     image: Image.Image
     unit: float
-    fonts: tuple[str, ...]
+    faces: tuple[Typeface, ...]
     masks: tuple[Image.Image, ...]
 
     def __call__(self, font: int) -> Painter:
-        return Painter(self.image, self.unit, self.fonts[font], self.masks)
+        return Painter(self.image, self.unit, self.faces[font], self.masks)
+
+
+def _faces(picture: Picture) -> tuple[Typeface, ...]:
+    """The split's fonts; where it varies them, two pictures of three write in no font's own way."""
+    split = SPLITS[picture.split]
+    rng = np.random.default_rng((picture.seed, 103))
+    if not split.varies_glyphs or rng.random() < 1 / 3:
+        return tuple(Typeface(font=font) for font in split.fonts)
+    weight, slant, breadth = rng.uniform((0.0, -0.2, 0.85), (0.14, 0.2, 1.2)).tolist()
+    return tuple(
+        Typeface(font=font, weight=weight, slant=slant, breadth=breadth) for font in split.fonts
+    )
 
 
 def _draw_clutter(painter: Painter, rng: np.random.Generator, picture: Picture) -> None:

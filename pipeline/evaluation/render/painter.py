@@ -14,12 +14,38 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.evaluation.render.vocabulary import SHAPES
 
-__all__ = ["Colour", "Labels", "Painter"]
+__all__ = ["Colour", "Labels", "Painter", "Typeface"]
 
 Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 # Fonts that matplotlib brings along, since Pillow has one only and a machine may have none.
 _FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+# Varied glyphs are drawn at so many times their size.
+_SUPERSAMPLING = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typeface:
+    """A font, and how its glyphs differ from the file's.
+
+    Attributes:
+        font: file name.
+        weight: width of a stroke around each glyph, in heights of the font.
+        slant: how far glyphs lean to the right, in parts of their height.
+        breadth: their width in times the font's own.
+    """
+
+    font: str
+    weight: float = 0.0
+    slant: float = 0.0
+    breadth: float = 1.0
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether glyphs differ from the font's."""
+        return (self.weight, self.slant, self.breadth) != (0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +69,12 @@ class Painter:
         self,
         image: Image.Image,
         unit: float,
-        font: str,
+        face: Typeface,
         masks: Sequence[Image.Image] = (),
         origin: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.image, self.unit, self.masks = image, unit, masks
-        self._font_name = font
+        self._face = face
         self._origin = origin
         self._draw = ImageDraw.Draw(image)
         self._mask_draws = [ImageDraw.Draw(mask) for mask in masks]
@@ -81,21 +107,30 @@ class Painter:
         """One glyph in the middle of its cell; it owns the whole cell."""
         self._label(self._pixels(box), labels)
         box = self._shifted(box)
-        font = _font(self._font_name, max(6, round((box[3] - box[1]) * 0.92 * self.unit)))
+        size = max(6, round((box[3] - box[1]) * 0.92 * self.unit))
         middle = ((box[0] + box[2]) / 2 * self.unit, (box[1] + box[3]) / 2 * self.unit)
         # As wide as its cell at most: fonts differ.
         room = (box[2] - box[0]) * self.unit
+        if self._face.is_varied:
+            stencil = _varied_glyph(self._face, glyph, size, room)
+            corner = (
+                round(middle[0] - stencil.width / 2),
+                round(middle[1] - stencil.height / 2),
+            )
+            self.image.paste(ink, corner, stencil)
+            return
+        font = _font(self._face.font, size)
         if (wide := font.getlength(glyph)) > room:
-            font = _font(self._font_name, max(6, int(font.size * room / wide)))
+            font = _font(self._face.font, max(6, int(size * room / wide)))
         self._draw.text(middle, glyph, fill=ink, font=font, anchor="mm")
 
     def word(self, text: str, box: Box, ink: Colour, labels: Labels | None = None) -> None:
         """A word from the left of its box, as large as the box allows."""
         box = self._shifted(box)
         size = max(6, round((box[3] - box[1]) * self.unit))
-        font, room = _font(self._font_name, size), (box[2] - box[0]) * self.unit
+        font, room = _font(self._face.font, size), (box[2] - box[0]) * self.unit
         if (wide := font.getlength(text)) > room:
-            font = _font(self._font_name, max(6, int(size * room / wide)))
+            font = _font(self._face.font, max(6, int(size * room / wide)))
         left, middle = box[0] * self.unit, (box[1] + box[3]) / 2 * self.unit
         self._draw.text((left, middle), text, fill=ink, font=font, anchor="lm")
         right = left + font.getlength(text)
@@ -125,7 +160,7 @@ class Painter:
         left, top, right, bottom = self._pixels(box)
         size = (math.ceil(right - left), math.ceil(bottom - top))
         layer, masks = Image.new("RGB", size), [Image.new("L", size) for _ in self.masks]
-        yield Painter(layer, self.unit, self._font_name, masks, (box[0], box[1]))
+        yield Painter(layer, self.unit, self._face, masks, (box[0], box[1]))
         turned = functools.partial(_turn, angle=rotation_deg)
         stencil = turned(Image.new("L", size, 255), Image.Resampling.BICUBIC)
         corner = (
@@ -162,6 +197,26 @@ def _turn(image: Image.Image, resample: Image.Resampling, angle: float) -> Image
 @functools.lru_cache(maxsize=2048)
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(_FONTS / name), size)
+
+
+def _varied_glyph(face: Typeface, glyph: str, size: int, room: float) -> Image.Image:
+    """An "L" stencil with the glyph in its middle, no wider than `room` pixels."""
+    wide = _font(face.font, size).getlength(glyph) * face.breadth
+    wide += (face.weight + abs(face.slant)) * size
+    size = max(6, min(size, int(size * room / wide)))
+    large = size * _SUPERSAMPLING
+    stencil = Image.new("L", (2 * large, 2 * large))
+    ImageDraw.Draw(stencil).text(
+        (large, large), glyph, fill=255, font=_font(face.font, large), anchor="mm",
+        stroke_width=round(face.weight / 2 * large),
+    )  # fmt: skip
+    # Which point of the font's glyph each point shows: further right the further down.
+    shear, scale = face.slant / face.breadth, 1 / face.breadth
+    matrix = (scale, shear, large * (1 - scale - shear), 0.0, 1.0, 0.0)
+    leaned = stencil.transform(
+        stencil.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+    )
+    return leaned.reduce(_SUPERSAMPLING)
 
 
 def _draw_shape(

@@ -15,11 +15,14 @@ class Split:
         first_seed: seeds from here to the next split's first are its own.
         fonts: file names among those that come with matplotlib.
         backgrounds: names of functions of `backgrounds`.
+        varies_glyphs: whether glyphs are at times bolder, leaning, wider or narrower than their
+            font's.
     """
 
     first_seed: int
     fonts: tuple[str, ...]
     backgrounds: tuple[str, ...]
+    varies_glyphs: bool = False
 
 
 SPLITS = {
@@ -35,8 +38,14 @@ SPLITS = {
             "DejaVuSerif-BoldItalic.ttf",
             "STIXGeneral.ttf",
             "STIXGeneralBol.ttf",
+            "DejaVuSerif-Italic.ttf",
+            "STIXGeneralBolIta.ttf",
+            "cmr10.ttf",
+            "cmb10.ttf",
+            "cmtt10.ttf",
         ),
         backgrounds=("plain", "gradient", "blotches", "stripes"),
+        varies_glyphs=True,
     ),
     "validation": Split(
         first_seed=1_000_000_000,

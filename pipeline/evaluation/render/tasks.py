@@ -14,7 +14,15 @@ from pipeline.evaluation.render.geometry import content_size
 from pipeline.evaluation.render.picture import Picture, SceneObject, class_name
 from pipeline.evaluation.render.vocabulary import COLOURS, KEYS, NUM_OBJECT_CLASSES, SHAPES
 
-__all__ = ["CAPTION_PROMPTS", "TASKS", "Asked", "Task", "caption", "truth_json"]
+__all__ = [
+    "CAPTION_PROMPTS",
+    "SPATIAL_KINDS",
+    "TASKS",
+    "Asked",
+    "Task",
+    "caption",
+    "truth_json",
+]
 
 CAPTION_PROMPTS = (
     "Describe the image.",
@@ -29,6 +37,7 @@ _CLEAR, _OFF_MIDDLE = 0.12, 0.06
 # The second nearest is at least so many times as far away.
 _CLEARLY_NEARER = 1.3
 _Rng = np.random.Generator
+_Ask = Callable[[Picture, _Rng], "Asked | None"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,7 @@ class Task:
 
     name: str
     picture: str
-    ask: Callable[[Picture, _Rng], Asked | None]
+    ask: _Ask
 
 
 def caption(picture: Picture) -> str:
@@ -146,9 +155,9 @@ def _counted(what: str, number: int, kind: str) -> Asked:
 
 def _spatial(picture: Picture, rng: _Rng) -> Asked | None:
     """Left of / above, the quadrant, or the nearest object; only where it is clear."""
-    asks = (_relation, _quadrant, _nearest)
+    asks = list(SPATIAL_KINDS.values())
     for index in rng.permutation(len(asks)):
-        asked = asks[index](picture, rng)
+        asked = asks[int(index)](picture, rng)
         if asked is not None:
             return asked
     return None
@@ -198,6 +207,13 @@ def _nearest(picture: Picture, rng: _Rng) -> Asked | None:
         return None
     text = f"Which object is nearest to the {class_name(item.class_id)}?"
     return Asked(text=text, answer=class_name(others[0].class_id), kind="nearest")
+
+
+SPATIAL_KINDS: dict[str, _Ask] = {
+    "relation": _relation,
+    "quarter": _quadrant,
+    "nearest": _nearest,
+}
 
 
 def _scene_text(picture: Picture, rng: _Rng) -> Asked | None:
