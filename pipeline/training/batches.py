@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from pipeline.evaluation.render.picture import Picture
+from pipeline.evaluation.render.picture import Picture, class_name
 from pipeline.evaluation.render.tasks import (
     CAPTION_PROMPTS,
     SPATIAL_KINDS,
@@ -20,8 +21,8 @@ from pipeline.evaluation.render.tasks import (
     caption,
 )
 from pipeline.training.config import TrainingConfig
-from pipeline.training.lessons import ask_order, ask_place
-from pipeline.training.packing import PackedImage, TextTokens, pack, visual_order
+from pipeline.training.lessons import ask_order, ask_place, place_of
+from pipeline.training.packing import NO_LABEL, PackedImage, TextTokens, pack, visual_order
 from pipeline.training.shards import finished_shards, kind_of, open_shard
 from pipeline.training.tokenizer import EOS, prompt
 
@@ -59,7 +60,13 @@ _ASKED: dict[str, tuple[tuple[_Ask, int], ...]] = {
 
 
 class LanguageBatch(NamedTuple):
-    """The columns of :class:`PackedImage` stacked, `[B, L]` or `[B, T]`, and the `head` ids."""
+    """The columns of :class:`PackedImage` stacked, `[B, L]` or `[B, T]`, and more.
+
+    Attributes:
+        head: ids before the image, `[head]`.
+        places: column and row of the object that a text names up to here, `[B, T, 2]`; elsewhere
+            `NO_LABEL`.
+    """
 
     visual: Tensor
     blocks: Tensor
@@ -67,6 +74,7 @@ class LanguageBatch(NamedTuple):
     ids: Tensor
     labels: Tensor
     head: Tensor
+    places: Tensor
 
     def mask(self) -> Tensor:
         """`[B, 1, T, L]` bool: a text sees the image and itself, everything only backwards."""
@@ -131,6 +139,19 @@ class TextMaker:
             pairs.insert(0, (text, caption(picture)))
         return [self.encode(text, answer) for text, answer in pairs]
 
+    def places(self, picture: Picture, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """`[T, 2]`: the place of an object at the last token of its name in `ids`, `[T]`.
+
+        What a question needs of an object must be looked up before the answer begins.
+        """
+        places = np.full((len(ids), 2), NO_LABEL, dtype=np.int64)
+        for item in picture.objects:
+            name = f" {class_name(item.class_id)}"
+            colour, shape = self._tokenizer(name, add_special_tokens=False)["input_ids"]
+            named = (ids[1:] == shape) & (ids[:-1] == colour)
+            places[1:][named] = place_of(picture, item)
+        return places
+
     def encode(self, text: str, answer: str) -> TextTokens:
         """What follows the image in a prompt with its answer, and the end of the answer."""
         tail = prompt(text).split("<image>")[1]
@@ -164,6 +185,7 @@ def build_batch(
     """The batch of pictures with the same number of sub-images."""
     num_sub_images = pictures[0].end - pictures[0].start - 1
     sequences: list[PackedImage] = []
+    places: list[npt.NDArray[np.int64]] = []
     for item in pictures:
         picture = table.picture(item)
         order = visual_order(picture.width, picture.height)
@@ -171,7 +193,9 @@ def build_batch(
         sequences.append(
             pack(order, len(maker.head), _IMAGE_ROOM[num_sub_images], texts, TEXT_ROOM)
         )
+        places.append(maker.places(picture, sequences[-1].ids))
     visual, blocks, positions, ids, labels = (
         torch.from_numpy(np.stack(column)) for column in zip(*sequences, strict=True)
     )
-    return LanguageBatch(visual, blocks, positions, ids, labels, torch.tensor(maker.head))
+    head, named = torch.tensor(maker.head), torch.from_numpy(np.stack(places))
+    return LanguageBatch(visual, blocks, positions, ids, labels, head, named)

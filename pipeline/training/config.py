@@ -35,13 +35,13 @@ class TrainingConfig:
     """Shards of rendered training pictures."""
     pictures_per_shard: int = 1024
     """Pictures in one shard; about 360 MB."""
-    vision_minutes: float = 68.0
+    vision_minutes: float = 102.0
     """Training time of the vision tower; the learning rate reaches zero at its end."""
     vision_batch: int = 48
     """Partitions in one vision step."""
     vision_lr: float = 1.0e-3
     """Peak learning rate of the vision tower."""
-    language_minutes: float = 116.0
+    language_minutes: float = 182.0
     """Training time of the projector and the language model."""
     language_batch: int = 16
     """Images in one language step."""

@@ -1,14 +1,18 @@
 """Training of the projector and the language model on the frozen tower's features.
 
 Dense only: every visual token of every image, in the order and at the positions in which
-LLaVA-Next would see them.
+LLaVA-Next would see them. Besides the answers, the model is asked at the name of an object where it
+lies (deep supervision, of two layers): a relation of two objects is answered by one word, which
+alone taught nothing about looking them up.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +38,7 @@ from pipeline.training.clock import (
 )
 from pipeline.training.config import TrainingConfig
 from pipeline.training.features import FrozenTower
+from pipeline.training.lessons import NUM_PLACES
 from pipeline.training.model import empty_model
 from pipeline.training.optimizers import Optimizers
 from pipeline.training.packing import NEWLINE, NO_LABEL
@@ -41,6 +46,7 @@ from pipeline.training.tokenizer import build_processor
 
 __all__ = [
     "LanguageLearner",
+    "LanguageLogits",
     "language_checkpoint",
     "start_weights",
     "token_groups",
@@ -48,10 +54,26 @@ __all__ = [
 ]
 
 _LOG_EVERY = 20
+# Layers after which the model is asked where the object lies that it has just read the name of.
+_LOOKUP_LAYERS = (1, 2)
+_LOOKUP_SHARE = 0.1
+
+
+class LanguageLogits(NamedTuple):
+    """Logits of the text area: of the next token `[B, T, vocabulary]`, and of places.
+
+    Attributes:
+        tokens: of the next token.
+        places: of column and row of the object just named, `[B, T, 2, NUM_PLACES]` after each of
+            `_LOOKUP_LAYERS`.
+    """
+
+    tokens: Tensor
+    places: tuple[Tensor, ...]
 
 
 class LanguageLearner(nn.Module):
-    """The parts of a LLaVA-Next model behind its vision tower.
+    """The parts of a LLaVA-Next model behind its vision tower, and heads that only training uses.
 
     They are the model's own modules; the model itself must not be run afterwards, as its attention
     now expects packed sequences.
@@ -64,9 +86,14 @@ class LanguageLearner(nn.Module):
         self.language_model = model.model.language_model
         self.language_model.set_attn_implementation(PACKED)
         self.lm_head = model.lm_head
+        width = self.lm_head.in_features
+        self.place_heads = nn.ModuleList(
+            nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 2 * NUM_PLACES))
+            for _ in _LOOKUP_LAYERS
+        )
 
-    def forward(self, features: Tensor, batch: LanguageBatch) -> Tensor:
-        """Logits of the text area, `[B, T, vocabulary]`, for features `[B, P * N, C]`."""
+    def forward(self, features: Tensor, batch: LanguageBatch) -> LanguageLogits:
+        """Logits of the text area for features `[B, P * N, C]`."""
         embed = self.language_model.embed_tokens
         projected = self.projector(features)
         newline = self.newline.to(projected.dtype).expand(len(projected), 1, -1)
@@ -78,14 +105,21 @@ class LanguageLearner(nn.Module):
         rows = torch.where(rows == NEWLINE, table.shape[1] - 1, rows.clamp(min=0))
         image = torch.gather(table, 1, rows[:, :, None].expand(-1, -1, table.shape[2]))
         embedded = torch.cat((head, image, embed(batch.ids).to(table.dtype)), dim=1)
-        hidden = self.language_model(
+        output = self.language_model(
             inputs_embeds=embedded,
             attention_mask=batch.mask(),
             position_ids=batch.positions,
             use_cache=False,
-        ).last_hidden_state
-        logits: Tensor = self.lm_head(hidden[:, -num_text:])
-        return logits
+            output_hidden_states=True,
+        )
+        # The first hidden state is the input of layer 0.
+        places = tuple(
+            head(output.hidden_states[1 + layer][:, -num_text:].float()).unflatten(
+                -1, (2, NUM_PLACES)
+            )
+            for layer, head in zip(_LOOKUP_LAYERS, self.place_heads, strict=True)
+        )
+        return LanguageLogits(self.lm_head(output.last_hidden_state[:, -num_text:]), places)
 
 
 def language_checkpoint(config: TrainingConfig) -> Path:
@@ -141,7 +175,7 @@ def train_language(config: TrainingConfig) -> None:
         (pictures, batch), upcoming = upcoming.result(), loader.submit(draw)
         loss, logits = batch_loss(learner, table.features(pictures), batch)
         optimizers.step(loss, cosine_with_warmup(step, progress, 200))
-        meter.add(batch.labels, logits)
+        meter.add(batch, logits)
         step += 1
         if step % _LOG_EVERY == 0:
             minute = clock.elapsed_sec / 60
@@ -155,12 +189,22 @@ def train_language(config: TrainingConfig) -> None:
 
 def batch_loss(
     learner: LanguageLearner, features: Tensor, batch: LanguageBatch
-) -> tuple[Tensor, Tensor]:
-    """Mean loss of the answers' tokens, and the logits `[B, T, vocabulary]`, detached."""
+) -> tuple[Tensor, LanguageLogits]:
+    """Loss of the answers' tokens and of places, and the logits."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = learner(features, batch).float()
-    loss = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL)
-    return loss, logits.detach()
+        logits = learner(features, batch)
+    tokens = logits.tokens.float()
+    loss = F.cross_entropy(tokens.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL)
+    num_named = (batch.places != NO_LABEL).sum().clamp(min=1)
+    for places in logits.places:
+        total = F.cross_entropy(
+            places.float().flatten(0, 2),
+            batch.places.flatten(),
+            ignore_index=NO_LABEL,
+            reduction="sum",
+        )
+        loss = loss + _LOOKUP_SHARE * total / num_named
+    return loss, logits
 
 
 def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
@@ -178,7 +222,7 @@ def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
 
 
 class _Meter:
-    """Running loss and next-token accuracy by kind of token, since the last line."""
+    """Running loss and accuracy, of next tokens by kind and of places, since the last line."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._groups = {k: torch.tensor(v) for k, v in token_groups(tokenizer).items()}
@@ -186,20 +230,25 @@ class _Meter:
 
     def _reset(self) -> None:
         self._loss: list[float] = []
-        self._right = dict.fromkeys(self._groups, 0)
-        self._total = dict.fromkeys(self._groups, 0)
+        self._right: Counter[str] = Counter()
+        self._total: Counter[str] = Counter()
 
-    def add(self, labels: Tensor, logits: Tensor) -> None:
-        flat, scores = labels.flatten(), logits.flatten(0, 1)
-        self._loss.append(float(F.cross_entropy(scores, flat, ignore_index=NO_LABEL)))
-        right = scores.argmax(-1) == flat
+    @torch.no_grad()
+    def add(self, batch: LanguageBatch, logits: LanguageLogits) -> None:
+        tokens, flat = logits.tokens.float().flatten(0, 1), batch.labels.flatten()
+        self._loss.append(float(F.cross_entropy(tokens, flat, ignore_index=NO_LABEL)))
+        right = tokens.argmax(-1) == flat
         for name, ids in self._groups.items():
-            chosen = torch.isin(flat, ids)
-            self._right[name] += int(right[chosen].sum())
-            self._total[name] += int(chosen.sum())
+            self._count(name, right[torch.isin(flat, ids)])
+        is_right = logits.places[-1].argmax(-1) == batch.places
+        self._count("places", is_right[batch.places != NO_LABEL])
+
+    def _count(self, name: str, right: Tensor) -> None:
+        self._right[name] += int(right.sum())
+        self._total[name] += right.numel()
 
     def line(self) -> str:
-        shares = (f"{k} {self._right[k] / max(1, self._total[k]):.3f}" for k in self._groups)
+        shares = (f"{k} {self._right[k] / max(1, n):.3f}" for k, n in self._total.items())
         text = f"loss {np.mean(self._loss):.3f} {' '.join(shares)}"
         self._reset()
         return text

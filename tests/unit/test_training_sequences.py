@@ -7,12 +7,13 @@ from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
 from pipeline.evaluation.render.compose import KINDS, make_picture
 from pipeline.evaluation.render.drawing import draw_picture
-from pipeline.evaluation.render.picture import Picture
+from pipeline.evaluation.render.picture import Picture, class_name
 from pipeline.evaluation.render.vocabulary import GLYPHS
 from pipeline.training.batches import TEXT_ROOM, PictureRows, TextMaker, build_batch
 from pipeline.training.clock import StageClock, cosine_with_warmup
 from pipeline.training.config import PATCHES_PER_PARTITION
 from pipeline.training.language import LanguageLearner
+from pipeline.training.lessons import place_of
 from pipeline.training.model import empty_model
 from pipeline.training.packing import NO_LABEL, NO_TOKEN, TextTokens, pack, visual_order
 from pipeline.training.partitions import LABELS, cut_picture
@@ -106,7 +107,7 @@ def test_packed_logits_equal_separate_prompts(
     inputs.pop("attention_mask")
     with torch.no_grad():
         learner = LanguageLearner(copy.deepcopy(model)).eval()
-        logits = learner(table.features([item]), batch)[0]
+        logits = learner(table.features([item]), batch).tokens[0]
         for number in range(1, int(batch.blocks.max()) + 1):
             here = batch.blocks[0, -TEXT_ROOM:] == number
             ids = torch.cat((head, batch.ids[:, here]), dim=1)
@@ -114,6 +115,24 @@ def test_packed_logits_equal_separate_prompts(
             torch.testing.assert_close(
                 logits[here], alone[0, -int(here.sum()) :], atol=1e-5, rtol=1e-4
             )
+
+
+def test_places_stand_at_the_ends_of_names(processor: LlavaNextProcessor) -> None:
+    maker = TextMaker(processor.tokenizer)
+    picture = next(p for p in pictures(60) if len(p.objects) >= 3)
+    first, second = picture.objects[:2]
+    text = f"Is the {class_name(first.class_id)} above the {class_name(second.class_id)}?"
+    ids = np.array(maker.encode(text, "yes").ids)
+    places = maker.places(picture, ids)
+    named = np.flatnonzero(places[:, 0] != NO_LABEL)
+    words = [processor.tokenizer.decode(ids[i - 1 : i + 1]).strip() for i in named]
+    assert words == [class_name(first.class_id), class_name(second.class_id)]
+    assert [tuple(places[i]) for i in named] == [
+        place_of(picture, first),
+        place_of(picture, second),
+    ]
+    absent = np.array(maker.encode("What does the sign say?", "A4").ids)
+    assert (maker.places(picture, absent) == NO_LABEL).all()
 
 
 def test_pack_by_hand() -> None:
