@@ -4,7 +4,7 @@
 picture of the first image at `--budget`:
 
     python jobs/explain.py photo.jpg --model llava-hf/llava-v1.6-vicuna-7b-hf --page out/kept.html
-    python jobs/explain.py 'samples/parquet/samples-00.parquet#8' --picture results/kept-tokens.png
+    python jobs/explain.py 'samples/parquet/samples-00.parquet#11' --picture results/kept-tokens.png
 """
 
 import argparse
