@@ -1,7 +1,7 @@
 """Attention of packed sequences: about half the work of one mask over everything.
 
 The image area needs no mask at all: it comes first and looks only backwards, and its filling
-comes last. Only the text area, a quarter of a sequence, needs one.
+comes last. Only the text area, about a third of a sequence, needs one.
 """
 
 from __future__ import annotations

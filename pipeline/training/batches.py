@@ -17,6 +17,7 @@ from pipeline.evaluation.render.tasks import (
     CAPTION_PROMPTS,
     SPATIAL_KINDS,
     TASKS,
+    Ask,
     Asked,
     caption,
 )
@@ -35,14 +36,13 @@ TEXT_ROOM = 304
 # Visual tokens of the largest canvas with 2, 3 and 4 sub-images: one shape each to compile.
 _IMAGE_ROOM = {2: 456, 3: 612, 4: 744}
 _GROUP_SHARES = {2: 0.3, 3: 0.4, 4: 0.3}
-# Scenes have the most tasks; lookups in forms and charts take the longest to learn.
+# Scenes have six of the eight tasks.
 _KIND_SHARES = {"scene": 0.6, "form": 0.22, "chart": 0.18}
 # How often a picture is also captioned: a caption takes the room of several questions.
 _CAPTION_SHARES = {"scene": 0.5, "form": 0.3, "chart": 0.3}
-_Ask = Callable[[Picture, np.random.Generator], Asked | None]
 # What is asked about training pictures of a kind, and how often it is tried; repeated questions
 # are dropped. Of the spatial questions, comparing two places takes the most practice.
-_ASKED: dict[str, tuple[tuple[_Ask, int], ...]] = {
+_ASKED: dict[str, tuple[tuple[Ask, int], ...]] = {
     "scene": (
         (TASKS["scene_text"].ask, 1),
         (TASKS["attribute"].ask, 1),

@@ -18,6 +18,7 @@ __all__ = [
     "CAPTION_PROMPTS",
     "SPATIAL_KINDS",
     "TASKS",
+    "Ask",
     "Asked",
     "Task",
     "caption",
@@ -37,7 +38,7 @@ _CLEAR, _OFF_MIDDLE = 0.12, 0.06
 # The second nearest is at least so many times as far away.
 _CLEARLY_NEARER = 1.3
 _Rng = np.random.Generator
-_Ask = Callable[[Picture, _Rng], "Asked | None"]
+Ask = Callable[[Picture, _Rng], "Asked | None"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class Task:
 
     name: str
     picture: str
-    ask: _Ask
+    ask: Ask
 
 
 def caption(picture: Picture) -> str:
@@ -209,7 +210,7 @@ def _nearest(picture: Picture, rng: _Rng) -> Asked | None:
     return Asked(text=text, answer=class_name(others[0].class_id), kind="nearest")
 
 
-SPATIAL_KINDS: dict[str, _Ask] = {
+SPATIAL_KINDS: dict[str, Ask] = {
     "relation": _relation,
     "quarter": _quadrant,
     "nearest": _nearest,
