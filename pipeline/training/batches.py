@@ -22,8 +22,16 @@ from pipeline.evaluation.render.tasks import (
     caption,
 )
 from pipeline.training.config import TrainingConfig
-from pipeline.training.lessons import ask_order, ask_place, place_of
-from pipeline.training.packing import NO_LABEL, PackedImage, TextTokens, pack, visual_order
+from pipeline.training.lessons import ask_order, ask_place
+from pipeline.training.packing import (
+    NO_LABEL,
+    PackedImage,
+    TextTokens,
+    pack,
+    patch_at,
+    visual_order,
+    visual_places,
+)
 from pipeline.training.shards import finished_shards, kind_of, open_shard
 from pipeline.training.tokenizer import EOS, prompt
 
@@ -48,8 +56,8 @@ _ASKED: dict[str, tuple[tuple[Ask, int], ...]] = {
         (TASKS["attribute"].ask, 1),
         (TASKS["existence"].ask, 1),
         (TASKS["count"].ask, 2),
-        (SPATIAL_KINDS["relation"], 10),
-        (SPATIAL_KINDS["nearest"], 4),
+        (SPATIAL_KINDS["relation"], 8),
+        (SPATIAL_KINDS["nearest"], 6),
         (SPATIAL_KINDS["quarter"], 1),
         (ask_place, 2),
         (ask_order, 1),
@@ -64,8 +72,10 @@ class LanguageBatch(NamedTuple):
 
     Attributes:
         head: ids before the image, `[head]`.
-        places: column and row of the object that a text names up to here, `[B, T, 2]`; elsewhere
+        places: column and row of what a text has just named or reads next, `[B, T, 2]`; elsewhere
             `NO_LABEL`.
+        patches: column and row of each visual token by `visual_places`, `[B, I, 2]` for the image
+            area; elsewhere `NO_LABEL`.
     """
 
     visual: Tensor
@@ -75,6 +85,7 @@ class LanguageBatch(NamedTuple):
     labels: Tensor
     head: Tensor
     places: Tensor
+    patches: Tensor
 
     def mask(self) -> Tensor:
         """`[B, 1, T, L]` bool: a text sees the image and itself, everything only backwards."""
@@ -140,17 +151,27 @@ class TextMaker:
         return [self.encode(text, answer) for text, answer in pairs]
 
     def places(self, picture: Picture, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """`[T, 2]`: the place of an object at the last token of its name in `ids`, `[T]`.
+        """`[T, 2]`: where to look after each token of `ids`, `[T]`; column and row of a patch.
 
-        What a question needs of an object must be looked up before the answer begins.
+        After the name of an object that is its centre, as what a question needs must be looked up
+        before the answer begins; before each glyph of a sign it is the glyph.
         """
         places = np.full((len(ids), 2), NO_LABEL, dtype=np.int64)
         for item in picture.objects:
-            name = f" {class_name(item.class_id)}"
-            colour, shape = self._tokenizer(name, add_special_tokens=False)["input_ids"]
-            named = (ids[1:] == shape) & (ids[:-1] == colour)
-            places[1:][named] = place_of(picture, item)
+            name = self._ids(f" {class_name(item.class_id)}")
+            for start in _found(name, ids):
+                places[start + len(name) - 1] = patch_at(
+                    picture.width, picture.height, item.x, item.y
+                )
+        for sign in picture.signs:
+            where = [patch_at(picture.width, picture.height, x, y) for x, y in sign.middles]
+            for start in _found(self._ids(f" {sign.text}")[-len(sign.text) :], ids):
+                places[start - 1 : start - 1 + len(where)] = where
         return places
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def encode(self, text: str, answer: str) -> TextTokens:
         """What follows the image in a prompt with its answer, and the end of the answer."""
@@ -173,6 +194,13 @@ def _questions(picture: Picture, rng: np.random.Generator) -> list[tuple[str, st
     return signs + [others[i] for i in rng.permutation(len(others))]
 
 
+def _found(needle: list[int], ids: npt.NDArray[np.int64]) -> list[int]:
+    """Where `needle` begins in `ids`."""
+    windows = np.lib.stride_tricks.sliding_window_view(ids, len(needle))
+    found: list[int] = np.flatnonzero((windows == needle).all(axis=1)).tolist()
+    return found
+
+
 def _choose(rng: np.random.Generator, values: Mapping[_K, _V], shares: Mapping[_K, float]) -> _V:
     """One of `values`, by the shares of the keys that are there."""
     weights = np.array([shares[key] for key in values])
@@ -186,7 +214,8 @@ def build_batch(
     num_sub_images = pictures[0].end - pictures[0].start - 1
     sequences: list[PackedImage] = []
     places: list[npt.NDArray[np.int64]] = []
-    for item in pictures:
+    patches = np.full((len(pictures), _IMAGE_ROOM[num_sub_images], 2), NO_LABEL, dtype=np.int64)
+    for index, item in enumerate(pictures):
         picture = table.picture(item)
         order = visual_order(picture.width, picture.height)
         texts = maker.texts(picture, rng)
@@ -194,8 +223,11 @@ def build_batch(
             pack(order, len(maker.head), _IMAGE_ROOM[num_sub_images], texts, TEXT_ROOM)
         )
         places.append(maker.places(picture, sequences[-1].ids))
+        patches[index, : len(order)] = visual_places(order)
     visual, blocks, positions, ids, labels = (
         torch.from_numpy(np.stack(column)) for column in zip(*sequences, strict=True)
     )
     head, named = torch.tensor(maker.head), torch.from_numpy(np.stack(places))
-    return LanguageBatch(visual, blocks, positions, ids, labels, head, named)
+    return LanguageBatch(
+        visual, blocks, positions, ids, labels, head, named, torch.from_numpy(patches)
+    )

@@ -1,9 +1,10 @@
 """Training of the projector and the language model on the frozen tower's features.
 
 Dense only: every visual token of every image, in the order and at the positions in which
-LLaVA-Next would see them. Besides the answers, the model is asked at the name of an object where it
-lies (deep supervision, of two layers): a relation of two objects is answered by one word, which
-alone taught nothing about looking them up.
+LLaVA-Next would see them. Besides the answers, early layers are asked for places (deep
+supervision): at a visual token for its own, after the name of an object for the object's, before
+each glyph of a sign for the glyph's. A relation of two objects is answered by one word, which alone
+taught nothing about looking them up.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
 
+from pipeline.evaluation.render.geometry import PARTITION_SIZE
 from pipeline.evaluation.render.vocabulary import COLOURS, GLYPHS, SHAPES
 from pipeline.training.attention import PACKED
 from pipeline.training.batches import (
@@ -36,9 +38,8 @@ from pipeline.training.clock import (
     load_checkpoint,
     save_checkpoint,
 )
-from pipeline.training.config import TrainingConfig
+from pipeline.training.config import PATCH_SIZE, TrainingConfig
 from pipeline.training.features import FrozenTower
-from pipeline.training.lessons import NUM_PLACES
 from pipeline.training.model import empty_model
 from pipeline.training.optimizers import Optimizers
 from pipeline.training.packing import NEWLINE, NO_LABEL
@@ -47,6 +48,7 @@ from pipeline.training.tokenizer import build_processor
 __all__ = [
     "LanguageLearner",
     "LanguageLogits",
+    "batch_loss",
     "language_checkpoint",
     "start_weights",
     "token_groups",
@@ -54,7 +56,11 @@ __all__ = [
 ]
 
 _LOG_EVERY = 20
-# Layers after which the model is asked where the object lies that it has just read the name of.
+# The layer after which a visual token is asked for its column and row, and how many there are of
+# each: three partitions' on the longest canvas.
+_PATCH_LAYER = 0
+_NUM_PLACES = 3 * PARTITION_SIZE // PATCH_SIZE
+# Layers after which a text's token is asked where what it names or reads next lies.
 _LOOKUP_LAYERS = (1, 2)
 _LOOKUP_SHARE = 0.1
 
@@ -64,12 +70,14 @@ class LanguageLogits(NamedTuple):
 
     Attributes:
         tokens: of the next token.
-        places: of column and row of the object just named, `[B, T, 2, NUM_PLACES]` after each of
-            `_LOOKUP_LAYERS`.
+        places: of column and row of what is named or read next, `[B, T, 2, _NUM_PLACES]` after
+            each of `_LOOKUP_LAYERS`.
+        patches: of column and row of each visual token, `[B, I, 2, _NUM_PLACES]`.
     """
 
     tokens: Tensor
     places: tuple[Tensor, ...]
+    patches: Tensor
 
 
 class LanguageLearner(nn.Module):
@@ -87,10 +95,8 @@ class LanguageLearner(nn.Module):
         self.language_model.set_attn_implementation(PACKED)
         self.lm_head = model.lm_head
         width = self.lm_head.in_features
-        self.place_heads = nn.ModuleList(
-            nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 2 * NUM_PLACES))
-            for _ in _LOOKUP_LAYERS
-        )
+        self.place_heads = nn.ModuleList(_place_head(width) for _ in _LOOKUP_LAYERS)
+        self.patch_head = _place_head(width)
 
     def forward(self, features: Tensor, batch: LanguageBatch) -> LanguageLogits:
         """Logits of the text area for features `[B, P * N, C]`."""
@@ -113,13 +119,20 @@ class LanguageLearner(nn.Module):
             output_hidden_states=True,
         )
         # The first hidden state is the input of layer 0.
+        after = output.hidden_states[1:]
         places = tuple(
-            head(output.hidden_states[1 + layer][:, -num_text:].float()).unflatten(
-                -1, (2, NUM_PLACES)
-            )
-            for layer, head in zip(_LOOKUP_LAYERS, self.place_heads, strict=True)
+            ask(after[layer][:, -num_text:].float())
+            for layer, ask in zip(_LOOKUP_LAYERS, self.place_heads, strict=True)
         )
-        return LanguageLogits(self.lm_head(output.last_hidden_state[:, -num_text:]), places)
+        patches = self.patch_head(after[_PATCH_LAYER][:, num_head:-num_text].float())
+        tokens = self.lm_head(output.last_hidden_state[:, -num_text:])
+        return LanguageLogits(tokens, places, patches)
+
+
+def _place_head(width: int) -> nn.Module:
+    """Logits of a column and a row, `[..., 2, _NUM_PLACES]`."""
+    unflatten = nn.Unflatten(-1, (2, _NUM_PLACES))
+    return nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 2 * _NUM_PLACES), unflatten)
 
 
 def language_checkpoint(config: TrainingConfig) -> Path:
@@ -195,16 +208,17 @@ def batch_loss(
         logits = learner(features, batch)
     tokens = logits.tokens.float()
     loss = F.cross_entropy(tokens.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL)
-    num_named = (batch.places != NO_LABEL).sum().clamp(min=1)
     for places in logits.places:
-        total = F.cross_entropy(
-            places.float().flatten(0, 2),
-            batch.places.flatten(),
-            ignore_index=NO_LABEL,
-            reduction="sum",
-        )
-        loss = loss + _LOOKUP_SHARE * total / num_named
-    return loss, logits
+        loss = loss + _LOOKUP_SHARE * _place_loss(places, batch.places)
+    return loss + _LOOKUP_SHARE * _place_loss(logits.patches, batch.patches), logits
+
+
+def _place_loss(logits: Tensor, places: Tensor) -> Tensor:
+    """Mean cross-entropy of columns and rows; 0 where no place is asked for."""
+    total = F.cross_entropy(
+        logits.float().flatten(0, 2), places.flatten(), ignore_index=NO_LABEL, reduction="sum"
+    )
+    return total / (places != NO_LABEL).sum().clamp(min=1)
 
 
 def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
@@ -240,8 +254,11 @@ class _Meter:
         right = tokens.argmax(-1) == flat
         for name, ids in self._groups.items():
             self._count(name, right[torch.isin(flat, ids)])
-        is_right = logits.places[-1].argmax(-1) == batch.places
-        self._count("places", is_right[batch.places != NO_LABEL])
+        for name, asked, labels in (
+            ("places", logits.places[-1], batch.places),
+            ("patches", logits.patches, batch.patches),
+        ):
+            self._count(name, (asked.argmax(-1) == labels)[labels != NO_LABEL])
 
     def _count(self, name: str, right: Tensor) -> None:
         self._right[name] += int(right.sum())

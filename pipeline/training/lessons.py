@@ -12,10 +12,10 @@ from pipeline.evaluation.render.geometry import content_size
 from pipeline.evaluation.render.picture import Picture, SceneObject, class_name
 from pipeline.evaluation.render.tasks import Asked
 
-__all__ = ["NUM_PLACES", "ask_order", "ask_place", "place_of"]
+__all__ = ["ask_order", "ask_place"]
 
 # Columns and rows of the grid in which places are said.
-NUM_PLACES = 10
+_NUM_PLACES = 10
 _DIRECTIONS = ("left to right", "right to left", "top to bottom", "bottom to top")
 
 
@@ -24,7 +24,7 @@ def ask_place(picture: Picture, rng: np.random.Generator) -> Asked | None:
     if not picture.objects:
         return None
     item = picture.objects[rng.integers(len(picture.objects))]
-    across, down = place_of(picture, item)
+    across, down = (min(int(x * _NUM_PLACES), _NUM_PLACES - 1) for x in _shares(picture, item))
     text = f"Where is the {class_name(item.class_id)}?"
     return Asked(text=text, answer=f"{across} {down}", kind="place")
 
@@ -42,12 +42,6 @@ def ask_order(picture: Picture, rng: np.random.Generator) -> Asked | None:
     )
     names = ", ".join(class_name(item.class_id) for item in items)
     return Asked(text=f"Objects from {direction}?", answer=names, kind="order")
-
-
-def place_of(picture: Picture, item: SceneObject) -> tuple[int, int]:
-    """Column and row of an object's centre, of `NUM_PLACES` each."""
-    across, down = (min(int(x * NUM_PLACES), NUM_PLACES - 1) for x in _shares(picture, item))
-    return across, down
 
 
 def _shares(picture: Picture, item: SceneObject) -> tuple[float, float]:

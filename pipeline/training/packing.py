@@ -14,10 +14,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluation.render.geometry import PARTITION_SIZE, best_canvas
+from pipeline.evaluation.render.geometry import PARTITION_SIZE, best_canvas, content_size
 from pipeline.training.config import PATCH_SIZE, PATCHES_PER_PARTITION
 
-__all__ = ["NEWLINE", "NO_LABEL", "NO_TOKEN", "PackedImage", "TextTokens", "pack", "visual_order"]
+__all__ = [
+    "NEWLINE",
+    "NO_LABEL",
+    "NO_TOKEN",
+    "PackedImage",
+    "TextTokens",
+    "pack",
+    "patch_at",
+    "visual_order",
+    "visual_places",
+]
 
 NEWLINE, NO_TOKEN, NO_LABEL = -1, -2, -100
 _Ints = npt.NDArray[np.int64]
@@ -60,14 +70,48 @@ def visual_order(width: int, height: int) -> tuple[int, ...]:
     rows, cols = canvas_h // PATCH_SIZE, canvas_w // PATCH_SIZE
     cells = np.arange(PATCHES_PER_PARTITION, (rows * cols) + PATCHES_PER_PARTITION)
     grid = cells.reshape(rows // side, cols // side, side, side).swapaxes(1, 2).reshape(rows, cols)
-    if width / height > cols / rows:
-        padding = (rows - int(round(height * (cols / width), 7))) // 2
-        grid = grid[padding : rows - padding]
-    else:
-        padding = (cols - int(round(width * (rows / height), 7))) // 2
-        grid = grid[:, padding : cols - padding]
+    left, top = _padding(width, height)
+    grid = grid[top : rows - top, left : cols - left]
     lines = np.concatenate((grid, np.full((len(grid), 1), NEWLINE)), axis=1)
     return (*range(PATCHES_PER_PARTITION), *lines.ravel().tolist())
+
+
+def _padding(width: int, height: int) -> tuple[int, int]:
+    """Columns and rows of patches on each side of the canvas that show only padding."""
+    canvas_h, canvas_w = best_canvas(width, height)
+    rows, cols = canvas_h // PATCH_SIZE, canvas_w // PATCH_SIZE
+    if width / height > cols / rows:
+        return 0, (rows - int(round(height * (cols / width), 7))) // 2
+    return (cols - int(round(width * (rows / height), 7))) // 2, 0
+
+
+def patch_at(width: int, height: int, x: float, y: float) -> tuple[int, int]:
+    """Column and row by `visual_places` of the patch that shows a place on the image's content."""
+    (canvas_h, canvas_w), (content_w, content_h) = (
+        best_canvas(width, height),
+        content_size(width, height),
+    )
+    left, top = _padding(width, height)
+    across = int(x + (canvas_w - content_w) // 2) // PATCH_SIZE - left
+    down = int(y + (canvas_h - content_h) // 2) // PATCH_SIZE - top
+    return (
+        min(max(across, 0), canvas_w // PATCH_SIZE - 2 * left - 1),
+        min(max(down, 0), canvas_h // PATCH_SIZE - 2 * top - 1),
+    )
+
+
+def visual_places(order: tuple[int, ...]) -> _Ints:
+    """Column and row of each token of a `visual_order`, `[len(order), 2]`.
+
+    They are counted in patches, in the full-image and in the canvas without its padding; a newline
+    has `NO_LABEL`.
+    """
+    side, rest = PARTITION_SIZE // PATCH_SIZE, np.array(order[PATCHES_PER_PARTITION:])
+    width = int(np.argmax(rest == NEWLINE)) + 1
+    full = np.stack(np.divmod(np.arange(PATCHES_PER_PARTITION), side)[::-1], axis=1)
+    lines = np.stack(np.divmod(np.arange(len(rest)), width)[::-1], axis=1)
+    lines[rest == NEWLINE] = NO_LABEL
+    return np.concatenate((full, lines))
 
 
 def pack(
