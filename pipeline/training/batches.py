@@ -159,10 +159,9 @@ class TextMaker:
         places = np.full((len(ids), 2), NO_LABEL, dtype=np.int64)
         for item in picture.objects:
             name = self._ids(f" {class_name(item.class_id)}")
+            centre = patch_at(picture.width, picture.height, item.x, item.y)
             for start in _found(name, ids):
-                places[start + len(name) - 1] = patch_at(
-                    picture.width, picture.height, item.x, item.y
-                )
+                places[start + len(name) - 1] = centre
         for sign in picture.signs:
             where = [patch_at(picture.width, picture.height, x, y) for x, y in sign.middles]
             for start in _found(self._ids(f" {sign.text}")[-len(sign.text) :], ids):

@@ -87,10 +87,8 @@ def _padding(width: int, height: int) -> tuple[int, int]:
 
 def patch_at(width: int, height: int, x: float, y: float) -> tuple[int, int]:
     """Column and row by `visual_places` of the patch that shows a place on the image's content."""
-    (canvas_h, canvas_w), (content_w, content_h) = (
-        best_canvas(width, height),
-        content_size(width, height),
-    )
+    canvas_h, canvas_w = best_canvas(width, height)
+    content_w, content_h = content_size(width, height)
     left, top = _padding(width, height)
     across = int(x + (canvas_w - content_w) // 2) // PATCH_SIZE - left
     down = int(y + (canvas_h - content_h) // 2) // PATCH_SIZE - top
