@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -105,10 +105,9 @@ class PictureRows(NamedTuple):
 
 
 class PictureTable:
-    """Rendered pictures by their number of sub-images and kind, with their features."""
+    """Rendered pictures by their number of sub-images and kind, with their partitions."""
 
-    def __init__(self, config: TrainingConfig, tower: Callable[[Tensor], Tensor]) -> None:
-        self._tower = tower
+    def __init__(self, config: TrainingConfig) -> None:
         self._shards = {index: open_shard(config, index) for index in finished_shards(config)}
         self._groups: dict[int, dict[str, list[PictureRows]]] = {}
         for index, shard in self._shards.items():
@@ -127,11 +126,10 @@ class PictureTable:
         """What a picture shows."""
         return self._shards[rows.shard].picture(rows.row)
 
-    def features(self, pictures: Sequence[PictureRows]) -> Tensor:
-        """`[B, P * N, C]` float32 features of pictures of one group."""
+    def pixels(self, pictures: Sequence[PictureRows]) -> Tensor:
+        """`[B * P, 3, S, S]` uint8 partitions of pictures of one group."""
         pixels = [self._shards[item.shard].pixels[item.start : item.end] for item in pictures]
-        features = self._tower(torch.from_numpy(np.concatenate(pixels)))
-        return features.reshape(len(pictures), -1, features.shape[-1])
+        return torch.from_numpy(np.concatenate(pixels))
 
 
 class TextMaker:

@@ -24,9 +24,9 @@ from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerF
 from pipeline.evaluation.render.geometry import PARTITION_SIZE
 from pipeline.evaluation.render.vocabulary import COLOURS, GLYPHS, SHAPES
 from pipeline.training.attention import PACKED
+from pipeline.training.augment import augment
 from pipeline.training.batches import (
     LanguageBatch,
-    PictureRows,
     PictureTable,
     TextMaker,
     build_batch,
@@ -159,7 +159,7 @@ def train_language(config: TrainingConfig) -> None:
     processor = build_processor()
     learner = LanguageLearner(empty_model(processor))
     optimizers = Optimizers(learner, config.language_lr)
-    table, rng = PictureTable(config, FrozenTower(config)), np.random.default_rng(11)
+    table, tower, rng = PictureTable(config), FrozenTower(config), np.random.default_rng(11)
     path, step, elapsed = language_checkpoint(config), 0, 0.0
     if (state := load_checkpoint(path)) is not None:
         learner.load_state_dict(state["model"])
@@ -167,7 +167,7 @@ def train_language(config: TrainingConfig) -> None:
         step, elapsed = state["step"], state["elapsed_sec"]
         rng = np.random.default_rng((11, step))
     else:
-        start_weights(learner, table.features(table.draw(rng, 32)).flatten(0, 1))
+        start_weights(learner, tower(table.pixels(table.draw(rng, 32))).flatten(0, 1))
     if can_compile():
         # One layer is compiled for all of them.
         for layer in learner.language_model.layers:
@@ -177,16 +177,18 @@ def train_language(config: TrainingConfig) -> None:
     clock = StageClock(60 * config.language_minutes, elapsed)
     saved_sec = clock.elapsed_sec
 
-    def draw() -> tuple[list[PictureRows], LanguageBatch]:
+    def draw() -> tuple[Tensor, LanguageBatch]:
         pictures = table.draw(rng, config.language_batch)
-        return pictures, build_batch(table, pictures, maker, rng)
+        batch = build_batch(table, pictures, maker, rng)
+        return augment(table.pixels(pictures), rng), batch
 
-    # The texts of the next batch are written while this one trains.
+    # The texts of the next batch are written, its pictures read, while this one trains.
     loader = ThreadPoolExecutor(max_workers=1)
     upcoming = loader.submit(draw)
     while (progress := clock.lap()) < 1.0:
-        (pictures, batch), upcoming = upcoming.result(), loader.submit(draw)
-        loss, logits = batch_loss(learner, table.features(pictures), batch)
+        (pixels, batch), upcoming = upcoming.result(), loader.submit(draw)
+        features = tower(pixels).unflatten(0, (config.language_batch, -1)).flatten(1, 2)
+        loss, logits = batch_loss(learner, features, batch)
         optimizers.step(loss, cosine_with_warmup(step, progress, 200))
         meter.add(batch, logits)
         step += 1

@@ -22,6 +22,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from pipeline.evaluation.render.vocabulary import FIRST_GLYPH, FIRST_KEY, NUM_CLASSES
+from pipeline.training.augment import augment
 from pipeline.training.clock import (
     StageClock,
     can_compile,
@@ -205,7 +206,7 @@ class _Batches:
             for column, array in zip(columns, shard[:2], strict=True):
                 column.append(array[rows])
         pixels, labels = (torch.from_numpy(np.concatenate(column)) for column in columns)
-        return PartitionBatch(pixels, labels.long())
+        return PartitionBatch(augment(pixels, self._rng), labels.long())
 
 
 def _draw_shares(shard: Shard) -> npt.NDArray[np.float64]:
