@@ -45,9 +45,9 @@ TEXT_ROOM = 304
 _IMAGE_ROOM = {2: 456, 3: 612, 4: 744}
 _GROUP_SHARES = {2: 0.3, 3: 0.4, 4: 0.3}
 # Scenes have six of the eight tasks.
-_KIND_SHARES = {"scene": 0.6, "form": 0.22, "chart": 0.18}
+_KIND_SHARES = {"scene": 0.7, "form": 0.17, "chart": 0.13}
 # How often a picture is also captioned: a caption takes the room of several questions.
-_CAPTION_SHARES = {"scene": 0.5, "form": 0.3, "chart": 0.3}
+_CAPTION_SHARES = {"scene": 0.6, "form": 0.3, "chart": 0.3}
 # What is asked about training pictures of a kind, and how often it is tried; repeated questions
 # are dropped. Of the spatial questions, comparing two places takes the most practice.
 _ASKED: dict[str, tuple[tuple[Ask, int], ...]] = {
@@ -56,7 +56,7 @@ _ASKED: dict[str, tuple[tuple[Ask, int], ...]] = {
         (TASKS["attribute"].ask, 1),
         (TASKS["existence"].ask, 1),
         (TASKS["count"].ask, 2),
-        (SPATIAL_KINDS["relation"], 8),
+        (SPATIAL_KINDS["relation"], 4),
         (SPATIAL_KINDS["nearest"], 6),
         (SPATIAL_KINDS["quarter"], 1),
         (ask_place, 2),
