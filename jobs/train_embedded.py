@@ -1,7 +1,8 @@
 """Trains the embedded model: `python jobs/train_embedded.py all`, or one stage of it.
 
-Every stage continues from its last checkpoint. Stages: shards, vision, language, export, measure.
-Options such as `--training.vision_minutes 10` come after the stage.
+Every stage continues from its last checkpoint, on a GPU if there is one. Stages: shards, vision,
+language, export, measure. Options such as `--training.vision_minutes 10` come after the stage;
+checkpoints and `training.log` go to `--training.folder`.
 """
 
 from __future__ import annotations

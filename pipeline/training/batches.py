@@ -30,7 +30,6 @@ from pipeline.training.packing import (
     pack,
     patch_at,
     visual_order,
-    visual_places,
 )
 from pipeline.training.shards import finished_shards, kind_of, open_shard
 from pipeline.training.tokenizer import EOS, prompt
@@ -56,7 +55,7 @@ _ASKED: dict[str, tuple[tuple[Ask, int], ...]] = {
         (TASKS["attribute"].ask, 1),
         (TASKS["existence"].ask, 1),
         (TASKS["count"].ask, 2),
-        (SPATIAL_KINDS["relation"], 4),
+        (SPATIAL_KINDS["relation"], 8),
         (SPATIAL_KINDS["nearest"], 6),
         (SPATIAL_KINDS["quarter"], 1),
         (ask_place, 2),
@@ -72,10 +71,8 @@ class LanguageBatch(NamedTuple):
 
     Attributes:
         head: ids before the image, `[head]`.
-        places: column and row of what a text has just named or reads next, `[B, T, 2]`; elsewhere
+        places: column and row of the object that a text has just named, `[B, T, 2]`; elsewhere
             `NO_LABEL`.
-        patches: column and row of each visual token by `visual_places`, `[B, I, 2]` for the image
-            area; elsewhere `NO_LABEL`.
     """
 
     visual: Tensor
@@ -85,13 +82,16 @@ class LanguageBatch(NamedTuple):
     labels: Tensor
     head: Tensor
     places: Tensor
-    patches: Tensor
+
+    def to(self, device: torch.device) -> LanguageBatch:
+        """The same batch on a device."""
+        return LanguageBatch(*(column.to(device) for column in self))
 
     def mask(self) -> Tensor:
         """`[B, 1, T, L]` bool: a text sees the image and itself, everything only backwards."""
         num_text, length = self.ids.shape[1], self.blocks.shape[1]
         query, key = self.blocks[:, -num_text:, None], self.blocks[:, None, :]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()[-num_text:]
+        causal = self.blocks.new_ones((length, length), dtype=torch.bool).tril()[-num_text:]
         return (((key == 0) | (key == query)) & causal)[:, None]
 
 
@@ -149,10 +149,9 @@ class TextMaker:
         return [self.encode(text, answer) for text, answer in pairs]
 
     def places(self, picture: Picture, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """`[T, 2]`: where to look after each token of `ids`, `[T]`; column and row of a patch.
+        """`[T, 2]`: after the name of an object in `ids`, `[T]`, the column and row of its centre.
 
-        After the name of an object that is its centre, as what a question needs must be looked up
-        before the answer begins; before each glyph of a sign it is the glyph.
+        What a question needs must be looked up before the answer begins.
         """
         places = np.full((len(ids), 2), NO_LABEL, dtype=np.int64)
         for item in picture.objects:
@@ -160,10 +159,6 @@ class TextMaker:
             centre = patch_at(picture.width, picture.height, item.x, item.y)
             for start in _found(name, ids):
                 places[start + len(name) - 1] = centre
-        for sign in picture.signs:
-            where = [patch_at(picture.width, picture.height, x, y) for x, y in sign.middles]
-            for start in _found(self._ids(f" {sign.text}")[-len(sign.text) :], ids):
-                places[start - 1 : start - 1 + len(where)] = where
         return places
 
     def _ids(self, text: str) -> list[int]:
@@ -211,8 +206,7 @@ def build_batch(
     num_sub_images = pictures[0].end - pictures[0].start - 1
     sequences: list[PackedImage] = []
     places: list[npt.NDArray[np.int64]] = []
-    patches = np.full((len(pictures), _IMAGE_ROOM[num_sub_images], 2), NO_LABEL, dtype=np.int64)
-    for index, item in enumerate(pictures):
+    for item in pictures:
         picture = table.picture(item)
         order = visual_order(picture.width, picture.height)
         texts = maker.texts(picture, rng)
@@ -220,11 +214,8 @@ def build_batch(
             pack(order, len(maker.head), _IMAGE_ROOM[num_sub_images], texts, TEXT_ROOM)
         )
         places.append(maker.places(picture, sequences[-1].ids))
-        patches[index, : len(order)] = visual_places(order)
     visual, blocks, positions, ids, labels = (
         torch.from_numpy(np.stack(column)) for column in zip(*sequences, strict=True)
     )
     head, named = torch.tensor(maker.head), torch.from_numpy(np.stack(places))
-    return LanguageBatch(
-        visual, blocks, positions, ids, labels, head, named, torch.from_numpy(patches)
-    )
+    return LanguageBatch(visual, blocks, positions, ids, labels, head, named)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["StageClock", "can_compile", "cosine_with_warmup", "load_checkpoint", "save_checkpoint"]
+__all__ = ["StageClock", "cosine_with_warmup", "load_checkpoint", "save_checkpoint"]
 
 
 class StageClock:
@@ -38,11 +36,6 @@ class StageClock:
 def cosine_with_warmup(step: int, progress: float, warmup_steps: int) -> float:
     """Share of the peak learning rate: linear over the first steps, then a cosine to zero."""
     return min(1.0, (step + 1) / warmup_steps) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def can_compile() -> bool:
-    """True when torch.compile finds a C++ compiler; training is slower without one."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.training.config import TrainingConfig
+from pipeline.training.machine import precision
 from pipeline.training.vision import load_learner, normalise
 
 __all__ = ["FrozenTower"]
@@ -18,13 +19,14 @@ __all__ = ["FrozenTower"]
 class FrozenTower:
     """The vision tower of the last vision checkpoint, without gradients."""
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self._learner, trained = load_learner(config)
         if not trained["steps"]:
             raise ValueError(f"no vision checkpoint in {config.folder}: run the stage `vision`")
-        self._learner.eval().requires_grad_(False)
+        self._learner.eval().requires_grad_(False).to(device)
+        self._precision = precision(device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """`hidden_states[-2]` without CLS, float32 `[n, N, C]`, of uint8 `[n, 3, S, S]`."""
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.no_grad(), self._precision:
             return self._learner.features(normalise(pixels))[:, 1:].float()

@@ -1,17 +1,16 @@
 """Training of the projector and the language model on the frozen tower's features.
 
 Dense only: every visual token of every image, in the order and at the positions in which
-LLaVA-Next would see them. Besides the answers, early layers are asked for places (deep
-supervision): at a visual token for its own, after the name of an object for the object's, before
-each glyph of a sign for the glyph's. A relation of two objects is answered by one word, which alone
-taught nothing about looking them up.
+LLaVA-Next would see them. Besides the answers, middle layers are asked, after the name of an
+object, where it lies (deep supervision): a relation of two objects is answered by one word, which
+alone taught nothing about looking them up.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,18 +30,13 @@ from pipeline.training.batches import (
     TextMaker,
     build_batch,
 )
-from pipeline.training.clock import (
-    StageClock,
-    can_compile,
-    cosine_with_warmup,
-    load_checkpoint,
-    save_checkpoint,
-)
 from pipeline.training.config import PATCH_SIZE, TrainingConfig
 from pipeline.training.features import FrozenTower
+from pipeline.training.loop import StageLoop
+from pipeline.training.machine import can_compile, num_feeders, pick_device, precision
 from pipeline.training.model import empty_model
-from pipeline.training.optimizers import Optimizers
 from pipeline.training.packing import NEWLINE, NO_LABEL
+from pipeline.training.stream import Draw, stream
 from pipeline.training.tokenizer import build_processor
 
 __all__ = [
@@ -56,12 +50,10 @@ __all__ = [
 ]
 
 _LOG_EVERY = 20
-# The layer after which a visual token is asked for its column and row, and how many there are of
-# each: three partitions' on the longest canvas.
-_PATCH_LAYER = 0
-_NUM_PLACES = 3 * PARTITION_SIZE // PATCH_SIZE
-# Layers after which a text's token is asked where what it names or reads next lies.
+# Layers after which the name of an object is asked for the object's column and row, and how many
+# there are of each: three partitions' on the longest canvas.
 _LOOKUP_LAYERS = (1, 2)
+_NUM_PLACES = 3 * PARTITION_SIZE // PATCH_SIZE
 _LOOKUP_SHARE = 0.1
 
 
@@ -70,14 +62,12 @@ class LanguageLogits(NamedTuple):
 
     Attributes:
         tokens: of the next token.
-        places: of column and row of what is named or read next, `[B, T, 2, _NUM_PLACES]` after
-            each of `_LOOKUP_LAYERS`.
-        patches: of column and row of each visual token, `[B, I, 2, _NUM_PLACES]`.
+        places: of column and row of what is named, `[B, T, 2, _NUM_PLACES]` after each of
+            `_LOOKUP_LAYERS`.
     """
 
     tokens: Tensor
     places: tuple[Tensor, ...]
-    patches: Tensor
 
 
 class LanguageLearner(nn.Module):
@@ -96,7 +86,6 @@ class LanguageLearner(nn.Module):
         self.lm_head = model.lm_head
         width = self.lm_head.in_features
         self.place_heads = nn.ModuleList(_place_head(width) for _ in _LOOKUP_LAYERS)
-        self.patch_head = _place_head(width)
 
     def forward(self, features: Tensor, batch: LanguageBatch) -> LanguageLogits:
         """Logits of the text area for features `[B, P * N, C]`."""
@@ -124,9 +113,7 @@ class LanguageLearner(nn.Module):
             ask(after[layer][:, -num_text:].float())
             for layer, ask in zip(_LOOKUP_LAYERS, self.place_heads, strict=True)
         )
-        patches = self.patch_head(after[_PATCH_LAYER][:, num_head:-num_text].float())
-        tokens = self.lm_head(output.last_hidden_state[:, -num_text:])
-        return LanguageLogits(tokens, places, patches)
+        return LanguageLogits(self.lm_head(output.last_hidden_state[:, -num_text:]), places)
 
 
 def _place_head(width: int) -> nn.Module:
@@ -156,63 +143,55 @@ def start_weights(learner: LanguageLearner, features: Tensor) -> None:
 def train_language(config: TrainingConfig) -> None:
     """Trains to the end of the stage's minutes, from its checkpoint if there is one."""
     torch.manual_seed(0)
-    processor = build_processor()
+    device, processor = pick_device(), build_processor()
+    tower = FrozenTower(config, device)
     learner = LanguageLearner(empty_model(processor))
-    optimizers = Optimizers(learner, config.language_lr)
-    table, tower, rng = PictureTable(config), FrozenTower(config), np.random.default_rng(11)
-    path, step, elapsed = language_checkpoint(config), 0, 0.0
-    if (state := load_checkpoint(path)) is not None:
-        learner.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        step, elapsed = state["step"], state["elapsed_sec"]
-        rng = np.random.default_rng((11, step))
-    else:
-        start_weights(learner, tower(table.pixels(table.draw(rng, 32))).flatten(0, 1))
-    if can_compile():
+    loop = StageLoop("language", language_checkpoint(config), learner, config.language_lr, device)
+    if not loop.step:
+        table = PictureTable(config)
+        pixels = table.pixels(table.draw(np.random.default_rng(11), 32))
+        start_weights(learner, tower(pixels.to(device)).flatten(0, 1))
+    if can_compile(device):
         # One layer is compiled for all of them.
         for layer in learner.language_model.layers:
             layer.compile(dynamic=False)
-    maker = TextMaker(processor.tokenizer)
+    batches = stream(functools.partial(_open_draw, config), (11, loop.step), num_feeders(device))
     meter = _Meter(processor.tokenizer)
-    clock = StageClock(60 * config.language_minutes, elapsed)
-    saved_sec = clock.elapsed_sec
 
-    def draw() -> tuple[Tensor, LanguageBatch]:
+    def next_loss() -> Tensor:
+        pixels, batch = next(batches)
+        batch = batch.to(device)
+        features = tower(pixels.to(device)).unflatten(0, (len(batch.ids), -1)).flatten(1, 2)
+        with precision(device):
+            loss, logits = batch_loss(learner, features, batch)
+        meter.add(batch, logits)
+        return loss
+
+    loop.train(config.language_minutes, config.checkpoint_sec, next_loss, meter.line, _LOG_EVERY)
+
+
+def _open_draw(config: TrainingConfig) -> Draw[tuple[Tensor, LanguageBatch]]:
+    """Draws the partitions of pictures, a little changed, and what is asked about them."""
+    table, maker = PictureTable(config), TextMaker(build_processor().tokenizer)
+
+    def draw(rng: np.random.Generator) -> tuple[Tensor, LanguageBatch]:
         pictures = table.draw(rng, config.language_batch)
         batch = build_batch(table, pictures, maker, rng)
         return augment(table.pixels(pictures), rng), batch
 
-    # The texts of the next batch are written, its pictures read, while this one trains.
-    loader = ThreadPoolExecutor(max_workers=1)
-    upcoming = loader.submit(draw)
-    while (progress := clock.lap()) < 1.0:
-        (pixels, batch), upcoming = upcoming.result(), loader.submit(draw)
-        features = tower(pixels).unflatten(0, (config.language_batch, -1)).flatten(1, 2)
-        loss, logits = batch_loss(learner, features, batch)
-        optimizers.step(loss, cosine_with_warmup(step, progress, 200))
-        meter.add(batch, logits)
-        step += 1
-        if step % _LOG_EVERY == 0:
-            minute = clock.elapsed_sec / 60
-            print(f"language: step {step} minute {minute:.1f} {meter.line()}", flush=True)
-        if clock.elapsed_sec - saved_sec > config.checkpoint_sec:
-            _save(path, learner, optimizers, step, clock)
-            saved_sec = clock.elapsed_sec
-    loader.shutdown(cancel_futures=True)
-    _save(path, learner, optimizers, step, clock)
+    return draw
 
 
 def batch_loss(
     learner: LanguageLearner, features: Tensor, batch: LanguageBatch
 ) -> tuple[Tensor, LanguageLogits]:
     """Loss of the answers' tokens and of places, and the logits."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = learner(features, batch)
+    logits = learner(features, batch)
     tokens = logits.tokens.float()
     loss = F.cross_entropy(tokens.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LABEL)
     for places in logits.places:
         loss = loss + _LOOKUP_SHARE * _place_loss(places, batch.places)
-    return loss + _LOOKUP_SHARE * _place_loss(logits.patches, batch.patches), logits
+    return loss, logits
 
 
 def _place_loss(logits: Tensor, places: Tensor) -> Tensor:
@@ -238,7 +217,7 @@ def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
 
 
 class _Meter:
-    """Running loss and accuracy, of next tokens by kind and of places, since the last line."""
+    """Since the last line: loss of the answers, accuracy of their tokens by kind and of places."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._groups = {k: torch.tensor(v) for k, v in token_groups(tokenizer).items()}
@@ -251,16 +230,14 @@ class _Meter:
 
     @torch.no_grad()
     def add(self, batch: LanguageBatch, logits: LanguageLogits) -> None:
-        tokens, flat = logits.tokens.float().flatten(0, 1), batch.labels.flatten()
+        # On the CPU, where the groups are.
+        tokens, flat = logits.tokens.float().flatten(0, 1).cpu(), batch.labels.flatten().cpu()
         self._loss.append(float(F.cross_entropy(tokens, flat, ignore_index=NO_LABEL)))
         right = tokens.argmax(-1) == flat
         for name, ids in self._groups.items():
             self._count(name, right[torch.isin(flat, ids)])
-        for name, asked, labels in (
-            ("places", logits.places[-1], batch.places),
-            ("patches", logits.patches, batch.patches),
-        ):
-            self._count(name, (asked.argmax(-1) == labels)[labels != NO_LABEL])
+        found = logits.places[-1].argmax(-1) == batch.places
+        self._count("places", found[batch.places != NO_LABEL])
 
     def _count(self, name: str, right: Tensor) -> None:
         self._right[name] += int(right.sum())
@@ -268,13 +245,6 @@ class _Meter:
 
     def line(self) -> str:
         shares = (f"{k} {self._right[k] / max(1, n):.3f}" for k, n in self._total.items())
-        text = f"loss {np.mean(self._loss):.3f} {' '.join(shares)}"
+        text = f"answers {np.mean(self._loss):.3f} {' '.join(shares)}"
         self._reset()
         return text
-
-
-def _save(
-    path: Path, learner: LanguageLearner, optimizers: Optimizers, step: int, clock: StageClock
-) -> None:
-    state = {"model": learner.state_dict(), "optimizers": optimizers.state_dict()}
-    save_checkpoint(path, {**state, "step": step, "elapsed_sec": clock.elapsed_sec})

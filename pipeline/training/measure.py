@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,19 +32,20 @@ from pipeline.training.vision import VisionLearner, load_learner, normalise
 
 __all__ = ["answer_all", "measure", "measure_language", "measure_vision"]
 
+_log = logging.getLogger(__name__)
 _NUM_PARTITIONS = 1024
 _NUM_TOP = 14
 
 
 def measure(config: TrainingConfig, num_questions: int = 400) -> None:
-    """Prints the measures as JSON and keeps them beside the checkpoints."""
+    """Tells the measures as JSON and keeps them beside the checkpoints."""
     measures = {
         "vision": measure_vision(config),
         "language": measure_language(EMBEDDED, num_questions),
     }
     text = json.dumps(measures, indent=2)
     (config.folder / "metrics.json").write_text(text)
-    print(text, flush=True)
+    _log.info("%s", text)
 
 
 def measure_vision(config: TrainingConfig) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Muon for the matrices between layers, AdamW for the rest.
 
 Muon is torch.optim's, after K. Jordan et al., 2024; embeddings, heads and vectors are not what it
-is for.
+is for. It multiplies in bfloat16: on a CPU without such products its step takes longer than all
+else together, and AdamW does all the work.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _NOT_BETWEEN = ("embed", "head", "newline")
 class Optimizers:
     """Both optimisers of one module as if they were one; `lr` is AdamW's, Muon's is matched."""
 
-    def __init__(self, module: nn.Module, lr: float) -> None:
+    def __init__(self, module: nn.Module, lr: float, *, has_muon: bool = True) -> None:
         self._lr = lr
         trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         between = [p for name, p in trained if _is_between(name, p)]
@@ -29,10 +30,15 @@ class Optimizers:
         plain = [p for p in others if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
         self._parameters = [p for _, p in trained]
+        if not has_muon:
+            groups[0]["params"] = decayed + between
         self._all: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True),
-            torch.optim.Muon(between, lr=lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
         ]
+        if has_muon:
+            self._all.append(
+                torch.optim.Muon(between, lr=lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+            )
 
     def step(self, loss: torch.Tensor, lr_share: float) -> None:
         """One step at a share of the peak learning rate; gradients are clipped to norm 1."""
@@ -50,7 +56,15 @@ class Optimizers:
         return [optimizer.state_dict() for optimizer in self._all]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores what `state_dict` gave.
+
+        Raises:
+            ValueError: The states are of a machine with Muon and this one has none, or vice versa.
+        """
+        if len(states) != len(self._all):
+            raise ValueError(
+                "the checkpoint is of a machine that differs in bfloat16: go on there or start anew"
+            )
         for optimizer, state in zip(self._all, states, strict=True):
             optimizer.load_state_dict(state)
 

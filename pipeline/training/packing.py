@@ -26,7 +26,6 @@ __all__ = [
     "pack",
     "patch_at",
     "visual_order",
-    "visual_places",
 ]
 
 NEWLINE, NO_TOKEN, NO_LABEL = -1, -2, -100
@@ -86,7 +85,10 @@ def _padding(width: int, height: int) -> tuple[int, int]:
 
 
 def patch_at(width: int, height: int, x: float, y: float) -> tuple[int, int]:
-    """Column and row by `visual_places` of the patch that shows a place on the image's content."""
+    """Column and row of the patch that shows a place on the image's content.
+
+    They are counted in patches of the canvas without its padding.
+    """
     canvas_h, canvas_w = best_canvas(width, height)
     content_w, content_h = content_size(width, height)
     left, top = _padding(width, height)
@@ -96,20 +98,6 @@ def patch_at(width: int, height: int, x: float, y: float) -> tuple[int, int]:
         min(max(across, 0), canvas_w // PATCH_SIZE - 2 * left - 1),
         min(max(down, 0), canvas_h // PATCH_SIZE - 2 * top - 1),
     )
-
-
-def visual_places(order: tuple[int, ...]) -> _Ints:
-    """Column and row of each token of a `visual_order`, `[len(order), 2]`.
-
-    They are counted in patches, in the full-image and in the canvas without its padding; a newline
-    has `NO_LABEL`.
-    """
-    side, rest = PARTITION_SIZE // PATCH_SIZE, np.array(order[PATCHES_PER_PARTITION:])
-    width = int(np.argmax(rest == NEWLINE)) + 1
-    full = np.stack(np.divmod(np.arange(PATCHES_PER_PARTITION), side)[::-1], axis=1)
-    lines = np.stack(np.divmod(np.arange(len(rest)), width)[::-1], axis=1)
-    lines[rest == NEWLINE] = NO_LABEL
-    return np.concatenate((full, lines))
 
 
 def pack(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +20,7 @@ from pipeline.training.partitions import cut_picture
 
 __all__ = ["Shard", "finished_shards", "kind_of", "open_shard", "render_shards", "shard_folder"]
 
+_log = logging.getLogger(__name__)
 _Bytes = npt.NDArray[np.uint8]
 # Of every 20 pictures.
 _SHARES = ("scene",) * 12 + ("form",) * 4 + ("chart",) * 4
@@ -61,12 +66,13 @@ def finished_shards(config: TrainingConfig) -> list[int]:
 
 
 def render_shards(config: TrainingConfig) -> None:
-    """Renders the validation shard and every training shard that is not there yet."""
-    for index in range(-1, config.num_shards):
-        folder = shard_folder(config, index)
-        if not (folder / "starts.npy").exists():
-            _render(config, index, folder)
-            print(f"shards: {folder.name} written", flush=True)
+    """Renders the validation shard and every training shard that is not there yet, on all cores."""
+    indices = range(-1, config.num_shards)
+    missing = [i for i in indices if not (shard_folder(config, i) / "starts.npy").exists()]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(mp_context=context) as pool:
+        for name in pool.map(functools.partial(_render, config), missing):
+            _log.info("shards: %s written", name)
 
 
 def open_shard(config: TrainingConfig, index: int) -> Shard:
@@ -82,8 +88,9 @@ def _origin(config: TrainingConfig, index: int) -> tuple[str, int]:
     return split, SPLITS[split].first_seed + max(0, index) * config.pictures_per_shard
 
 
-def _render(config: TrainingConfig, index: int, folder: Path) -> None:
-    split, first = _origin(config, index)
+def _render(config: TrainingConfig, index: int) -> str:
+    """Writes a shard; its name."""
+    folder, (split, first) = shard_folder(config, index), _origin(config, index)
     seeds = range(first, first + config.pictures_per_shard)
     cut = [cut_picture(make_picture(kind_of(seed), split, seed)) for seed in seeds]
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,3 +98,4 @@ def _render(config: TrainingConfig, index: int, folder: Path) -> None:
         np.save(folder / f"{name}.npy", np.concatenate([item[column] for item in cut]))
     # Written last: a shard counts as finished when this file is there.
     np.save(folder / "starts.npy", np.cumsum([0, *(len(item.pixels) for item in cut)]))
+    return folder.name

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from pipeline.training.config import TrainingConfig
 from pipeline.training.export import export
@@ -23,7 +27,7 @@ STAGES: dict[str, Callable[[TrainingConfig], None]] = {
 
 
 def run_stages(names: Sequence[str], config: TrainingConfig) -> None:
-    """Runs the named stages one after the other.
+    """Runs the named stages one after the other; `training.log` in the folder keeps what they tell.
 
     Raises:
         ValueError: A name is no stage.
@@ -31,5 +35,25 @@ def run_stages(names: Sequence[str], config: TrainingConfig) -> None:
     unknown = [name for name in names if name not in STAGES]
     if unknown:
         raise ValueError(f"unknown stage {unknown[0]!r}: choose all or one of {', '.join(STAGES)}")
-    for name in names:
-        STAGES[name](config)
+    with _logging_to(config.folder / "training.log"):
+        for name in names:
+            STAGES[name](config)
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """What the stages tell goes to the terminal, and with its time to the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handlers = (file, logging.StreamHandler(sys.stdout))
+    log = logging.getLogger("pipeline.training")
+    log.setLevel(logging.INFO)
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+        file.close()

@@ -10,7 +10,7 @@ the tower takes no part.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from pipeline.evaluation.render.vocabulary import FIRST_GLYPH, FIRST_KEY, NUM_CLASSES
 from pipeline.training.augment import augment
-from pipeline.training.clock import (
-    StageClock,
-    can_compile,
-    cosine_with_warmup,
-    load_checkpoint,
-    save_checkpoint,
-)
+from pipeline.training.clock import load_checkpoint
 from pipeline.training.config import (
     FEATURE_LAYER,
     PATCH_SIZE,
@@ -37,9 +31,11 @@ from pipeline.training.config import (
     TrainingConfig,
     model_config,
 )
-from pipeline.training.optimizers import Optimizers
+from pipeline.training.loop import StageLoop
+from pipeline.training.machine import can_compile, num_feeders, pick_device, precision
 from pipeline.training.partitions import IGNORED, LABELS
 from pipeline.training.shards import Shard, finished_shards, open_shard
+from pipeline.training.stream import Draw, stream
 from pipeline.training.vision_losses import (
     PartitionBatch,
     VisionLogits,
@@ -48,7 +44,7 @@ from pipeline.training.vision_losses import (
     patch_loss,
 )
 
-__all__ = ["VisionLearner", "load_learner", "normalise", "train_vision"]
+__all__ = ["VisionLearner", "load_learner", "normalise", "train_vision", "vision_loss"]
 
 _LOG_EVERY = 50
 
@@ -108,8 +104,10 @@ class VisionLearner(nn.Module):
 
 def normalise(pixels: Tensor) -> Tensor:
     """Float pixels in CLIP's normalisation from uint8, `[..., 3, S, S]`."""
-    mean = torch.tensor(OPENAI_CLIP_MEAN)[:, None, None]
-    std = torch.tensor(OPENAI_CLIP_STD)[:, None, None]
+    mean, std = (
+        torch.tensor(values, device=pixels.device)[:, None, None]
+        for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+    )
     return (pixels.float() / 255.0 - mean) / std
 
 
@@ -131,82 +129,53 @@ def checkpoint_path(config: TrainingConfig) -> Path:
 def train_vision(config: TrainingConfig) -> None:
     """Trains the vision tower to the end of its minutes, from its checkpoint if there is one."""
     torch.manual_seed(0)
+    if not finished_shards(config):
+        raise ValueError("no training shard is rendered yet: run the stage `shards` first")
+    device = pick_device()
     learner = VisionLearner(model_config(400, 3, 1, 2, 0).vision_config)
-    optimizers = Optimizers(learner, config.vision_lr)
-    path, step, elapsed = checkpoint_path(config), 0, 0.0
-    if (state := load_checkpoint(path)) is not None:
-        learner.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        step, elapsed = state["step"], state["elapsed_sec"]
-    step_loss = torch.compile(_step_loss) if can_compile() else _step_loss
-    clock = StageClock(60 * config.vision_minutes, elapsed)
-    batches = _Batches(config, seed=step)
-    # The next batch is read while this one trains.
-    loader = ThreadPoolExecutor(max_workers=1)
-    upcoming = loader.submit(batches.draw)
-    saved_sec = clock.elapsed_sec
-    while (progress := clock.lap()) < 1.0:
-        batch, upcoming = upcoming.result(), loader.submit(batches.draw)
-        loss, logits = step_loss(learner, batch.pixels, batch.labels, batch.class_sets())
-        optimizers.step(loss, cosine_with_warmup(step, progress, 200))
-        step += 1
-        if step % _LOG_EVERY == 0:
-            line = f"loss {loss.item():.3f} {describe_accuracy(*logits, batch)}"
-            print(f"vision: step {step} minute {clock.elapsed_sec / 60:.1f} {line}", flush=True)
-        if clock.elapsed_sec - saved_sec > config.checkpoint_sec:
-            _save(path, learner, optimizers, step, clock)
-            saved_sec = clock.elapsed_sec
-    loader.shutdown(cancel_futures=True)
-    _save(path, learner, optimizers, step, clock)
+    loop = StageLoop("vision", checkpoint_path(config), learner, config.vision_lr, device)
+    # Small steps cost more than products: logits and losses are compiled as one.
+    loss_of = torch.compile(vision_loss) if can_compile(device) else vision_loss
+    batches = stream(functools.partial(_open_draw, config), (7, loop.step), num_feeders(device))
+    last: list[str] = []
+
+    def next_loss() -> Tensor:
+        batch = next(batches).to(device)
+        with precision(device):
+            loss, logits = loss_of(learner, batch.pixels, batch.labels, batch.class_sets())
+        if (loop.step + 1) % _LOG_EVERY == 0:
+            last[:] = [describe_accuracy(*logits, batch)]
+        return loss
+
+    loop.train(config.vision_minutes, config.checkpoint_sec, next_loss, last.pop, _LOG_EVERY)
 
 
-def _step_loss(
+def vision_loss(
     learner: VisionLearner, pixels: Tensor, labels: Tensor, sets: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """(loss, logits) of one batch; compiled as one, since small steps cost more than products."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = learner(normalise(pixels))
+    """Loss of a batch (:class:`PartitionBatch` and its `class_sets`); patch and set logits."""
+    logits = learner(normalise(pixels))
     loss = patch_loss(logits, labels) + cls_loss(logits, labels, sets)
     return loss, (logits.patches.detach(), logits.classes.detach())
 
 
-def _save(
-    path: Path, learner: VisionLearner, optimizers: Optimizers, step: int, clock: StageClock
-) -> None:
-    state = {"model": learner.state_dict(), "optimizers": optimizers.state_dict()}
-    save_checkpoint(path, {**state, "step": step, "elapsed_sec": clock.elapsed_sec})
+def _open_draw(config: TrainingConfig) -> Draw[PartitionBatch]:
+    """Draws 4 runs of partitions, each from one shard, so that reads stay local."""
+    shards = [open_shard(config, index) for index in finished_shards(config)]
+    shares = [_draw_shares(shard) for shard in shards]
+    per_shard = config.vision_batch // 4
 
-
-class _Batches:
-    """Random partitions of the shards rendered so far; looks for new shards now and then."""
-
-    def __init__(self, config: TrainingConfig, seed: int) -> None:
-        self._config = config
-        self._rng = np.random.default_rng((7, seed))
-        self._shards: list[Shard] = []
-        self._shares: list[npt.NDArray[np.float64]] = []
-        self._draws = 0
-
-    def draw(self) -> PartitionBatch:
-        """The next batch: 4 runs of partitions, each from one shard, so that reads stay local."""
-        if self._draws % 100 == 0 and len(self._shards) < self._config.num_shards:
-            indices = finished_shards(self._config)
-            self._shards = [open_shard(self._config, index) for index in indices]
-            self._shares = [_draw_shares(shard) for shard in self._shards]
-        self._draws += 1
-        if not self._shards:
-            raise ValueError("no training shard is rendered yet: run the stage `shards` first")
-        per_shard = self._config.vision_batch // 4
+    def draw(rng: np.random.Generator) -> PartitionBatch:
         columns: list[list[np.ndarray]] = [[], []]
-        for choice in self._rng.integers(len(self._shards), size=4):
-            shard = self._shards[choice]
-            rows = np.sort(
-                self._rng.choice(len(shard.pixels), per_shard, False, self._shares[choice])
-            )
+        for choice in rng.integers(len(shards), size=4):
+            shard = shards[choice]
+            rows = np.sort(rng.choice(len(shard.pixels), per_shard, False, shares[choice]))
             for column, array in zip(columns, shard[:2], strict=True):
                 column.append(array[rows])
         pixels, labels = (torch.from_numpy(np.concatenate(column)) for column in columns)
-        return PartitionBatch(augment(pixels, self._rng), labels.long())
+        return PartitionBatch(augment(pixels, rng), labels.long())
+
+    return draw
 
 
 def _draw_shares(shard: Shard) -> npt.NDArray[np.float64]:

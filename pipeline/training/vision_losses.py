@@ -21,11 +21,15 @@ class PartitionBatch(NamedTuple):
     pixels: Tensor
     labels: Tensor
 
+    def to(self, device: torch.device) -> PartitionBatch:
+        """The same batch on a device."""
+        return PartitionBatch(self.pixels.to(device), self.labels.to(device))
+
     def class_sets(self) -> Tensor:
         """`[B, classes - 1]` float: 1 where some patch of the partition shows the class."""
         classes = self.labels[..., 0]
         clear = torch.where(classes == IGNORED, 0, classes)
-        sets = torch.zeros(len(clear), NUM_CLASSES)
+        sets = torch.zeros(len(clear), NUM_CLASSES, device=clear.device)
         return sets.scatter_(1, clear, 1.0)[:, 1:]
 
 
@@ -75,7 +79,7 @@ def patch_loss(all_logits: VisionLogits, labels: Tensor) -> Tensor:
     """The weighted sum of the losses of patch labels `[B, N, columns]` and of where patches lie."""
     logits = _split(all_logits.patches)
     columns = dict(zip(LABELS, labels.unbind(-1), strict=True))
-    weight = torch.ones(NUM_CLASSES)
+    weight = torch.ones(NUM_CLASSES, device=labels.device)
     weight[0], weight[FIRST_GLYPH:FIRST_KEY] = 0.2, 2.0
     loss = F.cross_entropy(
         logits["class"].flatten(0, 1), columns["class"].flatten(), weight, ignore_index=IGNORED
@@ -93,13 +97,13 @@ def patch_loss(all_logits: VisionLogits, labels: Tensor) -> Tensor:
         )
         loss = loss + share * total / chosen.sum().clamp(min=1)
     lies = all_logits.lies.float().flatten(0, 1)
-    places = torch.arange(PATCHES_PER_PARTITION).repeat(len(labels))
+    places = torch.arange(PATCHES_PER_PARTITION, device=labels.device).repeat(len(labels))
     return loss + 0.1 * F.cross_entropy(lies, places)
 
 
 def cls_loss(logits: VisionLogits, labels: Tensor, sets: Tensor) -> Tensor:
     """The weighted sum of the losses of CLS: its classes, and on which patches content lies."""
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=labels.device)
     for found in (logits.classes, logits.early_classes):
         set_loss = F.binary_cross_entropy_with_logits(found.float(), sets, reduction="sum")
         loss = loss + 0.1 * set_loss / len(sets)

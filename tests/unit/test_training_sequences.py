@@ -8,7 +8,7 @@ from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 from pipeline.evaluation.render.compose import KINDS, make_picture
 from pipeline.evaluation.render.drawing import draw_picture
 from pipeline.evaluation.render.picture import Picture, class_name
-from pipeline.evaluation.render.vocabulary import GLYPHS, glyph_class
+from pipeline.evaluation.render.vocabulary import GLYPHS
 from pipeline.training.batches import TEXT_ROOM, PictureRows, TextMaker, build_batch
 from pipeline.training.clock import StageClock, cosine_with_warmup
 from pipeline.training.config import PATCHES_PER_PARTITION
@@ -22,7 +22,6 @@ from pipeline.training.packing import (
     pack,
     patch_at,
     visual_order,
-    visual_places,
 )
 from pipeline.training.partitions import LABELS, cut_picture
 from pipeline.training.tokenizer import build_processor, prompt
@@ -142,25 +141,6 @@ def test_places_stand_at_the_ends_of_names(processor: LlavaNextProcessor) -> Non
     assert (maker.places(picture, absent) == NO_LABEL).all()
 
 
-def test_places_of_a_sign_are_those_of_its_glyphs(processor: LlavaNextProcessor) -> None:
-    """By the labels that the renderer draws: at each place the patch shows the glyph."""
-    maker, num_shown, num_glyphs = TextMaker(processor.tokenizer), 0, 0
-    for picture in (p for p in pictures(120) if p.signs):
-        sign = picture.signs[-1]
-        ids = np.array(maker.encode("What does the lower sign say?", sign.text).ids)
-        places = maker.places(picture, ids)
-        read = np.flatnonzero(places[:, 0] != NO_LABEL)
-        assert processor.tokenizer.decode(ids[read + 1]).replace(" ", "") == sign.text
-        labels = cut_picture(picture).labels.reshape(-1, len(LABELS))[:, 0]
-        order = visual_order(picture.width, picture.height)
-        canvas = visual_places(order).tolist()[PATCHES_PER_PARTITION:]
-        rows = {tuple(place): row for place, row in zip(canvas, order[-len(canvas) :], strict=True)}
-        shown = [labels[rows[tuple(place)]] for place in places[read].tolist()]
-        num_shown += sum(int(a == glyph_class(b)) for a, b in zip(shown, sign.text, strict=True))
-        num_glyphs += len(sign.text)
-    assert num_glyphs > 150 and num_shown > 0.95 * num_glyphs, (num_shown, num_glyphs)
-
-
 def test_loss_asks_for_places_where_they_are_told(
     processor: LlavaNextProcessor, model: LlavaNextForConditionalGeneration
 ) -> None:
@@ -168,38 +148,30 @@ def test_loss_asks_for_places_where_they_are_told(
     item = PictureRows(0, 0, 0, len(cut_picture(picture).pixels))
     table = OnePicture(model, picture)
     batch = build_batch(table, [item], maker, np.random.default_rng(5))
-    silent = batch._replace(
-        places=torch.full_like(batch.places, NO_LABEL),
-        patches=torch.full_like(batch.patches, NO_LABEL),
-    )
+    silent = batch._replace(places=torch.full_like(batch.places, NO_LABEL))
     with torch.no_grad():
         learner = LanguageLearner(copy.deepcopy(model)).eval()
         loss, logits = batch_loss(learner, table.features([item]), batch)
         plain, _ = batch_loss(learner, table.features([item]), silent)
-    extra = 0.0
-    for asked, told in (
-        *((p, batch.places) for p in logits.places),
-        (logits.patches, batch.patches),
-    ):
-        chosen = told != NO_LABEL
+    chosen, extra = batch.places != NO_LABEL, 0.0
+    for asked in logits.places:
         surprise = -asked.double().log_softmax(-1)[chosen]
-        extra += surprise.gather(-1, told[chosen][:, None]).mean().item()
+        extra += surprise.gather(-1, batch.places[chosen][:, None]).mean().item()
     assert extra > 3.0 and float(loss - plain) == pytest.approx(0.1 * extra, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("size", "columns", "rows"),
-    [((336, 168), 24, 12), ((168, 504), 12, 36), ((504, 84), 36, 6), ((600, 600), 24, 24)],
-)
-def test_places_of_patches(size: tuple[int, int], columns: int, rows: int) -> None:
-    order = visual_order(*size)
-    full, canvas = np.split(visual_places(order), [PATCHES_PER_PARTITION])
-    assert full.tolist() == [[column, row] for row in range(12) for column in range(12)]
-    newline = [NO_LABEL, NO_LABEL]
-    lines = [[*([column, row] for column in range(columns)), newline] for row in range(rows)]
-    assert canvas.tolist() == [place for line in lines for place in line]
-    is_newline = np.array(order) == NEWLINE
-    assert ((visual_places(order) == NO_LABEL).all(axis=1) == is_newline).all()
+def test_places_of_objects_are_those_that_the_labels_mark() -> None:
+    num_objects = 0
+    for picture in pictures(90):
+        order = visual_order(picture.width, picture.height)
+        line = order[PATCHES_PER_PARTITION:].index(NEWLINE) + 1
+        labels = cut_picture(picture).labels.reshape(-1, len(LABELS))
+        for item in picture.objects:
+            column, row = patch_at(picture.width, picture.height, item.x, item.y)
+            shown = labels[order[PATCHES_PER_PARTITION + row * line + column]]
+            assert shown[-1] == 1 or shown[0] not in (0, 1 + item.class_id)
+            num_objects += int(shown[-1])
+    assert num_objects > 90
 
 
 def test_pack_by_hand() -> None:

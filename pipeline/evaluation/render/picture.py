@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from pipeline.evaluation.render.geometry import content_size
@@ -46,15 +45,6 @@ class Sign:
     def size(self) -> tuple[float, float]:
         """Width and height of the plate before rotation."""
         return self.advance * len(self.text) + 2 * self.margin, self.height + 2 * self.margin
-
-    @property
-    def middles(self) -> list[tuple[float, float]]:
-        """Centre of each glyph on the plate as it is turned, counterclockwise about its middle."""
-        width, tall = self.size
-        angle, count = math.radians(self.rotation_deg), len(self.text)
-        along = [(i - (count - 1) / 2) * self.advance for i in range(count)]
-        x, y = self.x + width / 2, self.y + tall / 2
-        return [(x + a * math.cos(angle), y - a * math.sin(angle)) for a in along]
 
 
 @dataclass(frozen=True, kw_only=True)
