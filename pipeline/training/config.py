@@ -41,7 +41,7 @@ class TrainingConfig:
     """Partitions in one vision step."""
     vision_lr: float = 1.0e-3
     """Peak learning rate of the vision tower."""
-    language_minutes: float = 257.0
+    language_minutes: float = 182.0
     """Training time of the projector and the language model."""
     language_batch: int = 16
     """Images in one language step."""

@@ -53,7 +53,7 @@ class StageLoop:
     ) -> None:
         """Steps on the losses of new batches until the stage has had its minutes.
 
-        `describe` says what the steps since its last call got right.
+        `describe` says what the last steps got right, for the log.
         """
         clock = StageClock(60 * minutes, self._elapsed_sec)
         saved_sec = clock.elapsed_sec

@@ -137,17 +137,20 @@ def train_vision(config: TrainingConfig) -> None:
     # Small steps cost more than products: logits and losses are compiled as one.
     loss_of = torch.compile(vision_loss) if can_compile(device) else vision_loss
     batches = stream(functools.partial(_open_draw, config), (7, loop.step), num_feeders(device))
-    last: list[str] = []
+    shown: tuple[Tensor, Tensor, PartitionBatch]
 
     def next_loss() -> Tensor:
+        nonlocal shown
         batch = next(batches).to(device)
         with precision(device):
             loss, logits = loss_of(learner, batch.pixels, batch.labels, batch.class_sets())
-        if (loop.step + 1) % _LOG_EVERY == 0:
-            last[:] = [describe_accuracy(*logits, batch)]
+        shown = (*logits, batch)
         return loss
 
-    loop.train(config.vision_minutes, config.checkpoint_sec, next_loss, last.pop, _LOG_EVERY)
+    def describe() -> str:
+        return describe_accuracy(*shown)
+
+    loop.train(config.vision_minutes, config.checkpoint_sec, next_loss, describe, _LOG_EVERY)
 
 
 def vision_loss(

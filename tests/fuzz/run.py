@@ -26,6 +26,7 @@ import ray
 from pipeline import graph
 from pipeline.config import CaptionConfig
 from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
+from pipeline.session import keep_idle_workers
 from pipeline.session import main as job
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import image_seeds
@@ -65,6 +66,7 @@ def _run(source: Path, output: Path) -> int:
     from tests.chaos.stand_in import StandInSelect
     from tests.fuzz.stand_in import Echo
 
+    keep_idle_workers()
     ray.init(num_cpus=2, object_store_memory=400 * 1024**2, include_dashboard=False)
     graph.SelectStage, graph.GenerateStage = StandInSelect, Echo  # type: ignore[misc,assignment]
     flags = ["--max-pixels", "4000000", "--decode-timeout-sec", "10", "--id-column", "id"]

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import pytest
 import ray
 
+from pipeline.session import keep_idle_workers
+
 MIB = 1024**2
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """A cluster of 2 CPUs and a small object store."""
+    keep_idle_workers()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(
         num_cpus=2,
