@@ -18,7 +18,7 @@ def pick_device() -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """True where products of bfloat16 are fast; on other CPUs they take 70 times as long."""
+    """True where products of bfloat16 are fast; on other CPUs they take dozens of times longer."""
     if device.type != "cpu":
         return True
     # A torch that cannot tell gets float32, which is right everywhere.
