@@ -156,7 +156,7 @@ def train_language(config: TrainingConfig) -> None:
         for layer in learner.language_model.layers:
             layer.compile(dynamic=False)
     batches = stream(functools.partial(_open_draw, config), (11, loop.step), num_feeders(device))
-    meter = _Meter(processor.tokenizer)
+    meter = _Meter(processor.tokenizer, device)
 
     def next_loss() -> Tensor:
         pixels, batch = next(batches)
@@ -219,8 +219,9 @@ def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
 class _Meter:
     """Since the last line: loss of the answers, accuracy of their tokens by kind and of places."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._groups = {k: torch.tensor(v) for k, v in token_groups(tokenizer).items()}
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, device: torch.device) -> None:
+        groups = token_groups(tokenizer)
+        self._groups = {k: torch.tensor(v, device=device) for k, v in groups.items()}
         self._reset()
 
     def _reset(self) -> None:
@@ -230,12 +231,12 @@ class _Meter:
 
     @torch.no_grad()
     def add(self, batch: LanguageBatch, logits: LanguageLogits) -> None:
-        # On the CPU, where the groups are.
-        tokens, flat = logits.tokens.float().flatten(0, 1).cpu(), batch.labels.flatten().cpu()
-        self._loss.append(float(F.cross_entropy(tokens, flat, ignore_index=NO_LABEL)))
-        right = tokens.argmax(-1) == flat
+        is_answer = batch.labels != NO_LABEL
+        tokens, answers = logits.tokens[is_answer].float(), batch.labels[is_answer]
+        self._loss.append(float(F.cross_entropy(tokens, answers)))
+        right = tokens.argmax(-1) == answers
         for name, ids in self._groups.items():
-            self._count(name, right[torch.isin(flat, ids)])
+            self._count(name, right[torch.isin(answers, ids)])
         found = logits.places[-1].argmax(-1) == batch.places
         self._count("places", found[batch.places != NO_LABEL])
 

@@ -10,30 +10,19 @@ move it, record it anew:
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.accuracy import drops
+from tests.e2e.command import ROOT, run_python
 
-ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "accuracy-ci.json"
 COMMAND = ("--methods", "hired", "--budgets", "0.2,1", "--num-samples", "300")
 
 
 def evaluate(output: Path) -> dict[str, Any]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "jobs/evaluate.py", *COMMAND, "--no-progress", "--output", str(output)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=550,
-    )
-    assert done.returncode == 0, done.stderr
+    command = ("jobs/evaluate.py", *COMMAND, "--no-progress", "--output", str(output))
+    run_python(*command, timeout_sec=550)
     found: dict[str, Any] = json.loads((output / "results.json").read_text())
     return found
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.e2e.command import run_python
+
 # An actor holds all CPUs, as models do on a small machine; tasks come with pauses of 2 seconds.
 SCRIPT = """
 import json, os, time
@@ -37,14 +34,5 @@ print(json.dumps(found))
 
 
 def test_a_pause_does_not_end_the_process_of_a_task() -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(set(json.loads(done.stdout.splitlines()[-1]))) == 1
+    printed = run_python("-c", SCRIPT, timeout_sec=300)
+    assert len(set(json.loads(printed.splitlines()[-1]))) == 1
