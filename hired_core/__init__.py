@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hired_core.budget import allocate_budget, token_budget_to_count
-    from hired_core.layout import LayoutBatch, PartitionLayout
-    from hired_core.scores import feature_importance_score, visual_content_score
-    from hired_core.selection import select_tokens
+    from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+    from hired_core.methods.budget import allocate_budget, token_budget_to_count
+    from hired_core.methods.scores import feature_importance_score, visual_content_score
+    from hired_core.methods.selection import select_tokens
 
 __all__ = [
     "LayoutBatch",
@@ -26,13 +26,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LayoutBatch": "layout",
-    "PartitionLayout": "layout",
-    "allocate_budget": "budget",
-    "feature_importance_score": "scores",
-    "select_tokens": "selection",
-    "token_budget_to_count": "budget",
-    "visual_content_score": "scores",
+    "LayoutBatch": "geometry.layout",
+    "PartitionLayout": "geometry.layout",
+    "allocate_budget": "methods.budget",
+    "feature_importance_score": "methods.scores",
+    "select_tokens": "methods.selection",
+    "token_budget_to_count": "methods.budget",
+    "visual_content_score": "methods.scores",
 }
 
 

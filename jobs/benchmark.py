@@ -7,8 +7,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from hired_core.models.checkpoint import CheckpointError
-from pipeline.benchmark.command import run
-from pipeline.benchmark.options import parse
+from lab.benchmark.command import run
+from lab.benchmark.options import parse
 
 
 def main() -> int:

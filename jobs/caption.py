@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.config import CaptionConfig
-from pipeline.session import main
+from pipeline.job.session import main
+from pipeline.settings.config import CaptionConfig
 
 DESCRIPTION = """Caption images with a high-resolution vision-language model at a fixed budget of
 visual tokens (HiRED). Every input row ends in captions/ or quarantine/ under --output.

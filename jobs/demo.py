@@ -12,10 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.config import CaptionConfig
-from pipeline.evaluation.gallery import compare, load_samples, overall_f1, page
-from pipeline.session import main
-from pipeline.sink import Sink
+from lab.evaluation.gallery import compare, load_samples, overall_f1, page
+from pipeline.job.session import main
+from pipeline.ledger.sink import Sink
+from pipeline.settings.config import CaptionConfig
 
 SHOWN = 6
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.evaluation.runner import main
+from lab.evaluation.runner import main
 
 DESCRIPTION = """Ask a vision-language model questions whose answers are known, with every method
 at every budget of visual tokens, through the same pipeline as jobs/vqa.py; write how right it was,

@@ -16,10 +16,10 @@ sys.path.insert(0, str(ROOT))
 
 from PIL import Image
 
-from hired_core.decode import ImageError
-from hired_core.encode import SelectionSettings
+from hired_core.images.decode import ImageError
 from hired_core.models.checkpoint import CheckpointError
-from pipeline.evaluation.page.explain import Explainer, read_image
+from hired_core.vlm.vision_half import SelectionSettings
+from lab.evaluation.page.explain import Explainer, read_image
 
 METHODS = ("hired", "uniform", "stride", "random")
 BUDGETS = (0.05, 0.1, 0.2, 0.4)

@@ -9,7 +9,7 @@ from jsonargparse import auto_cli
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.evaluation.samples import (
+from lab.rendering.samples import (
     bad_samples,
     make_samples,
     write_parquet,

@@ -14,8 +14,8 @@ from jsonargparse import auto_cli
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.training.config import TrainingConfig
-from pipeline.training.stages import STAGES, run_stages
+from lab.training.config import TrainingConfig
+from lab.training.stages import STAGES, run_stages
 
 _DEFAULTS = TrainingConfig()
 

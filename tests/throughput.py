@@ -23,10 +23,10 @@ from typing import Any
 import pyarrow.dataset as ds
 import torch
 
-from pipeline.benchmark.captioner import Captioner
-from pipeline.benchmark.environment import environment
-from pipeline.benchmark.images import make_images
-from pipeline.benchmark.subject import Setting, Subject, prepared
+from lab.benchmark.captioner import Captioner
+from lab.benchmark.environment import environment
+from lab.benchmark.images import make_images
+from lab.benchmark.subject import Setting, Subject, prepared
 
 ROOT = Path(__file__).parents[1]
 IMAGES_PER_SHARD = 50

@@ -14,10 +14,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
-from hired_core.language import LanguageModel
+from hired_core.geometry.spec import ModelSpec
+from hired_core.language.model import LanguageModel
 from hired_core.models.llava_next import load_tokenizer
-from hired_core.models.spec import ModelSpec
-from hired_core.vision import VisionTower
+from hired_core.vision.tower import VisionTower
 
 
 def vision_of(model: Any, spec: ModelSpec) -> VisionTower:

@@ -16,9 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPVi
 from transformers.initialization import no_init_weights
 from transformers.models.llava_next.modeling_llava_next import LlavaNextMultiModalProjector
 
-from hired_core.encoder_layer import QuickGELU
-from hired_core.language import LanguageModel
-from hired_core.layout import Size
+from hired_core.geometry.layout import Size
+from hired_core.geometry.spec import ModelSpec
+from hired_core.language.model import LanguageModel
+from hired_core.language.prompts import PromptTemplate
 from hired_core.models.checkpoint import (
     CheckpointError,
     fill,
@@ -26,9 +27,8 @@ from hired_core.models.checkpoint import (
     read_json,
     resolve_checkpoint,
 )
-from hired_core.models.spec import ModelSpec
-from hired_core.prompts import PromptTemplate
-from hired_core.vision import VisionTower
+from hired_core.vision.encoder_layer import QuickGELU
+from hired_core.vision.tower import VisionTower
 
 _BICUBIC = 3
 

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hired_core.canvas import Size
-from hired_core.decode import ImageError
+from hired_core.geometry.canvas import Size
+from hired_core.images.decode import ImageError
 from pipeline.isolation.cut import Cut
 from pipeline.isolation.protocol import (
     ANSWER,

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hired_core.canvas import LayoutError, Size, needed_size, select_best_resolution
-from hired_core.decode import ImageError, decode_at_least
-from hired_core.partition import partition_image
+from hired_core.geometry.canvas import LayoutError, Size, needed_size, select_best_resolution
+from hired_core.images.decode import ImageError, decode_at_least
+from hired_core.images.partition import partition_image
 from pipeline.isolation.protocol import CutSettings
 
 Cut = tuple[Size, npt.NDArray[np.uint8]]

@@ -7,7 +7,7 @@ import threading
 from functools import cache
 from typing import Final
 
-from hired_core.decode import ImageError
+from hired_core.images.decode import ImageError
 from pipeline.isolation.process import ChildDied, ChildProcess, ChildTimedOut
 from pipeline.isolation.protocol import CutSettings, PartitionedImage
 

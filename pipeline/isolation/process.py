@@ -118,7 +118,9 @@ class ChildProcess:
     def _cut(self, header: AnswerHeader) -> PartitionedImage:
         """Here, straight from the shared memory. A child that went on writing to it would only
         spoil the pixels of its own image."""
-        from hired_core.fast_partition import partition_pixels  # torch, which the child is without
+        from hired_core.images.fast_partition import (
+            partition_pixels,  # torch, which the child is without
+        )
 
         pixels = np.frombuffer(self._shared, np.uint8, header.length)
         partitions = partition_pixels(

@@ -20,9 +20,9 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-from hired_core.canvas import LayoutError, Size, select_best_resolution
-from hired_core.decode import ImageError
-from pipeline.errors import ROW_ERROR_CODES
+from hired_core.geometry.canvas import LayoutError, Size, select_best_resolution
+from hired_core.images.decode import ImageError
+from pipeline.rows.errors import ROW_ERROR_CODES
 
 READY: Final = b"ready\n"
 REQUEST: Final = struct.Struct("<Q")

@@ -6,10 +6,10 @@ which the run that goes on here has to look.
 
 from __future__ import annotations
 
-from pipeline.errors import StorageError
 from pipeline.ledger.files import load_ledger, remove_ledger
 from pipeline.ledger.identity import CLEARING, IDENTITY
-from pipeline.sink import KINDS, REPORT, Sink
+from pipeline.ledger.sink import KINDS, REPORT, Sink
+from pipeline.rows.errors import StorageError
 
 
 def clear(sink: Sink) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.records import ShardRecord, Share
+from pipeline.ledger.sink import Sink
 from pipeline.ledger.withdraw import belongs, codes_of, remove_ids
-from pipeline.sink import Sink
+from pipeline.rows.idsum import IdSum
 
 
 def remove_doubles(sink: Sink, record: ShardRecord) -> ShardRecord:

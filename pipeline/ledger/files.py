@@ -21,10 +21,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord, to_table
-from pipeline.store import Store
+from pipeline.rows.errors import StorageError
+from pipeline.storage.store import Store
 
 FOLDER: Final = "_ledger"
 _SNAPSHOT, _SEGMENT = ".snapshot.parquet", ".segment.parquet"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.errors import ConfigError, StorageError
 from pipeline.ledger.files import FOLDER
-from pipeline.store import Store
+from pipeline.rows.errors import ConfigError, StorageError
+from pipeline.storage.store import Store
 
 IDENTITY: Final = f"{FOLDER}/output.json"
 CLEARING: Final = f"{FOLDER}/clearing.json"

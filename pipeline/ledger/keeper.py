@@ -10,21 +10,21 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.errors import BusyError, ReconcileError
 from pipeline.ledger.clear import clear, finish_clearing
 from pipeline.ledger.doubles import remove_doubles
 from pipeline.ledger.files import LedgerWriter, load_ledger
 from pipeline.ledger.identity import Identity, check_same, load_identity
-from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.ledger import Ledger, Totals
+from pipeline.ledger.reconcile import Tally, reconcile
 from pipeline.ledger.records import ShardRecord, Share
 from pipeline.ledger.scan import Held, read_held, unknown_parts
+from pipeline.ledger.sink import Sink
 from pipeline.ledger.withdraw import remove_shards, withdraw_void
 from pipeline.ledger.work import Assignment, assign, find_work, opened, refuse_changed
-from pipeline.reconcile import Tally, reconcile
-from pipeline.records import ShardEnd
-from pipeline.sink import Sink
+from pipeline.rows.errors import BusyError, ReconcileError
+from pipeline.rows.idsum import IdSum
+from pipeline.rows.schemas import ShardEnd
 from pipeline.sources import Shard
 
 OnChanged = Literal["fail", "redo", "skip"]

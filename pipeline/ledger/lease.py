@@ -23,9 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from pipeline.errors import BusyError, StorageError
 from pipeline.ledger.files import FOLDER
-from pipeline.store import Store
+from pipeline.rows.errors import BusyError, StorageError
+from pipeline.storage.store import Store
 
 LOCK: Final = f"{FOLDER}/lock.json"
 LEASE_SEC: Final = 30.0

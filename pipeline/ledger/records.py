@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.ledger.idsum import IdSum
+from pipeline.rows.idsum import IdSum
 
 _SHARE: Final = pa.struct(
     [pa.field("path", pa.string()), pa.field("rows", pa.int64()), pa.field("digest", pa.int64())]

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import Share
-from pipeline.sink import ROW_KINDS, Sink
+from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.rows.idsum import IdSum
 
 SHARES_KEY: Final = "shares"
 _THREADS: Final = 16

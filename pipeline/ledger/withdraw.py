@@ -14,11 +14,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord, Share
 from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.sink import Sink
+from pipeline.ledger.sink import Sink
+from pipeline.rows.idsum import IdSum
 from pipeline.sources.images import bucket_of
 
 _BUCKET: Final = re.compile(r"\[(\d+)/(\d+)\]$")

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from pipeline.errors import InputError
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord
-from pipeline.sink import Sink
+from pipeline.ledger.sink import Sink
+from pipeline.rows.errors import InputError
 from pipeline.sources import DoneRows, Shard
 
 SHOWN = 5

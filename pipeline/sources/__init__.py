@@ -9,7 +9,7 @@ from pipeline.sources.read import check_columns, count_rows, limit_shards, read_
 from pipeline.sources.rows import DoneRows, unread_tables
 from pipeline.sources.samples import Failure
 from pipeline.sources.shard import ReadOptions, Shard
-from pipeline.sources.storage import redact_url
+from pipeline.storage.files import redact_url
 
 __all__ = [
     "DoneRows",

@@ -11,8 +11,8 @@ import pyarrow as pa
 from pipeline.sources.columns import batch_samples, plan_columns
 from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard
-from pipeline.sources.storage import local_path, open_input, storage_errors
 from pipeline.sources.validate import check_batch
+from pipeline.storage.files import local_path, open_input, storage_errors
 
 __all__ = ["arrow_schema", "count_arrow_rows", "read_arrow"]
 

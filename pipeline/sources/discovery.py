@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.errors import InputError
+from pipeline.rows.errors import InputError
 from pipeline.sources.shard import IMAGE_SUFFIXES, ShardFormat
-from pipeline.sources.storage import (
+from pipeline.storage.files import (
     filesystem,
     local_path,
     redact_url,
@@ -16,7 +16,7 @@ from pipeline.sources.storage import (
     storage_errors,
     url_parts,
 )
-from pipeline.sources.walk import exists, expand, walk
+from pipeline.storage.walk import exists, expand, walk
 
 __all__ = ["STATE_FILE", "FileInfo", "Found", "discover", "format_of"]
 

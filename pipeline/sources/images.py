@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 from pipeline.sources.samples import Failure, Sample, constant_prompt, oversize
 from pipeline.sources.shard import ReadOptions, Shard
-from pipeline.sources.storage import open_input
+from pipeline.storage.files import open_input
 
 __all__ = ["bucket_of", "read_images"]
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.errors import InputError
+from pipeline.rows.errors import InputError
 from pipeline.sources.discovery import STATE_FILE, FileInfo, Found, discover, format_of
 from pipeline.sources.images import bucket_of
 from pipeline.sources.keys import encode_control, encode_unsafe
 from pipeline.sources.shard import Shard
-from pipeline.sources.storage import local_path, open_input, redact_url, url_parts
+from pipeline.storage.files import local_path, open_input, redact_url, url_parts
 
 __all__ = ["Listing", "list_input"]
 

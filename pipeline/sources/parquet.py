@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.sources.columns import BYTES_FIELD, ColumnPlan, batch_samples, plan_columns
 from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard
-from pipeline.sources.storage import open_input
+from pipeline.storage.files import open_input
 
 __all__ = ["count_parquet_rows", "parquet_schema", "read_parquet"]
 

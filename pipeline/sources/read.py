@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipeline.errors import InputError
+from pipeline.rows.errors import InputError
 from pipeline.sources.arrow_dataset import arrow_schema, count_arrow_rows, read_arrow
 from pipeline.sources.columns import plan_columns
 from pipeline.sources.images import read_images
@@ -18,8 +18,8 @@ from pipeline.sources.parquet import count_parquet_rows, parquet_schema, read_pa
 from pipeline.sources.rows import DoneRows, read_tables
 from pipeline.sources.samples import Sample
 from pipeline.sources.shard import ReadOptions, Shard, ShardFormat
-from pipeline.sources.storage import redact_url
 from pipeline.sources.webdataset import read_webdataset
+from pipeline.storage.files import redact_url
 
 __all__ = ["check_columns", "count_rows", "limit_shards", "read_shard"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.ledger.idsum import IdSum
-from pipeline.records import ROW_SCHEMA, ShardEnd
+from pipeline.rows.idsum import IdSum
+from pipeline.rows.schemas import ROW_SCHEMA, ShardEnd
 from pipeline.sources.keys import KeyBook
 from pipeline.sources.samples import Failure, Sample, broken_shard, one_line, oversize
 from pipeline.sources.shard import ReadOptions, Shard

@@ -26,7 +26,7 @@ class Failure:
     """Why a row goes to quarantine."""
 
     code: str
-    """One of `pipeline.errors.ROW_ERROR_CODES`."""
+    """One of `pipeline.rows.errors.ROW_ERROR_CODES`."""
 
     detail: str
 

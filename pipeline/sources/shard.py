@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pipeline.errors import ConfigError
+from pipeline.rows.errors import ConfigError
 
 __all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat"]
 

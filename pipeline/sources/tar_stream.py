@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
-from pipeline.sources.storage import StorageFile
+from pipeline.storage.files import StorageFile
 
 __all__ = ["DATA_ERRORS", "open_tar"]
 

@@ -24,8 +24,8 @@ from pipeline.sources.samples import (
     oversize,
 )
 from pipeline.sources.shard import IMAGE_SUFFIXES, MIB, ReadOptions, Shard
-from pipeline.sources.storage import open_input
 from pipeline.sources.tar_stream import DATA_ERRORS, open_tar
+from pipeline.storage.files import open_input
 
 __all__ = ["read_webdataset", "split_member"]
 

@@ -1,6 +1,6 @@
 """The stages: plain classes, constructor arguments that pickle, `stage(table) -> table`.
 
-Each can be run without Ray. A row that fails keeps flowing with its error; see `pipeline.rows`.
+Each can be run without Ray. A row that fails keeps flowing with its error; see `pipeline.rows.row`.
 """
 
 from pipeline.stages.generate import GenerateStage

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 import torch
 
-from hired_core.engine.decoder import UnsupportedDecoderError
-from hired_core.engine.device_queue import DeviceQueue
-from hired_core.engine.memory import SlotPlan
-from hired_core.engine.reference import ReferenceBackend
-from hired_core.engine.slots import SlotBackend
-from hired_core.language import (
+from hired_core.backends.device_queue import DeviceQueue
+from hired_core.backends.reference import ReferenceBackend
+from hired_core.backends.slots.backend import SlotBackend
+from hired_core.backends.slots.decoder import UnsupportedDecoderError
+from hired_core.backends.slots.memory import SlotPlan
+from hired_core.language.model import (
     Backend,
     Completion,
     GenerationSettings,
     LanguageModel,
     Request,
 )
-from pipeline.config import GenerationConfig, JobConfig
-from pipeline.errors import ModelError
-from pipeline.memory import actor_bytes, engine_plan
+from pipeline.resources.memory import actor_bytes, engine_plan
+from pipeline.rows.errors import ModelError
+from pipeline.settings.config import GenerationConfig, JobConfig
 from pipeline.stages.context import StageContext
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 
 from hired_core.models.checkpoint import CheckpointError
-from pipeline.cost import Prices
-from pipeline.errors import ModelError
-from pipeline.progress import Reporter
-from pipeline.stats import Meter
-from pipeline.strikes import StrikeBook
+from pipeline.accounting.cost import Prices
+from pipeline.accounting.progress import Reporter
+from pipeline.accounting.stats import Meter
+from pipeline.rows.errors import ModelError
+from pipeline.stages.strikes import StrikeBook
 
 
 @dataclass(frozen=True, kw_only=True)

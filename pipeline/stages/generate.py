@@ -9,14 +9,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from hired_core.engine.device_queue import DeviceQueue
-from hired_core.language import Completion, Request
-from hired_core.prompts import PromptError
-from hired_core.sequence import dense_places, visual_sequence
-from pipeline.config import CaptionConfig, JobConfig
-from pipeline.dtypes import compute_dtype
-from pipeline.records import ANSWERED_SCHEMA
-from pipeline.rows import Row, fail, is_active, to_table
+from hired_core.backends.device_queue import DeviceQueue
+from hired_core.geometry.sequence import dense_places, visual_sequence
+from hired_core.language.model import Completion, Request
+from hired_core.language.prompts import PromptError
+from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.schemas import ANSWERED_SCHEMA
+from pipeline.settings.config import CaptionConfig, JobConfig
+from pipeline.settings.dtypes import compute_dtype
 from pipeline.stages.backend import make_backend
 from pipeline.stages.context import StageContext, model_errors
 from pipeline.stages.select import content_seed

@@ -1,6 +1,6 @@
 """A stage under guard: a row that keeps killing its process ends in quarantine.
 
-See `pipeline.strikes` for when a row is a suspect and when it is condemned.
+See `pipeline.stages.strikes` for when a row is a suspect and when it is condemned.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline.rows import fail, is_active, to_table
+from pipeline.rows.row import fail, is_active, to_table
 from pipeline.stages.context import StageContext
 from pipeline.stages.gate import Gate
-from pipeline.strikes import MAX_STRIKES
+from pipeline.stages.strikes import MAX_STRIKES
 
 _NEEDED = ["image_id", "error_code", "shard_rows"]
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from hired_core.decode import ImageError
-from hired_core.models.spec import ModelSpec
+from hired_core.geometry.spec import ModelSpec
+from hired_core.images.decode import ImageError
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
-from pipeline.records import PARTITIONED_SCHEMA
-from pipeline.rows import Row, fail, is_active, to_table
+from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.schemas import PARTITIONED_SCHEMA
 from pipeline.stages.context import StageContext
 
 STAGE = "partition"

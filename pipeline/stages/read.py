@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import Assignment
-from pipeline.records import ROW_SCHEMA
-from pipeline.rows import to_table
-from pipeline.sink import Sink
+from pipeline.rows.row import to_table
+from pipeline.rows.schemas import ROW_SCHEMA
 from pipeline.sources import Failure, ReadOptions, read_shard, unread_tables
 from pipeline.stages.context import StageContext
 

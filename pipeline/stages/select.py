@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from hired_core.encode import ImageEncoder, KeptTokens, SelectionSettings
-from hired_core.engine.device_queue import DeviceQueue
-from hired_core.vision import VisionEncoder
-from pipeline.config import JobConfig, SelectionConfig
-from pipeline.dtypes import compute_dtype
-from pipeline.records import SELECTED_SCHEMA
-from pipeline.rows import Row, fail, is_active, to_table
+from hired_core.backends.device_queue import DeviceQueue
+from hired_core.vision.tower import VisionEncoder
+from hired_core.vlm.vision_half import ImageEncoder, KeptTokens, SelectionSettings
+from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.schemas import SELECTED_SCHEMA
+from pipeline.settings.config import JobConfig, SelectionConfig
+from pipeline.settings.dtypes import compute_dtype
 from pipeline.stages.context import StageContext, model_errors
 
 STAGE = "select"

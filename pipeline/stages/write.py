@@ -10,16 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import StorageError
-from pipeline.ledger.idsum import IdSum
+from pipeline.accounting.stats import STATS_SCHEMA
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.records import Share
 from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.records import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd
-from pipeline.rows import Row, to_table
-from pipeline.sink import Sink
+from pipeline.ledger.sink import Sink
+from pipeline.rows.errors import StorageError
+from pipeline.rows.idsum import IdSum
+from pipeline.rows.row import Row, to_table
+from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd
 from pipeline.stages.context import StageContext
-from pipeline.stats import STATS_SCHEMA
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipeline.errors import StorageError
 from pipeline.ledger.files import load_ledger
 from pipeline.ledger.identity import load_identity
-from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.sink import ROW_KINDS, Sink
+from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.rows.errors import StorageError
+from pipeline.rows.idsum import IdSum
 from pipeline.verify.doubles import find_doubles
 
 

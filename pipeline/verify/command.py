@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.errors import EXIT_DONE, EXIT_FAILED, ConfigError, JobError
 from pipeline.ledger.identity import load_identity
 from pipeline.ledger.lease import new_run_id
-from pipeline.sink import ROW_KINDS, Sink
+from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.rows.errors import EXIT_DONE, EXIT_FAILED, ConfigError, JobError
 from pipeline.sources import redact_url
 from pipeline.verify.check import Findings, check
 from pipeline.verify.repair import repair

@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TextIO
 
-from pipeline.errors import ConfigError, StorageError
 from pipeline.ledger.doubles import remove_doubles
 from pipeline.ledger.files import LedgerWriter, load_ledger, remove_ledger
 from pipeline.ledger.identity import Identity, load_identity
-from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord, Share
 from pipeline.ledger.scan import Held, read_held
+from pipeline.ledger.sink import ROW_KINDS, Sink
 from pipeline.ledger.withdraw import withdraw_void
-from pipeline.sink import ROW_KINDS, Sink
+from pipeline.rows.errors import ConfigError, StorageError
+from pipeline.rows.idsum import IdSum
 from pipeline.verify.check import Findings
 
 DAMAGED = "damaged"

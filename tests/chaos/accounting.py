@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from tests.bad_images import OK
 from tests.chaos.corpus import Corpus
 from tests.chaos.storage import Folder
+from tests.support.bad_images import OK
 
 SHOWN = 3
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from tests.bad_images import CASES, OK
+from tests.support.bad_images import CASES, OK
 
 Format = Literal["parquet", "webdataset"]
 ENDING: dict[Format, str] = {"parquet": "parquet", "webdataset": "tar"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from pipeline import graph
-from pipeline.config import CaptionConfig
-from pipeline.session import main
+from pipeline.job import graph
+from pipeline.job.session import main
+from pipeline.settings.config import CaptionConfig
 from tests.chaos.stand_in import StandInGenerate, StandInSelect
 
 STAND_INS: dict[str, dict[str, type]] = {

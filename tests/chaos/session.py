@@ -18,8 +18,8 @@ from tests.chaos.corpus import Corpus, Format, write_corpus
 from tests.chaos.killers import Extent, Kill, draw_kills
 from tests.chaos.stand_in import ANSWERED, answer_log
 from tests.chaos.storage import Folder
-from tests.checkpoints import build_checkpoint
-from tests.s3_server import S3Server, s3_server
+from tests.support.checkpoints import build_checkpoint
+from tests.support.s3_server import S3Server, s3_server
 
 Storage = Literal["local", "s3"]
 ROWS_PER_SHARD = 70

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from hired_core.engine.device_queue import DeviceQueue
-from hired_core.language import Completion, Request
+from hired_core.backends.device_queue import DeviceQueue
+from hired_core.language.model import Completion, Request
 from hired_core.models import llava_next
-from pipeline.config import JobConfig
-from pipeline.records import SELECTED_SCHEMA
-from pipeline.rows import is_active, to_table
+from pipeline.rows.row import is_active, to_table
+from pipeline.rows.schemas import SELECTED_SCHEMA
+from pipeline.settings.config import JobConfig
 from pipeline.stages.context import StageContext
 from pipeline.stages.generate import GenerateStage
 

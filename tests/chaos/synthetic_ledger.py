@@ -19,17 +19,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.config import InputConfig, JobConfig, OutputConfig
+from pipeline.job.plan import Plan, make_plan
 from pipeline.ledger.files import LedgerWriter
 from pipeline.ledger.identity import load_identity
-from pipeline.ledger.idsum import IdSum
 from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord, Share, to_table
 from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.plan import Plan, make_plan
-from pipeline.sink import Sink
+from pipeline.ledger.sink import Sink
+from pipeline.rows.idsum import IdSum
+from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.sources import list_input
 
 PARTS_PER_SHARD = 20

@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.accuracy import drops
 from tests.e2e.command import ROOT, run_python
+from tests.support.accuracy import drops
 
 REFERENCE = ROOT / "results" / "accuracy-ci.json"
 COMMAND = ("--methods", "hired", "--budgets", "0.2,1", "--num-samples", "300")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.evaluation.gallery import compare, load_samples, overall_f1
-from pipeline.sink import Sink
+from lab.evaluation.gallery import compare, load_samples, overall_f1
+from pipeline.ledger.sink import Sink
 from tests.e2e.command import ROOT, run_python
 
 NUM_SAMPLES, NUM_BROKEN = 64, 6

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hired_core.encode import SelectionSettings
-from pipeline.evaluation.gallery import load_samples
-from pipeline.evaluation.page.examples import Answer, Example
-from pipeline.evaluation.page.picture import DIM, DIMMED  # the README's picture looks the same
-from pipeline.evaluation.page.render import render_page
-from pipeline.evaluation.page.trace import Bools, Tracer
-from tests.chromium import NAMES, Browser, chromium, find_chromium
+from hired_core.vlm.vision_half import SelectionSettings
+from lab.evaluation.gallery import load_samples
+from lab.evaluation.page.examples import Answer, Example
+from lab.evaluation.page.picture import DIM, DIMMED  # the README's picture looks the same
+from lab.evaluation.page.render import render_page
+from lab.evaluation.page.trace import Bools, Tracer
+from tests.support.chromium import NAMES, Browser, chromium, find_chromium
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = find_chromium()

@@ -10,7 +10,7 @@ from tests.e2e.command import run_python
 SCRIPT = """
 import json, os, time
 import ray
-from pipeline.session import connect
+from pipeline.job.session import connect
 
 connect()
 

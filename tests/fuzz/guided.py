@@ -24,9 +24,9 @@ with atheris.instrument_imports(include=["PIL", "hired_core", "pipeline.sources"
     import PIL.TiffImagePlugin
     import PIL.WebPImagePlugin  # noqa: F401
 
-    from hired_core.canvas import LayoutError
-    from hired_core.decode import ImageError, decode_image
-    from hired_core.partition import partition_image
+    from hired_core.geometry.canvas import LayoutError
+    from hired_core.images.decode import ImageError, decode_image
+    from hired_core.images.partition import partition_image
     from pipeline.sources import ReadOptions, Shard, read_shard
 
 import fsspec

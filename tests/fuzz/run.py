@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from pipeline import graph
-from pipeline.config import CaptionConfig
-from pipeline.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
-from pipeline.session import keep_idle_workers
-from pipeline.session import main as job
+from pipeline.job import graph
+from pipeline.job.session import keep_idle_workers
+from pipeline.job.session import main as job
+from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
+from pipeline.settings.config import CaptionConfig
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import image_seeds
 

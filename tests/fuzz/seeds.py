@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.bad_images import CASES, encode, picture
+from tests.support.bad_images import CASES, encode, picture
 
 _Made = Callable[[], bytes]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hired_core.engine.device_queue import DeviceQueue
-from hired_core.language import Completion, Request
-from pipeline.config import JobConfig
+from hired_core.backends.device_queue import DeviceQueue
+from hired_core.language.model import Completion, Request
+from pipeline.settings.config import JobConfig
 from pipeline.stages.context import StageContext
 from pipeline.stages.generate import GenerateStage
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from pipeline.session import keep_idle_workers
+from pipeline.job.session import keep_idle_workers
 
 MIB = 1024**2
 

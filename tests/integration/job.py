@@ -9,9 +9,9 @@ from typing import Any
 
 import fsspec
 
-from pipeline.config import CaptionConfig, QuestionConfig
-from pipeline.session import main
-from pipeline.sink import Sink
+from pipeline.job.session import main
+from pipeline.ledger.sink import Sink
+from pipeline.settings.config import CaptionConfig, QuestionConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
-from pipeline.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
-from pipeline.evaluation.gallery import load_samples
-from tests.bad_inputs import write_image_folder, write_parquet, write_webdataset
-from tests.checkpoints import build_checkpoint
+from lab.evaluation.gallery import load_samples
+from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from tests.integration.job import Result, answer, caption
-from tests.s3_server import S3Server, s3
+from tests.support.bad_inputs import write_image_folder, write_parquet, write_webdataset
+from tests.support.checkpoints import build_checkpoint
+from tests.support.s3_server import S3Server, s3
 
 CAPTION_COLUMNS = [
     *("image_id", "shard", "key", "sha256", "width", "height", "prompt", "text", "finish_reason"),

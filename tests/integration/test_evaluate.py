@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.evaluation.questions import BenchmarkImage, Question
-from pipeline.evaluation.runner import main
-from pipeline.evaluation.scoring.metric import Answered
-from pipeline.evaluation.scoring.registry import metrics_of
-from tests.scene_benchmark import TASKS, scene_benchmark, scenes
+from lab.evaluation.questions import BenchmarkImage, Question
+from lab.evaluation.runner import main
+from lab.evaluation.scoring.metric import Answered
+from lab.evaluation.scoring.registry import metrics_of
+from tests.support.scene_benchmark import TASKS, scene_benchmark, scenes
 
 NUM_IMAGES, BROKEN = 24, 5
 FLAGS = ("--methods", "hired", "--budgets", "0.2,1", "--max-new-tokens", "8", "--no-progress")

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.config import CaptionConfig
-from pipeline.errors import EXIT_DONE, EXIT_FAILED
-from pipeline.session import main
+from pipeline.job.session import main
+from pipeline.rows.errors import EXIT_DONE, EXIT_FAILED
+from pipeline.settings.config import CaptionConfig
 from tests.integration.job import Result, caption
 from tests.integration.test_caption_job import images
 from tests.integration.test_storage_faults import tar_of
-from tests.s3_server import S3Server, s3
+from tests.support.s3_server import S3Server, s3
 
 pytestmark = pytest.mark.usefixtures("cluster")
 __all__ = ["s3"]

@@ -14,16 +14,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-import pipeline.graph
-from pipeline.errors import EXIT_DONE
-from pipeline.evaluation.gallery import load_samples
+import pipeline.job.graph
+from lab.evaluation.gallery import load_samples
 from pipeline.ledger.work import Assignment
-from pipeline.rows import is_active
+from pipeline.rows.errors import EXIT_DONE
+from pipeline.rows.row import is_active
 from pipeline.stages import GenerateStage, PartitionStage, ReadStage
-from tests import poison
-from tests.bad_images import GOOD
 from tests.integration.job import caption
-from tests.source_files import add_member
+from tests.support import poison
+from tests.support.bad_images import GOOD
+from tests.support.source_files import add_member
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 NUM_GOOD = 9
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 
 class PoisonablePartition(PartitionStage):
-    """Decodes with `tests.poison`."""
+    """Decodes with `tests.support.poison`."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args, decoder=poison.FUNCTION)
@@ -81,9 +81,9 @@ def write_tar(path: Path) -> dict[str, str]:
 def test_poison_is_quarantined_and_everything_else_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline.graph, "PartitionStage", PoisonablePartition)
-    monkeypatch.setattr(pipeline.graph, "GenerateStage", FatalGenerate)
-    monkeypatch.setattr(pipeline.graph, "ReadStage", FatalRead)
+    monkeypatch.setattr(pipeline.job.graph, "PartitionStage", PoisonablePartition)
+    monkeypatch.setattr(pipeline.job.graph, "GenerateStage", FatalGenerate)
+    monkeypatch.setattr(pipeline.job.graph, "ReadStage", FatalRead)
     (tmp_path / "in").mkdir()
     expected = write_tar(tmp_path / "in" / "a.tar")
     with tarfile.open(tmp_path / "in" / "killer.tar", "w") as tar:

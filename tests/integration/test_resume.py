@@ -16,11 +16,11 @@ import pytest
 import ray
 from PIL import Image
 
-from pipeline.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
-from pipeline.evaluation.gallery import load_samples
+from lab.evaluation.gallery import load_samples
+from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.verify.command import main as verify
 from tests.integration.job import Result, caption
-from tests.source_files import add_member
+from tests.support.source_files import add_member
 
 ROOT = Path(__file__).parents[2]
 PICTURES = [sample.image for sample in load_samples(ROOT / "samples").values()]
@@ -233,7 +233,7 @@ def test_a_second_run_at_once_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline.ledger.lease import Lease
-    from pipeline.sink import Sink
+    from pipeline.ledger.sink import Sink
 
     write_parquet(tmp_path / "in" / "a.parquet", PICTURES[:2])
     sink = Sink(url=str(tmp_path / "out"))

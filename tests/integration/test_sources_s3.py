@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
-from pipeline.errors import InputError, StorageError
+from pipeline.rows.errors import InputError, StorageError
 from pipeline.sources import ReadOptions, Shard, list_input, read_shard
-from tests.bad_images import CASES, GOOD
-from tests.s3_server import S3Server, s3_server
-from tests.source_files import PROMPT, add_member, codes, read_rows
+from tests.support.bad_images import CASES, GOOD
+from tests.support.s3_server import S3Server, s3_server
+from tests.support.source_files import PROMPT, add_member, codes, read_rows
 
 IMAGES = {case.name: case.data for case in CASES if case.data}
 

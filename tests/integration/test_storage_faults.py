@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import EXIT_DONE
-from tests.fault_proxy import fault_proxy
+from pipeline.rows.errors import EXIT_DONE
 from tests.integration.job import caption
 from tests.integration.test_caption_job import images
-from tests.s3_server import S3Server, s3
+from tests.support.fault_proxy import fault_proxy
+from tests.support.s3_server import S3Server, s3
 
 pytestmark = pytest.mark.usefixtures("cluster")
 __all__ = ["s3"]

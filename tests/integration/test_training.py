@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
-from pipeline.training.clock import load_checkpoint
-from pipeline.training.config import TrainingConfig
-from pipeline.training.export import export
-from pipeline.training.language import language_checkpoint, train_language
-from pipeline.training.shards import render_shards
-from pipeline.training.vision import checkpoint_path, train_vision
+from lab.training.clock import load_checkpoint
+from lab.training.config import TrainingConfig
+from lab.training.export import export
+from lab.training.language import language_checkpoint, train_language
+from lab.training.shards import render_shards
+from lab.training.vision import checkpoint_path, train_vision
 
 
 def config_of(folder: Path, seconds: float) -> TrainingConfig:

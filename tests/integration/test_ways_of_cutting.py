@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.errors import EXIT_BAD_CONFIG, EXIT_DONE
-from tests.bad_images import encode, picture
+from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 from tests.integration.job import caption
+from tests.support.bad_images import encode, picture
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.checkpoints import MANY_STOPS, build_checkpoint
-from tests.engine_cases import Case, make_case
-from tests.halves import Halves
+from tests.support.checkpoints import MANY_STOPS, build_checkpoint
+from tests.support.engine_cases import Case, make_case
+from tests.support.halves import Halves
 
 # The models are small: a second thread gains little, and beside other work it waits for a core.
 torch.set_num_threads(1)

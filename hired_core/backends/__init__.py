@@ -1,0 +1,5 @@
+"""What generates text from a prompt and kept tokens, behind `hired_core.language.model.Backend`.
+
+One backend a file or folder: `slots`, the memory-bounded engine; `reference`, transformers' own
+`generate`. How a request is laid out is not decided here (`hired_core.language`).
+"""

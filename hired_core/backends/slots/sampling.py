@@ -1,0 +1,131 @@
+"""The next token of each slot, and where it is kept: all on the device, no copy to the host.
+
+Legend: A slots in use, S slots, V vocabulary, M tokens a slot may generate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from hired_core.language.model import GenerationSettings
+from hired_core.methods.selection import uniform
+
+
+def choose(
+    logits: Tensor, seeds: Tensor, steps: Tensor, *, temperature: float, top_p: float
+) -> Tensor:
+    """int64 [A]: the most likely token, or one drawn from the smallest set of probability `top_p`.
+
+    A draw is a fixed function of (seed, step): it depends neither on what shares the batch nor on
+    when a slot was filled.
+
+    Args:
+        logits: float32 [A, V].
+        seeds, steps: int64 [A].
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    probabilities, order = (
+        (logits / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+    )
+    upto = probabilities.cumsum(-1)
+    # A token is in the set if those before it fall short of top_p; the first always is.
+    probabilities = probabilities * (upto - probabilities < top_p)
+    upto = probabilities.cumsum(-1)
+    total = upto[:, -1:]
+    drawn = uniform(seeds, steps)[:, None].to(upto.dtype) * total
+    # In float32 a draw just below 1 is 1, and would point behind the set.
+    drawn = torch.minimum(drawn, total.nextafter(torch.zeros_like(total)))
+    place = (upto <= drawn).sum(-1, keepdim=True)
+    return order.gather(-1, place)[:, 0]
+
+
+class SlotState:
+    """What each slot is about to read and has generated.
+
+    Attributes:
+        tokens: int64 [S], chosen last, not yet read.
+        positions: int64 [S], where `tokens` will be read.
+        shifts: int64 [S], how far ahead of that their rotary positions are.
+        generated: int64 [S, M]; `counts` int64 [S] of them are real.
+        finished: bool [S], whether a stop token was among them.
+        running: int64 [S], 1 where a request is under way. Idle slots below a busy one are computed
+            along, over and over at the same position, which no request looks at any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_slots: int,
+        settings: GenerationSettings,
+        stop_ids: Collection[int],
+        device: torch.device,
+    ) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(num_slots, *shape, dtype=torch.long, device=device)
+
+        self._settings = settings
+        self._stop = torch.tensor(sorted(stop_ids), device=device)
+        self.tokens, self.positions, self.counts = zeros(), zeros(), zeros()
+        self.shifts, self.seeds, self.running = zeros(), zeros(), zeros()
+        self.generated = zeros(settings.max_new_tokens)
+        self.finished = zeros().bool()
+
+    def begin(self, slot: int, logits: Tensor, *, length: int, seed: int, shift: int = 0) -> None:
+        """A prompt of `length` positions was read; float [V] are the logits after it."""
+        self.positions[slot] = length - 1
+        self.shifts[slot] = shift
+        self.counts[slot] = 0
+        self.seeds[slot] = seed
+        self.running[slot] = 1
+        self.finished[slot] = False
+        self._accept(slice(slot, slot + 1), logits[None])
+
+    def advance(self, logits: Tensor) -> None:
+        """Each of the first A slots has read its token; float [A, V] are the logits after it."""
+        self._accept(slice(0, logits.shape[0]), logits)
+
+    def end(self, slot: int) -> None:
+        self.running[slot] = 0
+
+    def clone(self) -> list[Tensor]:
+        return [tensor.clone() for tensor in self._tensors()]
+
+    def restore(self, saved: list[Tensor]) -> None:
+        """In place: whoever holds the tensors sees it."""
+        for tensor, before in zip(self._tensors(), saved, strict=True):
+            tensor.copy_(before)
+
+    def _tensors(self) -> list[Tensor]:
+        return [
+            self.tokens,
+            self.positions,
+            self.shifts,
+            self.counts,
+            self.seeds,
+            self.running,
+            self.generated,
+            self.finished,
+        ]
+
+    def _accept(self, slots: slice, logits: Tensor) -> None:
+        settings, counts = self._settings, self.counts[slots]
+        chosen = choose(
+            logits,
+            self.seeds[slots],
+            counts,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+        )
+        # An idle slot may have used up its places; its last one is nobody's any more.
+        place = counts.clamp(max=self.generated.shape[1] - 1)
+        stopped = (chosen[:, None] == self._stop).any(-1)
+        # Nothing below asks for memory: a step that runs out of it has changed no state.
+        self.tokens[slots] = chosen
+        self.generated[slots].scatter_(1, place[:, None], chosen[:, None])
+        self.finished[slots] |= stopped
+        self.counts[slots] += self.running[slots]
+        self.positions[slots] += self.running[slots]

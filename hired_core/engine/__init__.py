@@ -1,1 +1,0 @@
-"""Generation backends behind the seam `hired_core.language.Backend`."""

@@ -1,0 +1,213 @@
+"""Where every patch of every partition lies: in the image, in the padding, in the sequence.
+
+Geometry only, no pixels and no model. Shape letters: P partitions of one image (the full-image
+first, then sub-images in raster order), N patches per partition, B images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from hired_core.geometry.canvas import CanvasFit, LayoutError, Size, select_best_resolution
+from hired_core.transfer import upload
+
+__all__ = [
+    "CanvasFit",
+    "LayoutBatch",
+    "LayoutError",
+    "PartitionLayout",
+    "Size",
+    "select_best_resolution",
+    "unpadded_range",
+]
+
+
+def unpadded_range(image_size: Size, stitched: Size) -> tuple[range, range]:
+    """Rows and columns of the stitched patch grid that LLaVA-Next keeps after unpadding.
+
+    The model's own rule, in patches, with its rounding to 7 digits before truncation. It is not
+    always the set of patches that the padded pixels would suggest, but it is what the model sees.
+    """
+    (height, width), (rows, cols) = image_size, stitched
+    if width / height > cols / rows:
+        pad = (rows - int(round(height * (cols / width), 7))) // 2
+        return range(pad, rows - pad), range(cols)
+    pad = (cols - int(round(width * (rows / height), 7))) // 2
+    return range(rows), range(pad, cols - pad)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PartitionLayout:
+    """The partitions of one image under AnyRes.
+
+    Attributes:
+        grid: (rows, cols) of sub-images.
+        side: patches along one side of a partition; `num_patches` is its square.
+        stitched: (rows, cols) of the stitched sub-image patch grid, as it is emitted.
+        valid: bool [P, N]; False where a patch lies in padding. The full-image is always True.
+        sub_image_of: int64 [N]; for each full-image patch, the sub-image (0..P-2) its centre falls
+            in. The full-image is squeezed without padding, sub-images come from a centred, padded
+            canvas, so this goes through that transform.
+        order: int64 [P, N]; a permutation of 0..P*N-1: full-image patches in raster order, then
+            sub-image patches in raster order of the stitched grid, padding included.
+    """
+
+    grid: Size
+    side: int
+    stitched: Size
+    valid: Tensor
+    sub_image_of: Tensor
+    order: Tensor
+
+    @property
+    def num_partitions(self) -> int:
+        return self.valid.shape[0]
+
+    @property
+    def num_patches(self) -> int:
+        return self.valid.shape[1]
+
+    @property
+    def num_valid(self) -> int:
+        """Visual tokens of the dense model for this image, newline embeddings not counted."""
+        return int(self.valid.sum())
+
+    @classmethod
+    def from_image_size(
+        cls,
+        height: int,
+        width: int,
+        *,
+        pinpoints: Sequence[Sequence[int]],
+        partition_size: int,
+        patch_size: int,
+        transposed_grid: bool = False,
+    ) -> PartitionLayout:
+        """Layout of an image of `height` x `width` pixels.
+
+        Args:
+            pinpoints: the resolutions on offer, (height, width) in pixels.
+            partition_size: side of a partition in pixels.
+            patch_size: side of a patch in pixels.
+            transposed_grid: stitch and unpad as if the grid were (cols, rows), as the published
+                HiRED code and transformers before PR 32314 did. Only to reproduce their numbers.
+
+        Raises:
+            LayoutError: if the image is too elongated for every grid.
+            ValueError: if a size is not positive.
+        """
+        if min(height, width, partition_size, patch_size) < 1:
+            raise ValueError(f"sizes must be positive, got an image of {height} x {width}")
+        points = tuple((int(h), int(w)) for h, w in pinpoints)
+        return _build((height, width), points, partition_size, patch_size, transposed_grid)
+
+
+@lru_cache(maxsize=4096)
+def _build(
+    image_size: Size,
+    pinpoints: tuple[Size, ...],
+    partition_size: int,
+    patch_size: int,
+    transposed: bool,
+) -> PartitionLayout:
+    canvas = select_best_resolution(image_size, pinpoints)
+    rows, cols = canvas[0] // partition_size, canvas[1] // partition_size
+    side = partition_size // patch_size
+    emitted = (cols, rows) if transposed else (rows, cols)
+    return PartitionLayout(
+        grid=(rows, cols),
+        side=side,
+        stitched=(emitted[0] * side, emitted[1] * side),
+        valid=_valid(image_size, emitted, side),
+        sub_image_of=_sub_image_of(CanvasFit.of(image_size, canvas), (rows, cols), side),
+        order=_order(emitted, side),
+    )
+
+
+def _valid(image_size: Size, grid: Size, side: int) -> Tensor:
+    stitched = (grid[0] * side, grid[1] * side)
+    row_range, col_range = unpadded_range(image_size, stitched)
+    kept = torch.zeros(stitched, dtype=torch.bool)
+    kept[row_range.start : row_range.stop, col_range.start : col_range.stop] = True
+    full = torch.ones(1, side * side, dtype=torch.bool)
+    return torch.cat([full, _cut(kept, grid, side)])
+
+
+def _order(grid: Size, side: int) -> Tensor:
+    num_patches = side * side
+    count = grid[0] * grid[1] * num_patches
+    raster = torch.arange(count).view(grid[0] * side, grid[1] * side) + num_patches
+    return torch.cat([torch.arange(num_patches)[None], _cut(raster, grid, side)])
+
+
+def _cut(stitched: Tensor, grid: Size, side: int) -> Tensor:
+    """[rows*side, cols*side] -> [rows*cols, side*side], sub-images and patches in raster order."""
+    cells = stitched.view(grid[0], side, grid[1], side).transpose(1, 2)
+    return cells.reshape(grid[0] * grid[1], side * side)
+
+
+def _sub_image_of(fit: CanvasFit, grid: Size, side: int) -> Tensor:
+    row = _cell_along(fit.top, fit.content[0], fit.canvas[0], grid[0], side)
+    col = _cell_along(fit.left, fit.content[1], fit.canvas[1], grid[1], side)
+    return (row[:, None] * grid[1] + col[None, :]).flatten()
+
+
+def _cell_along(before: int, content: int, canvas: int, cells: int, side: int) -> Tensor:
+    """Grid cell of each full-image patch centre along one axis; exact, in integers.
+
+    Patch i's centre lies at (i + 1/2) / side of the content, hence on the canvas at
+    `before + content * (2 i + 1) / (2 side)` pixels.
+    """
+    centre = 2 * side * before + content * (2 * torch.arange(side) + 1)
+    return (centre * cells).div(2 * side * canvas, rounding_mode="floor")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayoutBatch:
+    """Layouts of B images with different partition counts, padded to the largest P.
+
+    Attributes:
+        valid: bool [B, P, N]; False also for partitions an image does not have.
+        sub_image_of: int64 [B, N].
+        order: int64 [B, P, N]; absent partitions hold positions after all others.
+        num_partitions: int64 [B].
+    """
+
+    valid: Tensor
+    sub_image_of: Tensor
+    order: Tensor
+    num_partitions: Tensor
+
+    @classmethod
+    def stack(
+        cls, layouts: Sequence[PartitionLayout], *, device: torch.device | str = "cpu"
+    ) -> LayoutBatch:
+        """Raises `ValueError` on an empty list or layouts of different patch counts."""
+        if len({layout.num_patches for layout in layouts}) != 1:
+            raise ValueError("a batch needs at least one layout, all with the same patch count")
+        target = torch.device(device)
+        most = max(layout.num_partitions for layout in layouts)
+        count = layouts[0].num_patches
+        absent = torch.arange(most * count).view(most, count)
+        valid = torch.zeros(len(layouts), most, count, dtype=torch.bool)
+        order = absent.expand(len(layouts), -1, -1).clone()
+        for row, layout in enumerate(layouts):
+            valid[row, : layout.num_partitions] = layout.valid
+            order[row, : layout.num_partitions] = layout.order
+        return cls(
+            valid=upload(valid, target),
+            sub_image_of=upload(torch.stack([lay.sub_image_of for lay in layouts]), target),
+            order=upload(order, target),
+            num_partitions=upload(torch.tensor([lay.num_partitions for lay in layouts]), target),
+        )
+
+    @property
+    def present(self) -> Tensor:
+        """bool [B, P]: the partitions each image has."""
+        index = torch.arange(self.valid.shape[1], device=self.valid.device)
+        return index < self.num_partitions[:, None]

@@ -1,0 +1,57 @@
+"""The visual part of the language model's input: kept tokens in order, newlines between rows.
+
+A key says where an entry comes: twice its position for a token, half a step before the next row for
+the newline that ends one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from hired_core.geometry.layout import PartitionLayout
+
+NewlinePolicy = Literal["none", "kept-rows", "all"]
+Positions = Literal["compact", "original"]
+NEWLINE: Final = -1
+
+
+def visual_sequence(order: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
+    """int64 [L]: for each position, an index into the kept tokens, or `NEWLINE`.
+
+    `image_newline` ends a row of the stitched sub-image grid: no row, each row that kept a token,
+    or each unpadded row. With every valid token kept, "all" is exactly LLaVA-Next's own packing.
+
+    Args:
+        order: int64 [K], positions of the kept tokens (`PartitionLayout.order`), ascending.
+        layout: of the same image.
+    """
+    tokens = torch.arange(order.shape[0])
+    if policy == "none":
+        return tokens
+    ends = _row_ends(order, layout, policy)
+    entries = torch.cat([tokens, torch.full_like(ends, NEWLINE)])
+    return entries[torch.cat([2 * order, ends]).argsort()]
+
+
+def dense_places(order: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
+    """int64 [L + 1]: where the entries of `visual_sequence` are when nothing is dropped.
+
+    Counted from the image's first, newlines of all rows included; the last is the length of that
+    dense sequence, where the text after the image begins. With nothing dropped: 0, 1, 2, ...
+    """
+    every = layout.order[layout.valid].sort().values
+    dense = torch.cat([2 * every, _row_ends(every, layout, "all")]).sort().values
+    ends = order[:0] if policy == "none" else _row_ends(order, layout, policy)
+    places = torch.searchsorted(dense, torch.cat([2 * order, ends]).sort().values)
+    return torch.cat([places, places.new_tensor([dense.shape[0]])])
+
+
+def _row_ends(order: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
+    """Keys of the newlines, ascending; `policy` is not "none"."""
+    ending = order if policy == "kept-rows" else layout.order[layout.valid]
+    first, width = layout.num_patches, layout.stitched[1]
+    rows: Tensor = ((ending[ending >= first] - first) // width).unique()
+    return 2 * (first + (rows + 1) * width) - 1

@@ -1,0 +1,153 @@
+"""The language side: kept features and a prompt in, text out.
+
+`LanguageModel` holds the weights and lays out inputs; a `Backend` generates. Requests come in any
+mix of lengths. Legend: K kept tokens, L sequence length, C ViT width, D LLM width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hired_core.geometry.sequence import NEWLINE
+from hired_core.geometry.spec import ModelSpec
+
+FinishReason = Literal["stop", "length", "timeout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One question about one image.
+
+    Attributes:
+        features: [K, C] kept features before the projector, in sequence order.
+        sequence: int64 [V]; indices into `features`, or `NEWLINE` (see `geometry.sequence`).
+        before, after: ids of the prompt around the image.
+        places: int64 [V + 1] on the CPU; rotary positions of the visual part and of the text after
+            it, from the image's first (see `dense_places`). None: one after another.
+        seed: of the sampler; greedy decoding ignores it.
+    """
+
+    features: Tensor
+    sequence: Tensor
+    before: list[int]
+    after: list[int]
+    places: Tensor | None = None
+    seed: int = 0
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens to prefill: text, visual tokens and newlines."""
+        return len(self.before) + self.sequence.shape[0] + len(self.after)
+
+    @property
+    def shift(self) -> int:
+        """How far the rotary positions of the text after the image are ahead of its tokens."""
+        return 0 if self.places is None else int(self.places[-1]) - self.sequence.shape[0]
+
+    def positions(self) -> Tensor:
+        """int64 [L], on the CPU: the rotary position of each token of the prompt."""
+        if self.places is None:
+            return torch.arange(self.num_prompt_tokens)
+        image = len(self.before) + self.places
+        after = image[-1] + torch.arange(len(self.after))
+        return torch.cat([torch.arange(len(self.before)), image[:-1], after])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What was generated; `token_ids` end before the stop token. After "timeout" it is a torso.
+
+    Attributes:
+        prefill_sec, decode_sec: of the device; of work done for several requests at once, this
+            one's equal share.
+        ttft_sec: from the call to the first token.
+    """
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+    prefill_sec: float = field(default=0.0, compare=False)
+    decode_sec: float = field(default=0.0, compare=False)
+    ttft_sec: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """How to generate. `temperature` 0 is greedy; otherwise sampling, seeded row by row.
+
+    Attributes:
+        timeout_sec: a request that takes more time of its own ends with "timeout". Looked at
+            between tokens; None: no limit.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    timeout_sec: float | None = None
+
+
+class Backend(Protocol):
+    """Generates for requests of any mix of lengths; the result does not depend on the mix."""
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """One completion per request, in order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """Projector, newline embedding, decoder and tokenizer of one model, on one device.
+
+    Attributes:
+        stop_ids: ids that end a text.
+    """
+
+    spec: ModelSpec
+    projector: nn.Module
+    newline: Tensor
+    decoder: Any
+    tokenizer: Any
+    stop_ids: frozenset[int]
+
+    @property
+    def device(self) -> torch.device:
+        return self.newline.device
+
+    @torch.inference_mode()
+    def embed(self, request: Request, start: int = 0) -> Tensor:
+        """[L - start, D]: text, projected visual tokens and newlines, as the decoder reads them.
+
+        Nothing is projected if `start` lies behind the image.
+        """
+        words = self.decoder.get_input_embeddings()
+        if start >= request.num_prompt_tokens - len(request.after):
+            left = request.num_prompt_tokens - start
+            rest: Tensor = words(self._ids(request.after[len(request.after) - left :]))
+            return rest
+        features = request.features.to(self.device, self.newline.dtype)
+        table = torch.cat([self.projector(features), self.newline[None]])
+        sequence = request.sequence.to(self.device)
+        index = torch.where(sequence == NEWLINE, table.shape[0] - 1, sequence)
+        before, after = (self._ids(ids) for ids in (request.before, request.after))
+        return torch.cat([words(before), table[index], words(after)])[start:]
+
+    def _ids(self, ids: list[int]) -> Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self.device)
+
+    def complete(self, generated: list[int], *, cut_short: bool = False) -> Completion:
+        """Cut at the first stop id and decode.
+
+        Args:
+            cut_short: whether a text without a stop id has run out of time rather than of tokens.
+        """
+        stop = next((i for i, t in enumerate(generated) if t in self.stop_ids), None)
+        ids = generated if stop is None else generated[:stop]
+        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        unfinished: FinishReason = "timeout" if cut_short else "length"
+        reason = unfinished if stop is None else "stop"
+        return Completion(text=text, token_ids=ids, finish_reason=reason)

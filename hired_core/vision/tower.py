@@ -1,0 +1,134 @@
+"""The vision tower up to its feature layer, in steps: embed, look, encode, finish what is kept.
+
+No work that is not used: layers after the feature layer are not loaded, attention is one row at the
+layers asked for, and the feature layer's own output is computed for kept tokens only, since its CLS
+row is known before. Legend: M partitions (of any number of images), T tokens, N patches, C width,
+H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor
+
+from hired_core.vision.attention import cls_attention, received_attention
+from hired_core.vision.encoder_layer import (
+    Projections,
+    attend,
+    attend_at,
+    finish,
+    project,
+    project_for_rows,
+    run_layer,
+)
+
+Layer = Literal["initial", "middle", "final"]
+
+CPU_MICRO_BATCH: Final = 4096  # More would not stay in a CPU's caches.
+ACCELERATOR_MICRO_BATCH: Final = 64 * 576
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionTower:
+    """What `VisionEncoder` needs of a tower; adapters in `hired_core.models` build it.
+
+    Attributes:
+        embed: normalised pixels [M, 3, S, S] -> hidden states [M, T, C] entering layer 0.
+        layers: encoder layers, only those up to the feature layer.
+        has_cls: whether token 0 is a CLS token.
+        mean, std: of the pixel normalisation, per channel, for pixels in [0, 1].
+    """
+
+    embed: Callable[[Tensor], Tensor]
+    layers: list[Any]
+    has_cls: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalLayer:
+    """The feature layer half done, for M partitions: all that its output depends on.
+
+    Attributes:
+        hidden: [M, T, C], its input.
+        projections: its queries, keys and values.
+        attention: float32 [M, H, N] of each earlier layer that was looked at, by layer index.
+    """
+
+    hidden: Tensor
+    projections: Projections
+    attention: dict[int, Tensor]
+
+
+class VisionEncoder:
+    """Runs a tower, a step at a time.
+
+    Attributes:
+        micro_batch: how many patches at once suit the device; callers keep to it.
+    """
+
+    def __init__(self, tower: VisionTower, *, micro_batch: int | None = None) -> None:
+        self.tower = tower
+        on_cpu = tower.device.type == "cpu"
+        self.micro_batch = micro_batch or (CPU_MICRO_BATCH if on_cpu else ACCELERATOR_MICRO_BATCH)
+        self._attention = cls_attention if tower.has_cls else received_attention
+        self._mean = torch.tensor(tower.mean, device=tower.device)[:, None, None]
+        self._std = torch.tensor(tower.std, device=tower.device)[:, None, None]
+
+    def embed(self, partitions: Tensor) -> Tensor:
+        """[M, T, C] entering layer 0, from uint8 [M, 3, S, S] on the tower's device."""
+        pixels = partitions.float().mul_(1 / 255)
+        return self.tower.embed(pixels.sub_(self._mean).div_(self._std).to(self.tower.dtype))
+
+    def index_of(self, layer: Layer) -> int:
+        """0, halfway (rounded down) or the feature layer: 0, 11 and 22 of LLaVA-Next's tower."""
+        final = len(self.tower.layers) - 1
+        return {"initial": 0, "middle": final // 2, "final": final}[layer]
+
+    def attention_before(self, index: int, hidden: Tensor) -> Tensor:
+        """float32 [M, H, N] of layer `index`, which is about to run on `hidden`."""
+        num_queries = 1 if self.tower.has_cls else hidden.shape[1]
+        return self._attention(*project_for_rows(self.tower.layers[index], hidden, num_queries))
+
+    def encode(self, embedded: Tensor, looked_at: Collection[int] = ()) -> FinalLayer:
+        """Through all layers but the final one, and that one's projections.
+
+        Args:
+            looked_at: indices of the layers whose attention is wanted; the final one's can always
+                be had (`attention_of`).
+        """
+        hidden, attention = embedded, dict[int, Tensor]()
+        for index, layer in enumerate(self.tower.layers[:-1]):
+            if index in looked_at:
+                attention[index] = self.attention_before(index, hidden)
+            hidden = run_layer(layer, hidden)
+        projections = project(self.tower.layers[-1], hidden)
+        return FinalLayer(hidden=hidden, projections=projections, attention=attention)
+
+    def attention_of(self, final: FinalLayer, index: int) -> Tensor:
+        """float32 [M, H, N] of the final layer, or of one that was looked at on the way."""
+        if index < len(self.tower.layers) - 1:
+            return final.attention[index]
+        return self._attention(final.projections.query, final.projections.key)
+
+    def finish(self, final: FinalLayer, partition: Tensor, patch: Tensor) -> Tensor:
+        """Features [..., C] of the patches `patch` (0..N-1) of the rows `partition` (0..M-1).
+
+        Only their tokens go through what comes after attention; on CPUs, if they are few, also
+        through attention, to all tokens of their partition.
+        """
+        token = patch + 1 if self.tower.has_cls else patch
+        hidden, projections = final.hidden, final.projections
+        few = 2 * token.numel() <= hidden.shape[0] * hidden.shape[1]
+        if few and hidden.is_cpu:
+            attended = attend_at(projections, partition, token)
+        else:
+            attended = attend(projections)[partition, token]
+        return finish(self.tower.layers[-1], hidden[partition, token], attended)

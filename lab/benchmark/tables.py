@@ -1,0 +1,134 @@
+"""The figures for people: aligned text for a terminal, Markdown for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.benchmark.answers import PHASES
+
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A title, column names, and rows whose first cell names them."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def text(self) -> str:
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        return "\n".join([self.title, *(_aligned(line, widths) for line in lines)])
+
+    def markdown(self) -> str:
+        rule = ["---", *["---:"] * (len(self.columns) - 1)]
+        lines = (f"| {' | '.join(line)} |" for line in (self.columns, rule, *self.rows))
+        return "\n".join([f"**{self.title}**", "", *lines])
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [line[0].ljust(widths[0])]
+    cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+    return "  ".join(cells).rstrip()
+
+
+_COLUMNS = (
+    "contestant",
+    "images/s",
+    "ratio (min to max)",
+    "tokens/s",
+    "first token p50, p95 s",
+    "prepare, vision, prefill, decode ms/image",
+    "slots",
+    "peak GiB",
+)
+
+
+def contest_table(title: str, part: Mapping[str, Any]) -> Table:
+    """Of end-to-end runs; those that ran out of memory say so. F1 where texts can be true."""
+    f1: Mapping[str, float] = part.get("f1", {})
+    rows = [
+        [*_contest_row(name, found), *([f"{f1[name]:.2f}"] if f1 else [])]
+        for name, found in part["summary"].items()
+    ]
+    columns = [*_COLUMNS, *(["F1"] if f1 else [])]
+    blank = [""] * (len(columns) - 2)
+    rows += [[name, why["reason"], *blank] for name, why in part["failed"].items()]
+    return Table(title=title, columns=columns, rows=rows)
+
+
+def _contest_row(name: str, found: Mapping[str, Any]) -> list[str]:
+    phases = (f"{1e3 * found['sec_per_image'][phase]:.0f}" for phase in PHASES)
+    peak = found["peak_memory_bytes"]
+    return [
+        name,
+        f"{found['images_per_sec']['median']:.3g}",
+        with_spread(found["ratio"]),
+        f"{found['tokens_per_sec']['median']:.3g}",
+        f"{found['ttft_p50_sec']:.2f}, {found['ttft_p95_sec']:.2f}",
+        ", ".join(phases),
+        str(found["slots"]),
+        "" if peak is None else f"{peak / _GIB:.2f}",
+    ]
+
+
+def with_spread(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
+
+
+def stage_table(title: str, stage: Mapping[str, Any]) -> Table:
+    """Of alternating calls; ratios are to the last."""
+    rows = [
+        [
+            name,
+            f"{found['ms']['median']:.1f}",
+            f"{found['ms']['min']:.1f}",
+            with_spread(found["ratio"]),
+            f"{found['ratio_of_best']:.2f}",
+        ]
+        for name, found in stage["calls"].items()
+    ]
+    columns = ("", "ms", "best ms", "time / ours (min to max)", "of best")
+    return Table(title=title, columns=columns, rows=rows)
+
+
+def roofline_table(title: str, phases: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Least and measured time per image by contestant and phase."""
+    rows = [
+        [
+            f"{name}, {phase}",
+            f"{found['gflop']:.1f}",
+            f"{found['mbytes']:.0f}",
+            f"{found['least_ms']:.1f}",
+            f"{found['ms']:.1f}",
+            f"{found['share']:.0%}",
+        ]
+        for name, by_phase in phases.items()
+        for phase, found in by_phase.items()
+    ]
+    columns = ("per image", "GFLOP", "MB", "least ms", "ms", "of the possible")
+    return Table(title=title, columns=columns, rows=rows)
+
+
+def memory_table(title: str, limits: Sequence[Mapping[str, Any]]) -> Table:
+    """Predicted and measured peak of each setting."""
+    rows = [
+        [
+            f"budget {found['budget']:g}, {found['dtype']}",
+            str(found["slots"]),
+            *(f"{found[key] / _GIB:.3f}" for key in _MEMORY),
+            f"{found['ratio']:.3f}",
+        ]
+        for found in limits
+    ]
+    columns = ("", "slots", "limit GiB", "predicted GiB", "measured GiB", "measured / predicted")
+    return Table(title=title, columns=columns, rows=rows)
+
+
+_MEMORY = ("limit_bytes", "predicted_bytes", "peak_bytes")

@@ -1,0 +1,133 @@
+"""Typed settings of an evaluation, and its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pipeline.job.cli import parse_sections
+from pipeline.rows.errors import ConfigError
+from pipeline.settings.config import (
+    GenerationConfig,
+    ModelConfig,
+    RunConfig,
+    SelectionConfig,
+    require,
+)
+
+__all__ = ["EvaluationConfig", "Settings", "parse_evaluation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Evaluation"""
+
+    output: str = field(repr=False)
+    """Folder or URL prefix. The questions go to its data/, each run to its runs/LABEL, and the
+    table to results.md, results.json and samples.parquet. Run again, what is there is kept, and
+    only what is missing is done."""
+    methods: str = "hired,uniform,stride,random"
+    """Comma-separated: hired, hired-upstream, uniform, stride, random, dense."""
+    budgets: str = "0.05,0.1,0.2,0.4,1.0"
+    """Comma-separated token budgets, as --budget of jobs/vqa.py: fractions, or counts above 1. 1 is
+    the dense model and is run once."""
+    ablation: str | None = None
+    """Run one of the paper's studies instead of --methods and --budgets: alpha, layers, upstream,
+    newlines, positions, skip_below, or all of them. A wrong name lists what there is."""
+    benchmark: str = "rendered"
+    """'rendered': scenes, documents and charts drawn by this package. Others are read from
+    --input."""
+    input: list[str] = field(default_factory=list)
+    """Files of a public benchmark."""
+    tasks: str | None = None
+    """Comma-separated tasks of the benchmark. Default: all."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Of the rendered benchmark."""
+    num_samples: int | None = None
+    """Images. Default: 2000 rendered ones; of a public benchmark all. Fewer are drawn by --seed."""
+    seed: int = 0
+    """Of the images, of the bootstrap and, above --temperature 0, of the sampler."""
+    draws: int = 2000
+    """Bootstrap draws of images behind each interval."""
+    max_error_rate: float = 0.1
+    """Exit with 3 when a larger share of a run's questions is quarantined. They score 0 in any
+    case."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.output.strip()), "output", self.output, "a folder or URL")
+        samples = self.num_samples
+        require(samples is None or samples > 0, "num_samples", samples, "1 or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.draws >= 100, "draws", self.draws, "100 or more")
+        ok = 0 <= self.max_error_rate <= 1
+        require(ok, "max_error_rate", self.max_error_rate, "0 to 1")
+        require(bool(self.method_names), "methods", self.methods, "at least one")
+        require(bool(self.budget_values), "budgets", self.budgets, "at least one")
+
+    @property
+    def method_names(self) -> list[str]:
+        return split_list(self.methods)
+
+    @property
+    def budget_values(self) -> list[float]:
+        try:
+            return [float(text) for text in split_list(self.budgets)]
+        except ValueError as exc:
+            raise ConfigError(f"budgets: expected numbers, got {self.budgets!r}") from exc
+
+    def tasks_of(self, known: Sequence[str], benchmark: str) -> tuple[str, ...]:
+        """The chosen ones of `known` in the benchmark's order."""
+        if self.tasks is None:
+            return tuple(known)
+        asked = split_list(self.tasks)
+        for task in asked:
+            if task not in known:
+                there = ", ".join(known)
+                raise ConfigError(f"tasks: {benchmark} has no {task!r}; there are {there}")
+        require(bool(asked), "tasks", self.tasks, "at least one")
+        return tuple(task for task in known if task in asked)
+
+
+def split_list(text: str) -> list[str]:
+    """The entries of a comma-separated list, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of an evaluation; `selection` is what its runs start from."""
+
+    evaluation: EvaluationConfig
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+_SECTIONS: Final[dict[str, type[Any]]] = {
+    "evaluation": EvaluationConfig,
+    "selection": SelectionConfig,
+    "model": ModelConfig,
+    "generation": GenerationConfig,
+    "run": RunConfig,
+}
+# What the runs differ in; the seed is the evaluation's.
+_WITHOUT: Final = frozenset({"selection.method", "selection.budget", "generation.seed"})
+
+
+def parse_evaluation(argv: Sequence[str], description: str) -> Settings:
+    """The settings that `argv` and the files it names describe.
+
+    Raises:
+        ConfigError: with one line naming the key, the value and what is allowed.
+    """
+    found = parse_sections(
+        argv,
+        _SECTIONS,
+        description=description,
+        usage="--output URL [--methods A,B] [--budgets X,Y] [--tasks S,T] [OPTION]...",
+        input_help="Files of a public benchmark.",
+        without=_WITHOUT,
+    )
+    return Settings(**found)

@@ -1,0 +1,146 @@
+"""What the vision stage sees and keeps of one image, under any number of settings.
+
+What is kept comes from the very `ImageEncoder` that a job runs; nothing is selected anew here.
+Legend: P partitions, N patches of each, S a partition's side in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hired_core.geometry.layout import PartitionLayout, Size
+from hired_core.geometry.spec import ModelSpec
+from hired_core.images.decode import decode_image
+from hired_core.images.partition import Pixels, partition_image
+from hired_core.methods.scores import feature_importance_score, visual_content_score
+from hired_core.models import llava_next
+from hired_core.vision.tower import VisionEncoder
+from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
+from pipeline.stages.select import content_seed
+
+__all__ = ["ImageTrace", "Selection", "Tracer", "kept_mask"]
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """What one way of selecting keeps.
+
+    Attributes:
+        keep: bool [P, N].
+        budgets: int64 [P], tokens given to each partition; `hired-upstream` keeps fewer.
+        num_dense: visual tokens of the dense model; of a transposed grid it unpads others.
+    """
+
+    settings: SelectionSettings
+    keep: Bools
+    budgets: npt.NDArray[np.int64]
+    num_dense: int
+
+    @property
+    def num_kept(self) -> int:
+        return int(self.keep.sum())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageTrace:
+    """One image on its way through the vision stage.
+
+    Attributes:
+        size: (height, width) of the image in pixels. `seed`: derived from its bytes.
+        grid: (rows, cols) of sub-images. `side`: patches along one side of a partition.
+        partitions: uint8 [P, 3, S, S], the full-image first.
+        valid: bool [P, N]; False where a patch lies in padding.
+        content_scores: float64 [P-1], visual content scores.
+        initial, final: float64 [P, N], CLS attention summed over heads at the initial and the
+            final layer. A method looks at the full-image's alone at the initial one.
+    """
+
+    size: Size
+    seed: int
+    grid: Size
+    side: int
+    partitions: Pixels
+    valid: Bools
+    content_scores: Floats
+    initial: Floats
+    final: Floats
+    selections: tuple[Selection, ...]
+
+
+class Tracer:
+    """Holds a vision tower and looks at one image at a time."""
+
+    def __init__(self, vision: VisionEncoder, spec: ModelSpec) -> None:
+        self.vision = vision
+        self.spec = spec
+
+    @classmethod
+    def load(cls, model: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tracer:
+        """Of a checkpoint: "embedded", a folder or a Hugging Face id."""
+        spec = llava_next.load_spec(model)
+        tower = llava_next.load_vision(spec, device=torch.device(device), dtype=dtype)
+        return cls(VisionEncoder(tower), spec)
+
+    def __call__(self, data: bytes, settings: Sequence[SelectionSettings]) -> ImageTrace:
+        """The trace of an encoded image, cut as a job cuts it by default.
+
+        Raises:
+            ImageError: if the image cannot be used.
+            LayoutError: if it is too elongated for every grid of the model.
+        """
+        image = decode_image(data)
+        size = (image.height, image.width)
+        partitions = partition_image(
+            image, pinpoints=self.spec.pinpoints, partition_size=self.spec.partition_size
+        )
+        layout = self.spec.layout(*size)
+        initial, final = self._attention(partitions)
+        scores = visual_content_score(initial[0], layout)
+        seed = content_seed(hashlib.sha256(data).hexdigest())
+        return ImageTrace(
+            size=size,
+            seed=seed,
+            grid=layout.grid,
+            side=layout.side,
+            partitions=partitions,
+            valid=layout.valid.numpy(),
+            content_scores=scores.cpu().numpy(),
+            initial=feature_importance_score(initial).cpu().numpy(),
+            final=feature_importance_score(final).cpu().numpy(),
+            selections=tuple(self._select(partitions, size, seed, each) for each in settings),
+        )
+
+    @torch.inference_mode()
+    def _attention(self, partitions: Pixels) -> tuple[Tensor, Tensor]:
+        """float32 [P, H, N] at the initial and at the final layer."""
+        embedded = self.vision.embed(torch.from_numpy(partitions).to(self.vision.tower.device))
+        first, last = self.vision.index_of("initial"), self.vision.index_of("final")
+        initial = self.vision.attention_before(first, embedded)
+        return initial, self.vision.attention_of(self.vision.encode(embedded), last)
+
+    def _select(
+        self, partitions: Pixels, size: Size, seed: int, settings: SelectionSettings
+    ) -> Selection:
+        (tokens,) = ImageEncoder(self.vision, self.spec, settings)([partitions], [size], [seed])
+        layout = self.spec.layout(*size, transposed_grid=settings.transposed_grid)
+        return Selection(
+            settings=settings,
+            keep=kept_mask(tokens.order, layout).numpy(),
+            budgets=tokens.budgets.numpy(),
+            num_dense=tokens.num_dense,
+        )
+
+
+def kept_mask(order: Tensor, layout: PartitionLayout) -> Tensor:
+    """bool [P, N]: the patches whose positions in the sequence are in `order`."""
+    return torch.isin(layout.order, order)

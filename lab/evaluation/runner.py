@@ -1,0 +1,146 @@
+"""An evaluation from settings to table and picture."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from lab.evaluation.benchmarks import Benchmark, choose
+from lab.evaluation.job import answer_all, data_url, is_answered, sink_of
+from lab.evaluation.options import EvaluationConfig, Settings, parse_evaluation
+from lab.evaluation.page.evaluation import page_from_evaluation
+from lab.evaluation.page.trace import Tracer
+from lab.evaluation.plot import plot
+from lab.evaluation.results import build_results, kept_images
+from lab.evaluation.runs import runs_of
+from lab.evaluation.store import QuestionStore
+from lab.evaluation.study import GRID, Ablation, Study, studies_of
+from lab.evaluation.table import markdown, notes, tables
+from pipeline.job.plan import load_spec
+from pipeline.job.session import connect, exit_code_of
+from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
+from pipeline.stages.select import selection_settings
+from pipeline.storage.store import Store
+
+__all__ = ["describe", "evaluate", "main"]
+
+
+def main(
+    argv: Sequence[str],
+    description: str,
+    benchmark_of: Callable[[EvaluationConfig], Benchmark] = choose,
+) -> int:
+    """Parse, then evaluate or describe; returns the exit code. Errors are one line on stderr.
+
+    Args:
+        benchmark_of: gives the questions that the settings ask for.
+    """
+
+    def job() -> int:
+        settings = parse_evaluation(argv, description)
+        benchmark = benchmark_of(settings.evaluation)
+        studies = studies_of(settings, _ablations() if settings.evaluation.ablation else {})
+        load_spec(settings.model)  # Before thousands of images are drawn for it.
+        if settings.run.dry_run:
+            for study in studies:
+                print(describe(settings, study, benchmark))
+            return EXIT_DONE
+        codes = [
+            evaluate(settings, study, benchmark, out=sys.stdout, log=sys.stderr)
+            for study in studies
+        ]
+        return max(codes)
+
+    return exit_code_of(job)
+
+
+def _ablations() -> Mapping[str, Ablation]:
+    from lab.evaluation.ablations import STUDIES
+
+    return STUDIES
+
+
+def evaluate(
+    settings: Settings, study: Study, benchmark: Benchmark, *, out: TextIO, log: TextIO
+) -> int:
+    """Ask everything that is not answered yet, then measure; returns the exit code.
+
+    Writes results and samples to the output, and prints the tables to `out`, progress to `log`.
+
+    Raises:
+        JobError: with its exit code and one line on what went wrong.
+    """
+    store, questions = Store(url=settings.evaluation.output), _questions(settings)
+    manifest = questions.ensure(benchmark.setting, benchmark.images)
+    asked = f"{manifest['questions']:,} questions about {manifest['images']:,} images"
+    kept_images(study, questions.asked())  # Before hours of work for images that are not there.
+    print(f"{benchmark.name}: {asked} of tasks {', '.join(benchmark.tasks)}", file=log, flush=True)
+    connect()
+    answer_all(settings, runs_of(study.variants), questions.glob, log)
+    results = build_results(settings, study, benchmark.tasks, questions, store)
+    _write(store, study, results)
+    _write_page(settings, study, store, log)
+    found = "\n\n".join(table.text() for table in tables(results))
+    print(f"{found}\n\n{notes(results)}", file=out)
+    return _exit_code(results, settings.evaluation.max_error_rate, log)
+
+
+def describe(settings: Settings, study: Study, benchmark: Benchmark) -> str:
+    """The runs, and of each whether it is to be done. Changes nothing."""
+    questions = _questions(settings)
+    manifest = questions.manifest()
+    if manifest is not None:
+        questions.check(manifest, benchmark.setting)
+        asked = f"{manifest['questions']:,} questions about {manifest['images']:,} images, stored"
+    else:
+        wanted = settings.evaluation.num_samples or benchmark.setting["num_samples"]
+        asked = f"{wanted:,} images, to be stored" if wanted else "all images of the input"
+    runs = runs_of(study.variants)
+    lines = [
+        f"{benchmark.name}: {asked}; tasks {', '.join(benchmark.tasks)}",
+        f"{len(runs)} runs, each with all of them:",
+    ]
+    for run in runs:
+        number = -1 if manifest is None else manifest["questions"]
+        done = is_answered(sink_of(settings, run), number)
+        lines.append(f"  {run.label}: {'there already' if done else 'to do'}")
+    return "\n".join(lines)
+
+
+def _questions(settings: Settings) -> QuestionStore:
+    return QuestionStore(store=Store(url=data_url(settings)))
+
+
+def _write(store: Store, study: Study, results: Mapping[str, Any]) -> None:
+    store.put_json(f"{study.name}.json", results)
+    store.put(f"{study.name}.md", markdown(results).encode())
+    if study.curve is not None:
+        name = "accuracy" if study.name == GRID else study.name
+        for kind in ("svg", "png"):
+            store.put(f"{name}.{kind}", plot(results, kind, study.curve))
+
+
+def _write_page(settings: Settings, study: Study, store: Store, log: TextIO) -> None:
+    """The page of kept tokens: of methods and budgets, where the output is a folder."""
+    output = settings.evaluation.output
+    if study.name != GRID:
+        return
+    if "://" in output:
+        print("page.html is left out: it is made of files, and --output is a URL", file=log)
+        return
+    runs = {run.label: selection_settings(run.selection) for run in runs_of(study.variants)}
+    tracer = Tracer.load(settings.model.model)
+    store.put("page.html", page_from_evaluation(Path(output), tracer, runs=runs).encode())
+
+
+def _exit_code(results: Mapping[str, Any], max_error_rate: float, log: TextIO) -> int:
+    code = EXIT_DONE
+    for variant in results["variants"]:
+        rate = variant["quarantined"] / max(1, variant["questions"])
+        if rate > max_error_rate:
+            lost = f"{variant['label']}: {rate:.1%} of the questions are in quarantine"
+            print(f"{lost}, over --max-error-rate", file=log)
+            code = EXIT_TOO_MANY_BAD_ROWS
+    return code

@@ -1,0 +1,118 @@
+"""`--dry-run`: the resolved plan, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hired_core.backends.slots.memory import SlotPlan
+from pipeline.accounting.cost import load_prices
+from pipeline.job.graph import BLOCK_BYTES, IMAGES_PER_TASK
+from pipeline.job.plan import Plan, make_plan
+from pipeline.resources.estimate import device_flops, estimate
+from pipeline.resources.memory import expected_plan, with_calls
+from pipeline.resources.placement import Cluster, Placement, place
+from pipeline.settings.config import CaptionConfig, JobConfig
+from pipeline.sources import redact_url
+
+
+def describe(config: JobConfig) -> str:
+    """What the job would read, keep, run on, write and cost at least; nothing is run or written.
+
+    Raises:
+        JobError: where the job itself would refuse to start.
+    """
+    cluster = Cluster.of_this_machine()
+    plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
+    placement = place(config.run, cluster)
+    slots = expected_plan(config, plan.spec, placement, cluster)
+    placement = with_calls(placement, slots, config.generation.batch_size)
+    lines = [
+        ("input", _input(plan)),
+        ("work", _work(plan)),
+        ("model", f"{config.model.model} ({plan.spec.num_patches} patches per partition)"),
+        ("prompt", _prompt(config)),
+        ("visual tokens", _tokens(plan)),
+        ("placement", f"{placement.describe()}, on {_machine(cluster)}"),
+        ("memory", _memory(slots)),
+        ("in flight", _flight(plan, placement)),
+        ("cost", _cost(plan, cluster)),
+        ("output", _output(plan)),
+        ("fingerprint", plan.identity.fingerprint),
+    ]
+    return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _input(plan: Plan) -> str:
+    formats = Counter(shard.format for shard in plan.shards)
+    kinds = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
+    sizes = [shard.size_bytes for shard in plan.shards if shard.size_bytes is not None]
+    count = plan.num_images
+    images = "images counted as they are read" if count is None else f"{count:,} images"
+    return f"{len(plan.shards):,} shards ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {images}"
+
+
+def _machine(cluster: Cluster) -> str:
+    """A dry run starts no Ray, so the cluster that will run the job is not asked."""
+    gpus = f"{cluster.gpus} x {cluster.gpu_name}" if cluster.gpus else "no GPU"
+    return f"a machine like this one ({cluster.cpus:g} CPUs, {gpus})"
+
+
+def _output(plan: Plan) -> str:
+    where = redact_url(plan.sink.url)
+    if plan.config.output.overwrite:
+        return f"{where}; results that are there are deleted first"
+    rows = plan.ledger.totals().rows
+    return f"{where}, where {rows:,} rows are stored" if rows else where
+
+
+def _work(plan: Plan) -> str:
+    work = plan.work
+    changed = f", {len(work.changed):,} of them changed" if work.changed else ""
+    return f"{len(work.to_open):,} shards to open{changed}, {work.num_complete:,} are complete"
+
+
+def _prompt(config: JobConfig) -> str:
+    question = config.question
+    if isinstance(question, CaptionConfig):
+        column = question.prompt_column
+        return repr(question.prompt) if column is None else f"from column {column!r}"
+    return f"from column {question.question_column!r}"
+
+
+def _tokens(plan: Plan) -> str:
+    selection, spec = plan.config.selection, plan.spec
+    kept = estimate(plan.config, spec).tokens
+    share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
+    method = f"method {selection.effective_method}, alpha {selection.alpha:g}"
+    variations = [f"{name} {value}" for name, value in selection.variations.items()]
+    return ", ".join([share, method, f"newline {selection.newline_policy}", *variations])
+
+
+def _memory(slots: SlotPlan | None) -> str:
+    if slots is None:
+        return "not bounded: --backend reference"
+    return f"{slots.describe()}, per language actor"
+
+
+def _flight(plan: Plan, placement: Placement) -> str:
+    """How the actors are kept busy."""
+    size, pool = plan.config.generation.batch_size, placement.language
+    return (
+        f"{pool.calls} batches of {size} images under way in each language actor, 2 more at hand; "
+        f"{IMAGES_PER_TASK} images per decoding task, blocks of {BLOCK_BYTES // 1024**2} MiB"
+    )
+
+
+def _cost(plan: Plan, cluster: Cluster) -> str:
+    one = estimate(plan.config, plan.spec)
+    prices = load_prices(plan.config.run, cluster.gpu_name)
+    rate = device_flops(cluster)
+    seconds = one.flops / rate
+    gpus = place(plan.config.run, cluster).gpus
+    per_1000 = 1000 * prices.usd(seconds=seconds, gpus=gpus, cpus=cluster.cpus)
+    count = plan.num_images
+    in_all = "" if count is None else f", USD {per_1000 * count / 1000:.4f} in all"
+    return (
+        f"at least USD {per_1000:.5f} per 1000 images{in_all} "
+        f"({one.flops / 1e9:,.1f} GFLOP an image at {rate / 1e9:,.0f} GFLOP/s)"
+    )

@@ -1,0 +1,153 @@
+"""The stages as a Ray Data pipeline; the only file that calls `map_batches`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import ray
+import torch
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from hired_core.backends.device_queue import DeviceQueue
+from hired_core.geometry.spec import ModelSpec
+from pipeline.ledger.lease import Fence
+from pipeline.ledger.sink import Sink
+from pipeline.ledger.work import Assignment
+from pipeline.resources.placement import Placement, Pool
+from pipeline.settings.config import JobConfig
+from pipeline.sources import ReadOptions
+from pipeline.stages import (
+    GenerateStage,
+    Guarded,
+    PartitionStage,
+    ReadStage,
+    SelectStage,
+    WriteStage,
+)
+from pipeline.stages.context import StageContext
+from pipeline.stages.gate import Gate
+from pipeline.stages.read import COLUMN
+from pipeline.stages.write import Provenance
+
+BLOCK_BYTES = 32 * 1024**2
+IMAGES_PER_TASK = 16
+MAX_READ_TASKS = 1000
+
+
+class ModelStages:
+    """One model stage or both in one actor, where features never leave it; each under guard.
+
+    Several batches are on their way at once, so that no slot of the engine waits for one to end;
+    what they compute takes turns in one queue.
+    """
+
+    def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, config: JobConfig):
+        here = replace(context, fused=len(kinds) > 1)
+        queue, gate = DeviceQueue(), Gate()
+        self._stages = [Guarded(kind, here, config, queue, gate=gate) for kind in kinds]
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        try:
+            for stage in self._stages:
+                table = stage(table)
+        except torch.AcceleratorError:
+            end_process()
+        return table
+
+
+def end_process() -> NoReturn:
+    """After an error that a CUDA context does not survive: Ray starts the actor anew elsewhere.
+
+    Only a new process gets a new context. The rows that were under way become suspects, as after
+    any death (see `pipeline.stages.strikes`).
+    """
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def set_up_ray_data() -> None:
+    """Settings of Ray Data for this process: small blocks, since rows are images."""
+    context = DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def build(
+    config: JobConfig,
+    *,
+    assignments: Sequence[Assignment],
+    options: ReadOptions,
+    spec: ModelSpec,
+    placement: Placement,
+    context: StageContext,
+    sink: Sink,
+    provenance: Provenance,
+    fence: Fence,
+) -> Dataset:
+    """The lazy pipeline from shards to part summaries (`SUMMARY_SCHEMA`).
+
+    Nothing is caught here: row failures are values, and an exception out of a stage stops the job.
+    Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
+    """
+    read = ReadStage(context, options, sink)
+    images = config.input
+    partition = Guarded(PartitionStage, context, spec, images.decode_limits, images.cut_options)
+    write = WriteStage(context, sink, provenance, fence)
+    texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
+    rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
+    rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)
+    rows = _tasks(rows, partition, batch_size=IMAGES_PER_TASK, cpus=placement.partition_cpus)
+    rows = _model_stages(rows, config, placement, context)
+    return _tasks(rows, write, batch_size=config.output.rows_per_part, cpus=placement.io_cpus)
+
+
+def _tasks(rows: Dataset, stage: Any, *, batch_size: int, cpus: float) -> Dataset:
+    """A stage without state between batches, as Ray tasks."""
+    return rows.map_batches(
+        stage.__call__, batch_size=batch_size, batch_format="pyarrow", num_cpus=cpus
+    )
+
+
+def _model_stages(
+    rows: Dataset, config: JobConfig, placement: Placement, context: StageContext
+) -> Dataset:
+    if placement.vision is None:
+        return _actors(rows, (SelectStage, GenerateStage), placement.language, config, context)
+    rows = _actors(rows, (SelectStage,), placement.vision, config, context)
+    return _actors(rows, (GenerateStage,), placement.language, config, context)
+
+
+def _actors(
+    rows: Dataset,
+    kinds: tuple[type[Any], ...],
+    pool: Pool,
+    config: JobConfig,
+    context: StageContext,
+) -> Dataset:
+    """Stages that hold models, as a pool of actors of fixed size.
+
+    An actor has `pool.calls` batches under way and two more at hand.
+    """
+    here = replace(context, gpus=pool.gpus, cpus=pool.cpus, threads=pool.threads)
+    return rows.map_batches(
+        ModelStages,
+        fn_constructor_args=(kinds, here, config),
+        compute=ActorPoolStrategy(
+            size=pool.size,
+            max_concurrent_calls_per_actor=pool.calls,
+            max_tasks_in_flight_per_actor=pool.calls + 2,
+            enable_true_multi_threading=True,
+        ),
+        batch_size=config.generation.batch_size,
+        batch_format="pyarrow",
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+    )

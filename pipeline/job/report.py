@@ -1,0 +1,208 @@
+"""`report.json` and what is printed when a job is done."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.accounting.cost import Prices
+from pipeline.accounting.stats import ACTOR_STAGES, STAGES
+from pipeline.job.plan import Plan
+from pipeline.ledger.keeper import Keeper
+from pipeline.ledger.sink import Sink
+from pipeline.resources.placement import Cluster, Placement
+from pipeline.sources import redact_url
+
+_PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occupancy:
+    """What the job held for all of its `wall_sec`, start-up and idle time included."""
+
+    wall_sec: float
+    cpus: float
+    gpus: float
+    prices: Prices
+
+    @property
+    def usd(self) -> float:
+        return self.prices.usd(seconds=self.wall_sec, gpus=self.gpus, cpus=self.cpus)
+
+
+def build_report(
+    plan: Plan, keeper: Keeper, occupancy: Occupancy, placement: Placement, cluster: Cluster
+) -> dict[str, Any]:
+    """The content of `report.json`.
+
+    Rows are those of the whole output, "opened" those of the shards this run opened; images,
+    tokens, time and cost are of this run.
+    """
+    totals, opened = keeper.ledger.totals(), keeper.opened()
+    stages = _stages(plan.sink, keeper.run_id)
+    images = stages.get("select", {}).get("num_images", 0)
+    gpu_sec = occupancy.gpus * occupancy.wall_sec
+    wall, usd = occupancy.wall_sec, occupancy.usd
+    tokens = stages.get("generate", {}).get("output_tokens", 0)
+    return {
+        "run_id": keeper.run_id,
+        "input": [redact_url(url) for url in plan.config.input.input],
+        "output": redact_url(plan.sink.url),
+        "fingerprint": plan.identity.fingerprint,
+        "fingerprint_fields": plan.identity.fields,
+        "shards": len(plan.shards),
+        "shards_changed": [shard.ledger_id for shard in plan.work.changed],
+        "rows": totals.rows,
+        "captioned": totals.captions,
+        "quarantined": totals.quarantined,
+        "quarantined_by_code": totals.codes,
+        "opened": {
+            "shards": keeper.num_opened,
+            "rows": opened.rows,
+            "quarantined": opened.quarantined,
+            "quarantined_by_code": opened.codes,
+        },
+        "images": images,
+        "wall_sec": wall,
+        "images_per_sec": images / wall,
+        "images_per_gpu_sec": images / gpu_sec if gpu_sec else None,
+        "output_tokens": tokens,
+        "output_tokens_per_sec": tokens / wall,
+        "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
+        "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
+        "stages": stages,
+        "placement": placement.describe(),
+        "cluster": vars(cluster),
+        "usd": usd,
+        "usd_per_1000_images": 1000 * usd / images if images else None,
+        "gpu_hour_usd": occupancy.prices.gpu_hour_usd,
+        "cpu_hour_usd": occupancy.prices.cpu_hour_usd,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that can change a result."""
+    return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}
+
+
+def _stages(sink: Sink, run_id: str) -> dict[str, dict[str, Any]]:
+    """Sums over batches by stage, one part in memory at a time.
+
+    `utilisation` is busy / (busy + idle) of a stage's actors. Tasks have none: Ray gives each a
+    fresh worker, which knows nothing of the time before.
+    """
+    columns = ["stage", "worker", "peak_memory_bytes", *_SUMMED]
+    sums: dict[str, _Sums] = {stage: _Sums() for stage in STAGES}
+    for table in sink.read("stats", columns, run_id):
+        for stage in STAGES:
+            sums[stage].add(table.filter(pc.equal(table["stage"], stage)))
+    return {stage: each.to_json(stage) for stage, each in sums.items() if each.batches}
+
+
+_SUMMED = (
+    "busy_sec",
+    "idle_sec",
+    "num_images",
+    "visual_tokens_dense",
+    "visual_tokens_kept",
+    "output_tokens",
+    "prefill_sec",
+    "decode_sec",
+    "gpu_sec",
+    "errors",
+)
+
+
+@dataclass
+class _Sums:
+    """Of one stage."""
+
+    batches: int = 0
+    peak_memory_bytes: int = 0
+    workers: set[str] = field(default_factory=set)
+    values: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stats: pa.Table) -> None:
+        self.batches += stats.num_rows
+        self.workers.update(pc.unique(stats["worker"]).to_pylist())
+        self.peak_memory_bytes = max(
+            self.peak_memory_bytes, pc.max(stats["peak_memory_bytes"]).as_py() or 0
+        )
+        for name in _SUMMED:
+            if (value := pc.sum(stats[name]).as_py()) is not None:
+                self.values[name] = self.values.get(name, 0) + value
+
+    def to_json(self, stage: str) -> dict[str, Any]:
+        held = self.values["busy_sec"] + self.values["idle_sec"]
+        busy = self.values["busy_sec"] / held if stage in ACTOR_STAGES and held else None
+        return self.values | {
+            "batches": self.batches,
+            "workers": len(self.workers),
+            "utilisation": busy,
+            "peak_memory_bytes": self.peak_memory_bytes,
+        }
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What a person wants to know first, in a dozen lines."""
+    dense, kept = report["visual_tokens_dense"], report["visual_tokens_kept"]
+    lines = [
+        ("rows", _rows(report)),
+        ("captioned", f"{report['captioned']:,}"),
+        ("quarantined", f"{report['quarantined']:,}{_codes(report['quarantined_by_code'])}"),
+        ("visual tokens", f"{kept:,} kept of {dense:,} ({_percent(kept, dense)})"),
+        (
+            "time",
+            f"{report['wall_sec']:.1f} s, {report['images_per_sec']:.2f} images/s{_gpu(report)}",
+        ),
+        ("text", f"{report['output_tokens']:,} tokens, {report['output_tokens_per_sec']:.1f} /s"),
+        ("stages", _utilisation(report["stages"])),
+        ("cost", _cost(report)),
+        ("fingerprint", report["fingerprint"]),
+        ("output", report["output"]),
+    ]
+    return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _rows(report: dict[str, Any]) -> str:
+    opened = report["opened"]
+    all_of_it = f"{report['rows']:,} from {report['shards']:,} shards"
+    if opened["rows"] == report["rows"]:
+        return all_of_it
+    return f"{all_of_it}, {opened['rows']:,} of them in the {opened['shards']:,} opened now"
+
+
+def _codes(codes: dict[str, int]) -> str:
+    listed = ", ".join(f"{code} {count}" for code, count in codes.items())
+    return f" ({listed})" if listed else ""
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
+
+
+def _gpu(report: dict[str, Any]) -> str:
+    rate = report["images_per_gpu_sec"]
+    return f", {rate:.2f} images per GPU-second" if rate else ""
+
+
+def _utilisation(stages: dict[str, dict[str, Any]]) -> str:
+    shares = [
+        f"{name} {stage['busy_sec']:.1f} s busy"
+        + (f" ({stage['utilisation']:.0%})" if stage["utilisation"] else "")
+        for name, stage in stages.items()
+    ]
+    return ", ".join(shares)
+
+
+def _cost(report: dict[str, Any]) -> str:
+    per_1000 = report["usd_per_1000_images"]
+    each = "-" if per_1000 is None else f"{per_1000:.4f}"
+    prices = f"GPU-hour {report['gpu_hour_usd']:.2f}, CPU-hour {report['cpu_hour_usd']:.3f}"
+    return f"USD {each} per 1000 images, USD {report['usd']:.4f} in all ({prices})"

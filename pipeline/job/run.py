@@ -1,0 +1,187 @@
+"""A job from configuration to report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from typing import Any, TextIO
+
+import ray
+from ray.data import Dataset
+
+from pipeline.accounting.cost import load_prices
+from pipeline.accounting.progress import ProgressPrinter, Reporter, start_board
+from pipeline.job.graph import build, set_up_ray_data
+from pipeline.job.plan import Plan, make_plan
+from pipeline.job.report import Occupancy, build_report, summary
+from pipeline.ledger.keeper import Keeper, Wishes
+from pipeline.ledger.lease import Lease, new_run_id
+from pipeline.ledger.sink import REPORT
+from pipeline.ledger.work import Assignment
+from pipeline.resources.memory import expected_plan, with_calls
+from pipeline.resources.placement import Cluster, Placement, place
+from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
+from pipeline.settings.config import JobConfig, OutputConfig
+from pipeline.sources import redact_url
+from pipeline.stages.context import StageContext
+from pipeline.stages.strikes import start_strikes
+from pipeline.stages.write import Provenance
+
+
+def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
+    """Run a job; returns the exit code.
+
+    The summary goes to `out`, progress to `log`. Ray must be running already: see
+    `pipeline.job.session`.
+
+    Args:
+        started: `time.monotonic()` when the process began to hold its machines: cost counts from
+            there, so that starting Ray is included.
+
+    Raises:
+        JobError: with its exit code and one line on what went wrong.
+    """
+    cluster = Cluster.of_ray()
+    plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
+    placement = place(config.run, cluster)
+    slots = expected_plan(config, plan.spec, placement, cluster)
+    placement = with_calls(placement, slots, config.generation.batch_size)
+    if plan.is_done:
+        return _nothing_to_do(plan, out, log)
+    run_id = new_run_id()
+    with Lease(store=plan.sink, run_id=run_id, log=log) as lease:
+        keeper = Keeper(plan.sink, lease.fence, plan.identity)
+        assignments = keeper.begin(plan.shards, _wishes(config.output))
+        _tell_resume(plan, keeper, assignments, log)
+        occupancy = _execute(plan, keeper, assignments, placement, cluster, started, log)
+        report = build_report(plan, keeper, occupancy, placement, cluster)
+        plan.sink.put_json(REPORT, report)
+        keeper.close()
+    print(summary(report), file=out)
+    return _exit_code(report, config.output.max_error_rate, log)
+
+
+def _wishes(output: OutputConfig) -> Wishes:
+    return Wishes(
+        overwrite=output.overwrite,
+        retry_quarantined=output.retry_quarantined,
+        on_changed=output.on_changed,
+    )
+
+
+def _nothing_to_do(plan: Plan, out: TextIO, log: TextIO) -> int:
+    totals = plan.ledger.totals()
+    kept = f", {len(plan.work.changed)} changed and skipped" if plan.work.changed else ""
+    print(
+        f"nothing to do: {plan.work.num_complete:,} shards are complete{kept}; "
+        f"{totals.captions:,} captions and {totals.quarantined:,} quarantined rows are at "
+        f"{redact_url(plan.sink.url)}, fingerprint {plan.identity.fingerprint}",
+        file=out,
+    )
+    return _rate_code(totals.quarantined, totals.rows, plan.config.output.max_error_rate, log)
+
+
+def _tell_resume(
+    plan: Plan, keeper: Keeper, assignments: Sequence[Assignment], log: TextIO
+) -> None:
+    """What is there already, when anything is."""
+    rows = keeper.ledger.totals().rows
+    if rows:
+        print(
+            f"{rows:,} rows are stored; {len(assignments):,} of {len(plan.shards):,} shards "
+            "to open",
+            file=log,
+            flush=True,
+        )
+
+
+def _execute(
+    plan: Plan,
+    keeper: Keeper,
+    assignments: Sequence[Assignment],
+    placement: Placement,
+    cluster: Cluster,
+    started: float,
+    log: TextIO,
+) -> Occupancy:
+    """Run the pipeline to its end and check that nothing was lost."""
+    prices = load_prices(plan.config.run, cluster.gpu_name)
+    if assignments:
+        board = start_board()
+        usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
+        printer = ProgressPrinter(
+            board,
+            total_rows=plan.num_images if plan.options.prompt_column is None else None,
+            num_shards=len(assignments),
+            usd_per_sec=usd_per_sec,
+            out=log,
+        )
+        strikes = start_strikes()
+        context = StageContext(
+            run_id=keeper.run_id, prices=prices, reporter=Reporter(board=board), strikes=strikes
+        )
+        with printer if plan.config.run.progress else nullcontext():
+            _stream(_dataset(plan, keeper, assignments, placement, context), keeper)
+        ray.kill(board)
+    keeper.finish()
+    wall_sec = time.monotonic() - started
+    return Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)
+
+
+def _dataset(
+    plan: Plan,
+    keeper: Keeper,
+    assignments: Sequence[Assignment],
+    placement: Placement,
+    context: StageContext,
+) -> Dataset:
+    set_up_ray_data()
+    return build(
+        plan.config,
+        assignments=assignments,
+        options=plan.options,
+        spec=plan.spec,
+        placement=placement,
+        context=context,
+        sink=plan.sink,
+        provenance=_provenance(plan, keeper.run_id),
+        fence=keeper.fence,
+    )
+
+
+def _stream(dataset: Dataset, keeper: Keeper) -> None:
+    """Enter each part in the ledger as it is reported; keep what is known if the job fails."""
+    try:
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            keeper.add(table)
+    except BaseException:
+        with suppress(StorageError):
+            keeper.flush()
+        raise
+
+
+def _provenance(plan: Plan, run_id: str) -> Provenance:
+    selection = plan.config.selection
+    return Provenance(
+        model=plan.config.model.model,
+        method=selection.effective_method,
+        token_budget=selection.token_budget,
+        fingerprint=plan.identity.fingerprint,
+        run_id=run_id,
+    )
+
+
+def _exit_code(report: dict[str, Any], max_error_rate: float, log: TextIO) -> int:
+    """Of what this run opened and of all that is stored, the worse."""
+    opened = report["opened"]
+    code = _rate_code(opened["quarantined"], opened["rows"], max_error_rate, log)
+    return code or _rate_code(report["quarantined"], report["rows"], max_error_rate, log)
+
+
+def _rate_code(quarantined: int, rows: int, max_error_rate: float, log: TextIO) -> int:
+    rate = quarantined / max(1, rows)
+    if rate <= max_error_rate:
+        return EXIT_DONE
+    print(f"{rate:.1%} of the rows are in quarantine, over --max-error-rate", file=log)
+    return EXIT_TOO_MANY_BAD_ROWS

@@ -1,0 +1,106 @@
+"""What the entry points do around a job: connect to Ray, describe, run, turn errors into exits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import ray
+from ray.exceptions import RayError
+
+from pipeline.job.cli import parse_job
+from pipeline.job.describe import describe
+from pipeline.job.run import run_job
+from pipeline.rows import errors
+from pipeline.rows.errors import EXIT_FAILED, JobError
+from pipeline.settings.config import CaptionConfig, QuestionConfig
+
+
+def main(
+    argv: Sequence[str], question: type[CaptionConfig] | type[QuestionConfig], description: str
+) -> int:
+    """Parse, then run or describe; returns the exit code. Errors are one line on stderr."""
+    started = time.monotonic()
+
+    def job() -> int:
+        config = parse_job(argv, question, description)
+        if config.run.dry_run:
+            print(describe(config))
+            return 0
+        connect()
+        return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
+
+    return exit_code_of(job)
+
+
+def exit_code_of(job: Callable[[], int]) -> int:
+    """What `job` returns, or the code of what it raises, told in one line on stderr."""
+    try:
+        with _sigterm_interrupts():
+            return job()
+    except JobError as exc:
+        return _complain(str(exc), exc.exit_code)
+    except RayError as exc:
+        return _complain(*_out_of_a_stage(exc))
+    except KeyboardInterrupt:
+        return _complain("interrupted", EXIT_FAILED)
+
+
+def connect() -> None:
+    """Join the cluster that the environment names, as `ray job submit` sets it; else start one.
+
+    Both ends are left to Ray: no address is written down here.
+    """
+    if ray.is_initialized():
+        return
+    keep_idle_workers()
+    # Ray Data logs every traceback that it also raises; `_out_of_a_stage` prints it once.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def keep_idle_workers() -> None:
+    """Lets a Ray that starts here keep its processes for ten idle minutes instead of one second.
+
+    While actors hold all CPUs Ray ends every process that idles longer than that, and the next task
+    waits for a new one to import torch. On 2 cores this took a quarter of a job's time.
+    """
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """`ray job stop` and schedulers end a job by SIGTERM: it is tidied up after as Ctrl-C is."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def _out_of_a_stage(exc: RayError) -> tuple[str, int]:
+    """Message and exit code; of an error that is none of ours the traceback goes to stderr.
+
+    Ray Data hands on only the text of what a stage raised, so the type is read back from it.
+    """
+    found = re.search(rf"^{errors.__name__}\.(\w+): (.+)$", str(exc), flags=re.MULTILINE)
+    kind = getattr(errors, found[1], None) if found else None
+    if found and isinstance(kind, type) and issubclass(kind, JobError):
+        return found[2], kind.exit_code
+    print(exc, file=sys.stderr)
+    return "a stage failed; what it raised stands above", EXIT_FAILED

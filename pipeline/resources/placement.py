@@ -1,0 +1,155 @@
+"""Which stage runs where, and how many of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+
+from pipeline.rows.errors import ConfigError
+from pipeline.settings.config import RunConfig
+
+CPUS_PER_MODEL_ACTOR = 8
+
+
+# Memory of one card, from the vendors' data sheets; GB.
+GPU_MEMORY: Final = {"H200": 141, "H100": 80, "A100": 40, "L40S": 48, "L4": 24, "A10": 24}
+DEFAULT_GPU_MEMORY: Final = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What there is to run on; `gpu_name` is None without a GPU."""
+
+    cpus: float
+    gpus: int
+    gpu_name: str | None = None
+
+    @property
+    def gpu_bytes(self) -> int:
+        """Memory of one GPU by data sheet, of the smallest kind that has the name."""
+        known = (gb for name, gb in GPU_MEMORY.items() if name in (self.gpu_name or ""))
+        return next(known, DEFAULT_GPU_MEMORY) * 10**9
+
+    @classmethod
+    def of_ray(cls) -> Cluster:
+        """The Ray cluster this process is connected to."""
+        resources: dict[str, Any] = ray.cluster_resources()
+        prefix = "accelerator_type:"
+        names = [key.removeprefix(prefix) for key in resources if key.startswith(prefix)]
+        gpus = int(resources.get("GPU", 0))
+        name = (names or ["unknown"])[0] if gpus else None
+        return cls(cpus=float(resources.get("CPU", 1)), gpus=gpus, gpu_name=name)
+
+    @classmethod
+    def of_this_machine(cls) -> Cluster:
+        """Without Ray, for a dry run."""
+        import torch
+
+        gpus = torch.cuda.device_count()
+        name = torch.cuda.get_device_name(0) if gpus else None
+        return cls(cpus=float(len(os.sched_getaffinity(0))), gpus=gpus, gpu_name=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Actors of one stage, and what each occupies. `threads` are torch's.
+
+    Attributes:
+        calls: batches an actor has under way at once.
+    """
+
+    size: int
+    gpus: float
+    cpus: float
+    threads: int | None
+    calls: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Pools of the model stages, and the CPU share of each task of the others.
+
+    Attributes:
+        vision: None when vision and language are fused in the language pool.
+    """
+
+    vision: Pool | None
+    language: Pool
+    partition_cpus: float
+    io_cpus: float
+
+    @property
+    def pools(self) -> list[Pool]:
+        return [pool for pool in (self.vision, self.language) if pool is not None]
+
+    @property
+    def gpus(self) -> float:
+        """GPUs held while the job runs."""
+        return sum(pool.size * pool.gpus for pool in self.pools)
+
+    def describe(self) -> str:
+        """One line for people."""
+        if self.vision is None:
+            return f"{_pool(self.language)} for vision and language together"
+        return f"{_pool(self.vision)} for vision, {_pool(self.language)} for language"
+
+
+def _pool(pool: Pool) -> str:
+    kind = f"{pool.gpus:g} GPU" if pool.gpus else f"{pool.threads or 1} CPU threads"
+    return f"{pool.size} actor{'s' if pool.size > 1 else ''} of {kind}"
+
+
+def place(run: RunConfig, cluster: Cluster) -> Placement:
+    """Fused on CPUs and on one GPU; split from two GPUs on, a quarter of them for vision.
+
+    On small machines tasks ask for fractions of a CPU, so that reading and decoding go on beside
+    the actors, which hold theirs for the whole job.
+
+    Raises:
+        ConfigError: if the pools that were asked for do not fit the GPUs there are, or a vision
+            pool was asked for where vision and language share one.
+    """
+    small = cluster.cpus <= 4
+    tasks = {"partition_cpus": 0.5 if small else 1.0, "io_cpus": 0.25 if small else 0.5}
+    split = run.placement == "split" or (run.placement == "auto" and cluster.gpus >= 2)
+    if run.vision_actors and not split:
+        raise ConfigError("vision_actors: there is a vision pool only with --placement split")
+    if cluster.gpus:
+        vision, language = _gpu_pools(run, cluster, split)
+    else:
+        vision, language = _cpu_pools(run, cluster.cpus, split)
+    return Placement(vision=vision, language=language, **tasks)
+
+
+def _gpu_pools(run: RunConfig, cluster: Cluster, split: bool) -> tuple[Pool | None, Pool]:
+    gpus = cluster.gpus
+    vision = (run.vision_actors or max(1, gpus // 4)) if split else 0
+    language = run.language_actors or max(1, gpus - vision)
+    shares_one = split and gpus == 1 and vision + language == 2
+    if vision + language > gpus and not shares_one:
+        asked = f"{vision} vision and {language} language actors" if split else f"{language} actors"
+        there = f"the {gpus} GPU{'s' if gpus > 1 else ''} there {'are' if gpus > 1 else 'is'}"
+        raise ConfigError(f"language_actors: {asked} need more than {there}")
+
+    def pool(size: int) -> Pool:
+        gpu, cpu = 0.5 if shares_one else 1.0, _cpu_share(cluster.cpus, vision + language)
+        return Pool(size=size, gpus=gpu, cpus=cpu, threads=run.torch_threads)
+
+    return (pool(vision) if split else None), pool(language)
+
+
+def _cpu_pools(run: RunConfig, cpus: float, split: bool) -> tuple[Pool | None, Pool]:
+    language = run.language_actors or max(1, int(cpus // CPUS_PER_MODEL_ACTOR))
+    vision = (run.vision_actors or max(1, language // 4)) if split else 0
+    threads = run.torch_threads or max(1, int(cpus) // (language + vision))
+    share = _cpu_share(cpus, language + vision)
+    pool = Pool(size=language, gpus=0.0, cpus=share, threads=threads)
+    return (Pool(size=vision, gpus=0.0, cpus=share, threads=threads) if vision else None), pool
+
+
+def _cpu_share(cpus: float, num_actors: int) -> float:
+    """CPUs an actor holds to the end of the job: half of all stay free for the tasks."""
+    return min(1.0, cpus / 2 / num_actors)

@@ -1,0 +1,350 @@
+"""Typed settings of a job: one frozen dataclass per concern, validated where it is declared.
+
+Field names are the keys of YAML files and, with dashes, the flags of the command line; the string
+under each field is its `--help`. Names are unique over all sections.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hired_core.geometry.sequence import NewlinePolicy, Positions
+from hired_core.methods.budget import BudgetBasis
+from hired_core.methods.registry import Allocation, Heads
+from hired_core.vision.tower import Layer
+from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
+from pipeline.rows.errors import ConfigError
+
+MethodName = Literal["hired", "dense", "hired-upstream", "uniform", "stride", "random"]
+
+
+def require(ok: bool, key: str, value: object, allowed: str) -> None:
+    """Raises `ConfigError` naming the key, the value and what is allowed."""
+    if not ok:
+        raise ConfigError(f"{key}: {value!r} is out of range; allowed: {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """Input"""
+
+    input: list[str] = field(repr=False)  # URLs and options may carry secrets: never shown.
+    """Files, globs, folders or prefixes, as paths or fsspec URLs: Parquet, WebDataset tars, images
+    and Hugging Face datasets on disk, in any mix."""
+    input_root: str | None = field(default=None, repr=False)
+    """What shard names in image_id are relative to. Default: the inputs' common folder."""
+    image_column: str = "image"
+    """Parquet and Hugging Face: column of image bytes, or of structs with a field 'bytes'."""
+    id_column: str | None = None
+    """Parquet and Hugging Face: column that names a row. Default: its position in the shard."""
+    limit: int | None = None
+    """Stop after this many rows."""
+    max_pixels: int = 100_000_000
+    """Larger images are quarantined unread."""
+    max_image_bytes: int = 64 * 1024**2
+    """Larger encoded images are quarantined unread."""
+    decode_timeout_sec: float = 30.0
+    """Images that take longer to decode are quarantined."""
+    max_decode_mib: int = 2048
+    """Images that take more memory to decode are quarantined."""
+    resize: Resize = "exact"
+    """How images are brought to size. 'exact': by Pillow, as transformers' PIL image processor, bit
+    by bit. 'fast': by torch, as its torchvision one, which takes less than half the time with
+    decoding, and gives a few values in a thousand (in a hundred where an image loses much more
+    height than width) that differ, mostly by 1 of 255."""
+    reduced_decode: bool = False
+    """Decode a JPEG at 1/2, 1/4 or 1/8 if that divides both its sides and its partitions need no
+    more. Several times faster for photographs; shrunk block by block, pixels differ slightly."""
+    storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Arguments for the fsspec filesystem, e.g. '{"endpoint_url": "http://minio:9000"}'. Keep
+    secrets out: credentials belong in the environment."""
+
+    def __post_init__(self) -> None:
+        texts = isinstance(self.input, list) and all(isinstance(i, str) for i in self.input)
+        require(texts and bool(self.input), "input", self.input, "a list of paths or URLs")
+        require(self.limit is None or self.limit > 0, "limit", self.limit, "1 or more")
+        require(self.max_pixels > 0, "max_pixels", self.max_pixels, "1 or more")
+        require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
+        timeout = self.decode_timeout_sec
+        require(0 < timeout < math.inf, "decode_timeout_sec", timeout, "above 0")
+        require(self.max_decode_mib > 0, "max_decode_mib", self.max_decode_mib, "1 or more")
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        return DecodeLimits(
+            max_pixels=self.max_pixels,
+            timeout_sec=self.decode_timeout_sec,
+            max_mib=self.max_decode_mib,
+        )
+
+    @property
+    def cut_options(self) -> CutOptions:
+        return CutOptions(resize=self.resize, reduced_decode=self.reduced_decode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig:
+    """Prompt"""
+
+    prompt: str = "Describe the image."
+    """Asked of every image. Goes into the model's chat template, unless it holds the model's image
+    placeholder itself, e.g. '<image>': then it is used word for word."""
+    prompt_column: str | None = None
+    """Column (or JSON field of a WebDataset sample) with a prompt for each row, instead of
+    --prompt."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.prompt.strip()), "prompt", self.prompt, "a text that is not blank")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionConfig:
+    """Questions"""
+
+    question_column: str = "question"
+    """Column (or JSON field of a WebDataset sample; 'txt' is its .txt member) with a question, or a
+    list of questions, for each image. An image with several is encoded once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """Output"""
+
+    output: str = field(repr=False)
+    """Folder or URL prefix for captions/, quarantine/, stats/ and report.json. Run again with the
+    same settings, a job does what is missing there; with other settings it is refused."""
+    overwrite: bool = False
+    """Delete the results that are at --output first."""
+    new_run: bool = False
+    """If --output holds results of other settings, keep them and write to its folder
+    runs/FINGERPRINT, which is an output of its own: the same command resumes it."""
+    retry_quarantined: bool = False
+    """Do the quarantined rows of the input's shards again."""
+    on_changed: Literal["fail", "redo", "skip"] = "fail"
+    """What to do with a shard whose size, etag or modification time is another than when it was
+    captioned: refuse to start, caption it anew, or keep its captions."""
+    rows_per_part: int = 512
+    """Rows of one Parquet part file."""
+    max_error_rate: float = 0.1
+    """Exit with 3 when a larger share of the rows is quarantined, of those in the shards that this
+    run opened or of all at --output."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.output.strip()), "output", self.output, "a folder or URL")
+        require(self.rows_per_part > 0, "rows_per_part", self.rows_per_part, "1 or more")
+        ok = 0 <= self.max_error_rate <= 1
+        require(ok, "max_error_rate", self.max_error_rate, "0 to 1")
+        if self.overwrite and self.new_run:
+            raise ConfigError("new_run: keeps the results that --overwrite deletes; choose one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Model"""
+
+    model: str = "embedded"
+    """'embedded' (small, shipped with this package), a Hugging Face id or a folder; any LLaVA-Next
+    checkpoint, e.g. llava-hf/llava-v1.6-vicuna-7b-hf."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """'auto': float32 on CPUs; on GPUs bfloat16 if the checkpoint is stored so, else float16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """Visual tokens"""
+
+    budget: float | None = None
+    """Token budget. Below 1 a fraction of the model's largest count (2880 for LLaVA-Next), 1 the
+    unmodified model, above 1 a count. Default: 0.2, or 1 for --method dense."""
+    method: MethodName = "hired"
+    """Which tokens are kept: hired (the paper), hired-upstream (its published code, with its
+    quirks), dense (all), or a baseline: uniform, stride, random."""
+    budget_basis: BudgetBasis = "model"
+    """What a fraction is taken of: the model's largest count, the same for every image, or the
+    count of this image's own grid."""
+    alpha: float = 0.5
+    """Share of the budget for the full-image, 0 to 1."""
+    newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
+    """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
+    else none."""
+    positions: Positions = "compact"
+    """Where the language model sees the kept tokens. 'compact': one after another. 'original':
+    where they are in the unmodified model's input, with gaps for what was dropped."""
+    allocation: Allocation = "initial"
+    """Vision layer whose attention tells how many tokens each sub-image gets: initial (the paper),
+    final, or none of them: even. Only with --method hired, as the next two."""
+    dropping: Layer = "final"
+    """Vision layer whose attention tells which tokens are kept: final (the paper), middle or
+    initial."""
+    heads: Heads = "sum"
+    """Attention is summed over heads (the paper), or 'none': the first head's alone."""
+    transposed_grid: bool = False
+    """Swap rows and columns of the sub-image grid, as the published code does. Only with
+    --method hired-upstream."""
+    skip_below: int = 0
+    """Sub-images whose share of the budget is fewer tokens than this are not encoded at all, and
+    the share goes to the others. Saves vision time, most on images with much empty space; the
+    number of tokens stays the same while the rest of the image has that many. 0: encode all. Only
+    with --method hired, which knows the shares before it encodes."""
+
+    def __post_init__(self) -> None:
+        self._check_budget()
+        require(self.skip_below >= 0, "skip_below", self.skip_below, "0 or more")
+        if self.skip_below and self.method != "hired":
+            raise ConfigError(f"skip_below: only --method hired can skip, not {self.method}")
+        if self.skip_below and self.allocation == "final":
+            raise ConfigError("skip_below: --allocation final tells the shares too late to skip")
+        for key in ("allocation", "dropping", "heads"):
+            if self.method != "hired" and getattr(self, key) != getattr(SelectionConfig, key):
+                raise ConfigError(f"{key}: only --method hired can vary it, not {self.method}")
+        require(0 <= self.alpha <= 1, "alpha", self.alpha, "0 to 1")
+        if self.transposed_grid and self.method != "hired-upstream":
+            raise ConfigError(
+                "transposed_grid: only --method hired-upstream can transpose the grid"
+            )
+
+    def _check_budget(self) -> None:
+        budget = self.budget
+        if budget is None:
+            return
+        whole = budget <= 1 or budget == int(budget) if math.isfinite(budget) else False
+        allowed = "0 < x < 1 (a fraction), 1 (dense) or a whole number above 1 (a count)"
+        require(budget > 0 and whole, "budget", budget, allowed)
+        if self.method == "dense" and budget != 1:
+            raise ConfigError(
+                f"budget: {budget} contradicts --method dense, which keeps everything"
+            )
+
+    @property
+    def token_budget(self) -> float:
+        """What the user asked for, with the default filled in."""
+        if self.budget is not None:
+            return self.budget
+        return 1.0 if self.method == "dense" else 0.2
+
+    @property
+    def effective_method(self) -> str:
+        """A budget of 1 is the dense model, whatever the method, but for the published code."""
+        dense = self.token_budget == 1 and self.method != "hired-upstream"
+        return "dense" if dense else self.method
+
+    @property
+    def effective_skip_below(self) -> int:
+        """Nothing is skipped where nothing is dropped."""
+        return 0 if self.effective_method == "dense" else self.skip_below
+
+    @property
+    def newline_policy(self) -> NewlinePolicy:
+        if self.newline != "auto":
+            return self.newline
+        return "all" if self.effective_method == "dense" else "none"
+
+    @property
+    def effective_positions(self) -> Positions:
+        """Both are the same where the input is the unmodified model's."""
+        whole = self.effective_method == "dense" and self.newline_policy == "all"
+        return "compact" if whole else self.positions
+
+    @property
+    def variations(self) -> dict[str, str]:
+        """Settings for ablations that are not the default and make a difference, by name."""
+        chosen: dict[str, str] = {"positions": self.effective_positions}
+        if self.effective_method == "hired":
+            chosen |= {key: getattr(self, key) for key in ("allocation", "dropping", "heads")}
+        return {k: v for k, v in chosen.items() if v != getattr(SelectionConfig, k)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """Generation"""
+
+    max_new_tokens: int = 64
+    """Tokens generated at most for a row."""
+    temperature: float = 0.0
+    """0: greedy. Above: sampling, seeded row by row, so a rerun repeats it."""
+    top_p: float = 1.0
+    """Sample from the smallest set of tokens with this probability, 0 < p <= 1."""
+    seed: int = 0
+    """Of the sampler."""
+    batch_size: int = 8
+    """Images per call of the vision tower, and rows that travel together. Of the language model it
+    limits nothing: see --max-slots."""
+    generation_timeout_sec: float | None = 300.0
+    """Rows that take more of the model's time are quarantined; of work done for several rows at
+    once, each has its share. null: no limit."""
+
+    def __post_init__(self) -> None:
+        require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
+        require(self.batch_size > 0, "batch_size", self.batch_size, "1 or more")
+        timeout = self.generation_timeout_sec
+        ok = timeout is None or 0 < timeout < math.inf
+        require(ok, "generation_timeout_sec", timeout, "above 0, or null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Run"""
+
+    dry_run: bool = False
+    """Print what would be done, at what cost, and stop."""
+    placement: Literal["auto", "fused", "split"] = "auto"
+    """Vision and language in one actor (fused) or in two pools (split). 'auto': split from two
+    GPUs on."""
+    vision_actors: int | None = None
+    """Size of the vision pool under split. Default: a quarter of the GPUs."""
+    language_actors: int | None = None
+    """Size of the language pool, or of the fused pool. Default: the remaining GPUs; without a GPU
+    one for each 8 CPUs."""
+    backend: Literal["slots", "reference"] = "slots"
+    """What runs the language model. 'slots': requests in fixed regions of memory, refilled as they
+    end. 'reference': transformers' own generate, in batches; slower, any decoder, no limit."""
+    memory_limit_gib: float | None = None
+    """What the model of an actor may take: weights, key-value cache and workspace. Default: 0.9 of
+    the GPU, or half of the node's memory shared among its CPUs."""
+    max_slots: int | None = None
+    """Requests that run at once in an actor, if memory allows. Default: 256 on GPUs, 16 on CPUs."""
+    max_prompt_tokens: int = 512
+    """Longest prompt, its chat template included, where prompts come with the data; longer ones are
+    quarantined. Sizes the slots; a prompt given by --prompt is measured instead."""
+    torch_threads: int | None = None
+    """CPU threads of an actor. Default: the node's CPUs shared among its actors."""
+    gpu_hour_price: float | None = None
+    """USD per GPU-hour. Default: from configs/prices.yaml by GPU name."""
+    cpu_hour_price: float | None = None
+    """USD per CPU-hour. Default: from configs/prices.yaml."""
+    progress: bool = True
+    """Print a line on the state of the job every few seconds."""
+
+    def __post_init__(self) -> None:
+        for key in ("vision_actors", "language_actors", "torch_threads", "max_slots"):
+            value = getattr(self, key)
+            require(value is None or value > 0, key, value, "1 or more")
+        require(
+            self.max_prompt_tokens > 0, "max_prompt_tokens", self.max_prompt_tokens, "1 or more"
+        )
+        limit = self.memory_limit_gib
+        ok = limit is None or 0 < limit < math.inf
+        require(ok, "memory_limit_gib", limit, "above 0")
+        for key in ("gpu_hour_price", "cpu_hour_price"):
+            value = getattr(self, key)
+            ok = value is None or 0 <= value < math.inf
+            require(ok, key, value, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobConfig:
+    """All settings of one job."""
+
+    input: InputConfig
+    output: OutputConfig
+    question: CaptionConfig | QuestionConfig = field(default_factory=CaptionConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    run: RunConfig = field(default_factory=RunConfig)

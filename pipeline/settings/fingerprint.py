@@ -1,0 +1,92 @@
+"""One digest over everything that changes a caption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from hired_core.geometry.spec import ModelSpec
+from pipeline.isolation.protocol import DEFAULT_OPTIONS
+from pipeline.settings.config import CaptionConfig, JobConfig
+
+PREPROCESSING_VERSION: Final = 1
+"""Raised whenever decoding, partitioning or selection changes what a model sees."""
+
+_NO_DIFFERENCE: Final = ("batch_size", "generation_timeout_sec")
+"""Settings of generation that change no caption."""
+
+_SAMPLES: Final = 64
+_SAMPLE_BYTES: Final = 2**16
+
+
+def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[str, Any]:
+    """What the fingerprint is taken over, readable, for a diff when it changes.
+
+    Args:
+        dtype: that the model computes in, e.g. "float16".
+    """
+    selection, generation = config.selection, config.generation
+    question = config.question
+    fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
+    return {
+        "model": config.model.model,
+        "weights": weights_digest(Path(spec.path)),
+        "dtype": dtype,
+        "image_column": config.input.image_column,
+        "id_column": config.input.id_column,
+        "method": selection.effective_method,
+        "token_budget": float(selection.token_budget),
+        "budget_basis": selection.budget_basis,
+        "alpha": selection.alpha,
+        "newline": selection.newline_policy,
+        "transposed_grid": selection.transposed_grid,
+        "skip_below": selection.effective_skip_below,
+        "prompt": question.prompt if fixed and isinstance(question, CaptionConfig) else None,
+        "prompt_column": None if fixed else _column(question),
+        "generation": {
+            key: value for key, value in asdict(generation).items() if key not in _NO_DIFFERENCE
+        },
+        # Greedy texts are those of the unmodified model, whatever runs it; draws are not.
+        "sampler": config.run.backend if generation.temperature > 0 else None,
+        "preprocessing": PREPROCESSING_VERSION,
+        **_changed_options(config),
+    }
+
+
+def _changed_options(config: JobConfig) -> dict[str, Any]:
+    """How images are cut and tokens kept, where it is not the default way: results made before
+    there was a choice stay results of the default."""
+    options, default = asdict(config.input.cut_options), asdict(DEFAULT_OPTIONS)
+    changed = {key: value for key, value in options.items() if value != default[key]}
+    return changed | config.selection.variations
+
+
+def _column(question: Any) -> str:
+    return str(getattr(question, "question_column", None) or question.prompt_column)
+
+
+def fingerprint(fields: dict[str, Any]) -> str:
+    """16 hex digits."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def weights_digest(folder: Path) -> str:
+    """Of a checkpoint: its configuration, tokenizer and chat template, and of each weight file the
+    size and samples from one end to the other.
+
+    Hashing 14 GB of weights at every start would cost more than it tells.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".jinja", ".model")):
+        digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for index in range(_SAMPLES):
+                file.seek(index * max(0, size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,123 @@
+"""Listing folders and patterns without leaving anything out.
+
+fsspec's own `find` and `glob` take a folder that fails to list for an empty one: its shards would
+be missing from a run that says it is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem
+from fsspec.utils import glob_translate
+
+from pipeline.storage.files import retry_of
+
+__all__ = ["exists", "expand", "ls", "walk"]
+
+T = TypeVar("T")
+Infos = dict[str, dict[str, Any]]
+
+
+def exists(fs: Any, path: str) -> bool:
+    """fsspec's `exists`, but a failure to tell is no "no"."""
+    try:
+        _retried(fs, lambda: fs.info(path))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def ls(fs: Any, path: str) -> list[dict[str, Any]]:
+    """What lies in the folder.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+    """
+    return list(_retried(fs, lambda: fs.ls(path, detail=True)))
+
+
+def walk(fs: Any, path: str) -> Infos:
+    """All files below the folder, by path."""
+    if not _lists_flat(fs):
+        found = dict(_below(fs, path))
+    else:
+        found = _retried(fs, lambda: fs.find(path, detail=True))
+    return {path: info for path, info in found.items() if info["type"] != "directory"}
+
+
+def expand(fs: Any, url: str) -> Infos:
+    """Files and folders that match the pattern, by path."""
+    parts = str(fs._strip_protocol(url)).split("/")
+    first = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    base = "/".join(parts[:first]) or fs.root_marker
+    is_web = "://" in base  # No folders, but pages with links, which fsspec knows how to read.
+    # Buckets are not searched for (first == 0): fsspec says so itself.
+    if is_web or first == 0 or ("**" in url and _lists_flat(fs)):
+        level: Infos = _retried(fs, lambda: fs.glob(url, detail=True))
+    elif "**" in url:
+        matches = re.compile(glob_translate("/".join(parts))).fullmatch
+        level = {path: info for path, info in _below(fs, base) if matches(path)}
+    else:
+        level = _by_level(fs, base, parts[first:])
+    only_folders = url.endswith("/")
+    return {p: i for p, i in level.items() if not only_folders or i["type"] == "directory"}
+
+
+def _by_level(fs: Any, base: str, parts: list[str]) -> Infos:
+    level: Infos = {base: {"type": "directory"}}
+    for part in parts:
+        matches = re.compile(glob_translate(part)).fullmatch
+        folders = [folder for folder, info in level.items() if info["type"] == "directory"]
+        level = {
+            path: info
+            for folder in folders
+            for path, info in _listed(fs, folder)
+            if matches(path.rpartition("/")[2])
+        }
+    return level
+
+
+def _below(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Everything below the folder, folder by folder."""
+    folders = [folder]
+    while folders:
+        for path, info in _listed(fs, folders.pop()):
+            yield path, info
+            if info["type"] == "directory":
+                folders.append(path)
+
+
+def _listed(fs: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What lies in the folder, by path; nothing if it is gone since its parent was listed."""
+    try:
+        infos = ls(fs, folder)
+    except FileNotFoundError:
+        return
+    for info in infos:
+        path = str(info["name"]).rstrip("/")
+        if path != folder.rstrip("/"):  # Object stores list a folder's own marker in it.
+            yield path, info
+
+
+def _lists_flat(fs: Any) -> bool:
+    """Whether all that is below a prefix comes in one listing, as object stores give it.
+
+    That one fails as a whole; walking folder by folder is left to no client.
+    """
+    if isinstance(fs, AsyncFileSystem):
+        return type(fs)._find is not AsyncFileSystem._find
+    return type(fs).find is not fsspec.AbstractFileSystem.find
+
+
+def _retried(fs: Any, listing: Callable[[], T]) -> T:
+    """Clients remember listings, so a repeated one starts afresh."""
+
+    def fresh() -> T:
+        fs.invalidate_cache()
+        return listing()
+
+    return retry_of(fs)(fresh)

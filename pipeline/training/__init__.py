@@ -1,1 +1,0 @@
-"""Training of the embedded model: vision, language, export."""

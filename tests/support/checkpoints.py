@@ -1,0 +1,86 @@
+"""Random-weight LLaVA-Next checkpoints, written by transformers' own `save_pretrained`.
+
+See `lab.benchmark.models` for how weights are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
+
+from lab.benchmark.models import GRIDS, STOP_ID, random_model, write_processor
+
+EMBEDDED = Path(__file__).parents[2] / "hired_core" / "embedded"
+VOCABULARY: int = json.loads((EMBEDDED / "config.json").read_text())["text_config"]["vocab_size"]
+"""Of the tokenizer that all of them share."""
+
+MANY_STOPS = tuple(range(STOP_ID, VOCABULARY, 20))
+"""Random weights prefer no id for long: where one in 20 is a stop, texts end at any length."""
+
+
+def build_checkpoint(
+    folder: Path,
+    *,
+    seed: int,
+    partition_size: int = 56,
+    vision_layers: int = 3,
+    feature_layer: int = -2,
+    tied: bool = False,
+    text_says_tied: bool | None = None,
+    shard_size: str = "1GB",
+    stop_ids: tuple[int, ...] = (STOP_ID,),
+    **text: Any,
+) -> Path:
+    """Folder of a checkpoint with model, tokenizer and processor.
+
+    Args:
+        tied: whether input and output embeddings are one; `text_says_tied` lets the text
+            configuration contradict it, as it may in files found in the wild.
+        text: goes to LlamaConfig.
+    """
+    config = _config(partition_size, vision_layers, feature_layer, tied, text)
+    if text_says_tied is not None:
+        config.text_config.tie_word_embeddings = text_says_tied
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(stop_ids)
+    model.save_pretrained(folder, max_shard_size=shard_size)
+    write_processor(folder, partition_size)
+    return folder
+
+
+def _config(
+    partition_size: int, vision_layers: int, feature_layer: int, tied: bool, text: dict[str, Any]
+) -> LlavaNextConfig:
+    vision_config = CLIPVisionConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=vision_layers,
+        num_attention_heads=4,
+        image_size=partition_size,
+        patch_size=14,
+        projection_dim=64,
+    )
+    settings = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "bos_token_id": 1,
+        "eos_token_id": STOP_ID,
+        "pad_token_id": 0,
+        "tie_word_embeddings": tied,
+    }
+    return LlavaNextConfig(
+        vision_config=vision_config,
+        text_config=LlamaConfig(**(settings | text)),
+        image_grid_pinpoints=[[r * partition_size, c * partition_size] for r, c in GRIDS],
+        image_token_index=3,
+        vision_feature_layer=feature_layer,
+        tie_word_embeddings=tied,
+    )

@@ -1,0 +1,157 @@
+"""Both halves of a checkpoint put together, and the same checkpoint run by transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoProcessor, LlavaNextForConditionalGeneration
+
+from hired_core.backends.reference import ReferenceBackend
+from hired_core.backends.slots.backend import SlotBackend
+from hired_core.backends.slots.memory import SlotPlan
+from hired_core.geometry.sequence import NewlinePolicy, Positions, dense_places, visual_sequence
+from hired_core.images.partition import partition_image
+from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
+from hired_core.models.llava_next import (
+    load_language,
+    load_prompt_template,
+    load_spec,
+    load_vision,
+)
+from hired_core.vision.tower import VisionEncoder
+from hired_core.vlm.vision_half import ImageEncoder, KeptTokens, SelectionSettings
+
+CPU = torch.device("cpu")
+
+
+class Halves:
+    """The vision and the language half of one checkpoint, in float32."""
+
+    def __init__(self, model: str | Path, device: torch.device = CPU) -> None:
+        self.spec = load_spec(str(model))
+        self.vision = VisionEncoder(load_vision(self.spec, device=device, dtype=torch.float32))
+        self.language = load_language(self.spec, device=device, dtype=torch.float32)
+        self.template = load_prompt_template(self.spec)
+
+    def encode(
+        self, images: Sequence[Image.Image], settings: SelectionSettings
+    ) -> list[KeptTokens]:
+        """Seeds are functions of the image's size, so that they do not depend on the batch."""
+        spec = self.spec
+        partitions = [
+            partition_image(image, pinpoints=spec.pinpoints, partition_size=spec.partition_size)
+            for image in images
+        ]
+        sizes = [(image.height, image.width) for image in images]
+        seeds = [image.height * 10007 + image.width for image in images]
+        return ImageEncoder(self.vision, spec, settings)(partitions, sizes, seeds)
+
+    def requests(
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        settings: SelectionSettings,
+        policy: NewlinePolicy,
+        positions: Positions = "compact",
+    ) -> list[Request]:
+        requests = []
+        for image, prompt, kept in zip(images, prompts, self.encode(images, settings), strict=True):
+            layout = self.spec.layout(
+                image.height, image.width, transposed_grid=settings.transposed_grid
+            )
+            before, after = self.template.token_ids(prompt)
+            places = dense_places(kept.order, layout, policy)
+            requests.append(
+                Request(
+                    features=kept.features,
+                    sequence=visual_sequence(kept.order, layout, policy),
+                    before=before,
+                    after=after,
+                    places=places if positions == "original" else None,
+                )
+            )
+        return requests
+
+    def generate(
+        self, requests: Sequence[Request], *, max_new_tokens: int, batch_size: int = 8
+    ) -> list[Completion]:
+        """By both backends, which agree; `batch_size` is the reference's."""
+        settings = GenerationSettings(max_new_tokens=max_new_tokens)
+        reference = ReferenceBackend(self.language, settings, batch_size=batch_size)
+        found = reference.generate(requests)
+        assert slot_backend(self.language, requests, settings).generate(requests) == found
+        return found
+
+
+def slot_backend(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    settings: GenerationSettings,
+    *,
+    num_slots: int = 3,
+    chunk: int = 4096,
+) -> SlotBackend:
+    """Its slots are exactly as long as the longest of the requests needs."""
+    longest = max(request.num_prompt_tokens for request in requests)
+    furthest = max(request.num_prompt_tokens + request.shift for request in requests)
+    new = settings.max_new_tokens
+    plan = slot_plan(num_slots, longest + new, chunk, rotary_length=furthest + new)
+    return SlotBackend(model, settings, plan)
+
+
+def slot_plan(
+    num_slots: int, max_length: int, chunk: int = 4096, rotary_length: int | None = None
+) -> SlotPlan:
+    """As many slots as a test wants; bytes play no part."""
+    return SlotPlan(
+        num_slots=num_slots,
+        max_length=max_length,
+        chunk=chunk,
+        weight_bytes=0,
+        slot_bytes=0,
+        workspace_bytes=0,
+        limit_bytes=0,
+        rotary_length=rotary_length or max_length,
+    )
+
+
+class Original:
+    """The unmodified model and its own processor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model = LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        self.model.eval()
+        self.processor: Any = AutoProcessor.from_pretrained(folder)
+        stop = self.model.generation_config.eos_token_id
+        self.stop_ids = set(stop if isinstance(stop, list) else [stop])
+
+    @torch.inference_mode()
+    def generate(
+        self, images: Sequence[Image.Image], texts: Sequence[str], max_new_tokens: int
+    ) -> tuple[list[list[int]], list[int]]:
+        """(new token ids before the stop token, prompt lengths) of one left-padded batch."""
+        inputs = self.processor(
+            images=list(images), text=list(texts), padding=True, return_tensors="pt"
+        )
+        output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        new = output[:, inputs["input_ids"].shape[1] :].tolist()
+        return [self._cut(row) for row in new], inputs["attention_mask"].sum(1).tolist()
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        stop = next((at for at, token in enumerate(ids) if token in self.stop_ids), len(ids))
+        return ids[:stop]
+
+
+def picture(height: int, width: int) -> Image.Image:
+    """Coloured waves and noise, a function of the size alone."""
+    rng = np.random.default_rng(height * 10007 + width)
+    y, x = np.mgrid[0:height, 0:width]
+    phase = rng.uniform(0, 6, 3)
+    waves = np.stack([np.sin((i + 1) * x / 29 + y / 17 + phase[i]) for i in range(3)], -1)
+    noise = rng.uniform(-0.6, 0.6, (height, width, 3))
+    return Image.fromarray(np.clip((waves + noise) * 90 + 128, 0, 255).astype(np.uint8))

@@ -1,0 +1,108 @@
+"""A run of the job without Ray and without a model: real reading, writing and ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.accounting.cost import Prices
+from pipeline.ledger.identity import Identity
+from pipeline.ledger.keeper import Keeper, Wishes
+from pipeline.ledger.lease import LOCK, Fence
+from pipeline.ledger.sink import Sink
+from pipeline.ledger.work import Assignment
+from pipeline.rows.row import Row, fail, to_table
+from pipeline.rows.schemas import ANSWERED_SCHEMA
+from pipeline.sources import ReadOptions, Shard
+from pipeline.stages import ReadStage, WriteStage
+from pipeline.stages.context import StageContext
+from pipeline.stages.read import COLUMN
+from pipeline.stages.write import Provenance
+
+CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
+IDENTITY = Identity(fingerprint="f" * 16, fields={"budget": 0.2}, input_root="file/in")
+OPTIONS = ReadOptions(prompt="p", batch_rows=2)
+
+
+def hold(sink: Sink, run_id: str) -> Fence:
+    """Take the output from whoever holds it."""
+    Sink(url=sink.url).put_json(LOCK, {"run_id": run_id})
+    return Fence(store=sink, run_id=run_id)
+
+
+def writer(sink: Sink, fence: Fence, identity: Identity = IDENTITY) -> WriteStage:
+    provenance = Provenance(
+        model="m",
+        method="hired",
+        token_budget=0.2,
+        fingerprint=identity.fingerprint,
+        run_id=fence.run_id,
+    )
+    return WriteStage(CONTEXT, sink, provenance, fence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run is given.
+
+    Attributes:
+        bad: image ids (of questions) that it fails to caption.
+        rows_per_part: rows of several shards share a part.
+        lag: parts that are stored before the first of them is reported.
+        meanwhile: called when everything is read and nothing written.
+    """
+
+    run_id: str
+    shards: Sequence[Shard]
+    identity: Identity = IDENTITY
+    wishes: Wishes = field(default_factory=Wishes)
+    options: ReadOptions = OPTIONS
+    bad: frozenset[str] = frozenset()
+    rows_per_part: int = 4
+    lag: int = 2
+    meanwhile: Callable[[], None] = lambda: None
+
+    def play(self, sink: Sink) -> Keeper:
+        """From taking the output to closing it."""
+        keeper = Keeper(sink, hold(sink, self.run_id), self.identity)
+        assignments = keeper.begin(self.shards, self.wishes)
+        rows = self.answers(sink, assignments)
+        self.meanwhile()
+        write = writer(sink, keeper.fence, self.identity)
+        parts = [to_table(some, ANSWERED_SCHEMA) for some in _cut(rows, self.rows_per_part)]
+        for some in _cut(parts, self.lag):
+            for summary in [write(part) for part in some]:
+                keeper.add(summary)
+            keeper.flush()
+        keeper.finish()
+        keeper.close()
+        return keeper
+
+    def answers(self, sink: Sink, assignments: Sequence[Assignment]) -> list[Row]:
+        """Rows of all shards in turn, as they come when shards are read side by side."""
+        stage = ReadStage(CONTEXT, self.options, sink)
+        each = [stage(pa.table({COLUMN: [a.to_json()]})) for a in assignments]
+        tables = [table for some in zip_longest(*each) for table in some if table is not None]
+        rows = chain.from_iterable(table.to_pylist() for table in tables)
+        return [answer for row in rows for answer in self._answer(row)]
+
+    def _answer(self, row: Row) -> Iterator[Row]:
+        row["stats"] = None
+        if row["shard_rows"] is not None:
+            yield row
+            return
+        for row_id, prompt in zip(row["row_ids"], row["prompts"], strict=True):
+            answer: dict[str, Any] = row | {"image_id": row_id, "prompt": prompt}
+            if row_id in self.bad:
+                fail(answer, "generate", "generation_failed", "as told")
+            elif row["error_code"] is None:
+                answer["text"] = f"{self.run_id} saw {row['image']!r}"
+            yield answer
+
+
+def _cut(items: Sequence[Any], size: int) -> list[list[Any]]:
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]

@@ -1,0 +1,216 @@
+"""How many slots a limit leaves room for, by hand; and that weights are counted as loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hired_core.backends.slots.memory import GIB, MemoryLimitError, SlotPlan, plan_slots
+from hired_core.geometry.spec import ModelSpec
+from hired_core.models import llava_next
+from tests.support.checkpoints import EMBEDDED, build_checkpoint
+
+CPU = torch.device("cpu")
+SEVEN = dataclasses.replace(
+    llava_next.load_spec("embedded"),
+    text_width=4096,
+    text_inner=11008,
+    query_width=4096,
+    kv_width=4096,
+    vocab_size=32064,
+    kv_values_per_token=2 * 32 * 32 * 128,
+)
+"""The language model of LLaVA-Next-7B: 32 layers of 32 heads of 128."""
+SEVEN_BYTES = 2 * 6_760_000_000
+
+
+def plan_7b(max_length: int, limit_gib: float, **changed: int) -> SlotPlan:
+    given = {
+        "max_length": max_length,
+        "value_bytes": 2,
+        "weight_bytes": SEVEN_BYTES,
+        "limit_bytes": int(limit_gib * GIB),
+        "max_slots": 256,
+        "on_gpu": True,
+    }
+    return plan_slots(SEVEN, **(given | changed))  # type: ignore[arg-type]
+
+
+def test_a_slot_of_the_7b_model() -> None:
+    """Half a MiB a position, in fp16; a workspace that a hand can follow."""
+    plan = plan_7b(700, 24)
+    assert plan.slot_bytes == 700 * 2**19
+    # The prompt's embeddings twice; for each position, in attention, the width twice, queries four
+    # times and keys and values four times: more than in the MLP.
+    values = 2 * 700 * 4096 + 700 * 10 * 4096
+    # Decoding so many slots needs less than that.
+    step = plan.num_slots * (2 * (2 * 4096 + 2 * 11008 + 32064) + 4 * 32064 + 700 * 3)
+    assert plan.workspace_bytes == max(2 * values, step) == 2 * values
+    assert plan.num_slots == (24 * GIB - SEVEN_BYTES - plan.workspace_bytes) // plan.slot_bytes
+    assert plan.num_slots == 33
+    assert plan.total_bytes == SEVEN_BYTES + 33 * 700 * 2**19 + 2 * values <= 24 * GIB
+
+
+def test_a_fifth_of_the_tokens_is_four_times_the_slots() -> None:
+    """576 of 2880 visual tokens and 48 newlines; 60 words and 64 new tokens."""
+    dense, fifth = plan_7b(2928 + 124, 24), plan_7b(576 + 124, 24)
+    assert (dense.num_slots, fifth.num_slots) == (7, 33)
+    # The longer prompt is read in chunks, each under a mask.
+    assert dense.workspace_bytes == 2 * (2 * 3052 * 4096 + 1024 * 10 * 4096 + 1024 * 3052)
+
+
+CLIP_L = dataclasses.replace(
+    SEVEN,
+    pinpoints=((672, 672), (336, 672)),
+    partition_size=336,
+    patch_size=14,
+    vision_width=1024,
+    vision_inner=4096,
+)
+
+
+def test_the_vision_stage_counts_if_it_is_wider() -> None:
+    """Eight images of five partitions, all at once on a GPU, in fp16."""
+    given: dict[str, Any] = {
+        "max_length": 700,
+        "value_bytes": 2,
+        "weight_bytes": SEVEN_BYTES,
+        "limit_bytes": 24 * GIB,
+        "max_slots": 256,
+    }
+    plan = plan_slots(CLIP_L, on_gpu=True, images=8, **given)
+    # In a layer, five widths and the MLP's; the pixels; all features, kept ones at the most.
+    layer = 40 * 577 * (5 * 1024 + 4096) * 2
+    assert plan.workspace_bytes == layer + 40 * 3 * 336**2 + 8 * 2880 * 1024 * 2
+    assert plan.workspace_bytes > plan_7b(700, 24).workspace_bytes
+    # A CPU does one image at a time, and its memory holds more: most of what is freed, features
+    # of all slots, and a batch of partitions twice.
+    on_cpu = plan_slots(CLIP_L, on_gpu=False, images=8, **given)
+    one = 7 * 577 * (5 * 1024 + 4096) * 2 + 7 * 3 * 336**2 + 8 * 2880 * 1024 * 2
+    prefill = plan_7b(700, 24).workspace_bytes
+    assert on_cpu.workspace_bytes == (
+        int(max(1.25 * one, 2 * prefill))
+        + on_cpu.num_slots * 700 * 1024 * 2
+        + 2 * 40 * 3 * 336**2
+        + 56 * 1024**2
+    )
+    assert on_cpu.total_bytes <= 0.98 * 24 * GIB
+
+
+def test_no_more_slots_than_asked_for() -> None:
+    assert plan_7b(700, 80, max_slots=12).num_slots == 12
+    assert plan_7b(700, 500).num_slots == 256
+
+
+def test_no_room_for_a_slot_is_an_error_with_the_numbers() -> None:
+    least = plan_7b(700, 24, max_slots=1)
+    limit = least.total_bytes
+    assert plan_7b(700, 0, limit_bytes=limit).num_slots == 1
+    with pytest.raises(MemoryLimitError) as caught:
+        plan_7b(700, 0, limit_bytes=limit - 1)
+    assert str(caught.value) == (
+        f"{limit / GIB:.2f} GiB are needed for one slot (weights 12.59, 700 positions 0.34, "
+        f"workspace 0.06), the limit is {limit / GIB:.2f}; "
+        "raise it, or lower the token budget or the number of new tokens"
+    )
+    with pytest.raises(MemoryLimitError, match=r"the limit is 1\.00;"):
+        plan_7b(700, 1)  # Less than the weights.
+
+
+specs = st.builds(
+    lambda heads, group, layers, inner, vocab: dataclasses.replace(
+        SEVEN,
+        text_width=heads * group * 64,
+        query_width=heads * group * 64,
+        kv_width=heads * 64,
+        text_inner=inner,
+        vocab_size=vocab,
+        kv_values_per_token=2 * layers * heads * 64,
+    ),
+    *(st.integers(1, 8), st.integers(1, 4), st.integers(1, 40)),
+    *(st.integers(64, 20_000), st.integers(100, 200_000)),
+)
+
+
+@given(specs, st.integers(2, 5000), st.sampled_from([2, 4]), st.integers(0, 10**10), st.data())
+def test_never_over_the_limit_and_never_a_slot_too_few(
+    spec: ModelSpec, length: int, value_bytes: int, weights: int, data: st.DataObject
+) -> None:
+    limit = weights + data.draw(st.integers(0, 10**11))
+    most = data.draw(st.integers(1, 300))
+
+    def slots(limit: int) -> int:
+        try:
+            plan = plan_slots(
+                spec,
+                max_length=length,
+                value_bytes=value_bytes,
+                weight_bytes=weights,
+                limit_bytes=limit,
+                max_slots=most,
+                on_gpu=True,
+            )
+        except MemoryLimitError:
+            return 0
+        assert plan.total_bytes <= limit and 1 <= plan.num_slots <= most
+        assert plan.kv_bytes == plan.num_slots * length * value_bytes * spec.kv_values_per_token
+        return plan.num_slots
+
+    found = slots(limit)
+    assert slots(limit + data.draw(st.integers(0, 10**10))) >= found
+    if not found:
+        return
+    plan = plan_slots(
+        spec,
+        max_length=length,
+        value_bytes=value_bytes,
+        weight_bytes=weights,
+        limit_bytes=10**15,
+        max_slots=found,
+        on_gpu=True,
+    )
+    assert slots(plan.total_bytes) == found
+    assert slots(plan.total_bytes - 1) < found
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"tied": True},
+        {"tied": False},
+        {"tied": False, "text_says_tied": True},
+        {"tied": True, "text_says_tied": False},
+        {"num_key_value_heads": 1, "head_dim": 48},
+        {"feature_layer": -1},
+        {"feature_layer": 1},
+        None,
+    ],
+)
+def test_weights_are_counted_as_they_are_loaded(
+    tmp_path: Path, shape: dict[str, Any] | None
+) -> None:
+    folder = EMBEDDED if shape is None else build_checkpoint(tmp_path, seed=1, **shape)
+    spec = llava_next.load_spec(str(folder))
+    language = llava_next.load_language(spec, device=CPU, dtype=torch.float32)
+    weights = {
+        weight.data_ptr(): weight.numel()
+        for part in (language.decoder, language.projector)
+        for weight in part.parameters()
+    }
+    loaded = sum(weights.values()) + language.newline.numel()
+    vision, text = llava_next.weight_counts(spec)
+    assert text == loaded
+    assert vision == tower_weights(spec)
+
+
+def tower_weights(spec: ModelSpec) -> int:
+    """Of the modules that `load_vision` keeps, found through what it hands out."""
+    tower = llava_next.load_vision(spec, device=CPU, dtype=torch.float32)
+    (owner,) = {cell.cell_contents for cell in tower.embed.__closure__}  # type: ignore[attr-defined]
+    return sum(weight.numel() for weight in owner.parameters())

@@ -1,0 +1,80 @@
+"""Prompts: the chat template, raw prompts, and the ids around the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoProcessor
+
+import hired_core
+from hired_core.language.prompts import PromptError, PromptTemplate
+from hired_core.models.llava_next import load_prompt_template, load_spec
+
+EMBEDDED = Path(hired_core.__file__).parent / "embedded"
+
+
+@pytest.fixture(scope="module")
+def template() -> PromptTemplate:
+    return load_prompt_template(load_spec("embedded"))
+
+
+def test_a_question_becomes_the_users_turn(template: PromptTemplate) -> None:
+    assert template.render("What is this?") == "<s>USER: <image>\nWhat is this? ASSISTANT:"
+
+
+def test_rendering_equals_the_processors(template: PromptTemplate) -> None:
+    processor = AutoProcessor.from_pretrained(EMBEDDED)
+    content = [{"type": "image"}, {"type": "text", "text": "How many?"}]
+    expected = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    assert template.render("How many?") == expected
+
+
+def test_a_prompt_with_the_placeholder_is_taken_word_for_word(template: PromptTemplate) -> None:
+    raw = "Look at <image> and say what it is."
+    assert template.render(raw) == raw
+
+
+@pytest.mark.parametrize("prompt", ["How many?", "Look at <image> and tell", "<image>", ""])
+def test_ids_around_the_image_are_those_of_the_whole_text(
+    template: PromptTemplate, prompt: str
+) -> None:
+    text = template.render(prompt)
+    ids = template.tokenizer(text)["input_ids"]
+    before, after = template.token_ids(prompt)
+    image = template.tokenizer.convert_tokens_to_ids("<image>")
+    assert [*before, image, *after] == ids
+    assert image not in before + after
+
+
+def test_two_placeholders_are_an_error(template: PromptTemplate) -> None:
+    with pytest.raises(PromptError, match="exactly one <image>"):
+        template.render("<image> against <image>")
+    with pytest.raises(PromptError):
+        template.token_ids("<image> against <image>")
+
+
+def test_without_a_chat_template_only_raw_prompts_work(template: PromptTemplate) -> None:
+    bare = PromptTemplate(tokenizer=template.tokenizer, template=None, image_token="<image>")
+    assert bare.render("<image> hello") == "<image> hello"
+    with pytest.raises(PromptError, match="no chat template"):
+        bare.render("hello")
+
+
+def test_a_template_that_drops_the_image_is_an_error(template: PromptTemplate) -> None:
+    textual = PromptTemplate(
+        tokenizer=template.tokenizer, template="USER: question", image_token="<image>"
+    )
+    with pytest.raises(PromptError, match="exactly one"):
+        textual.render("hello")
+
+
+def test_a_prompt_from_the_data_cannot_replace_the_chat_template(template: PromptTemplate) -> None:
+    """A question that holds the placeholder would otherwise be taken word for word."""
+    asked = template.render("What is it?", from_data=True)
+    assert asked == template.render("What is it?")
+    with pytest.raises(PromptError, match="exactly one <image>"):
+        template.render("<image> Ignore the picture.", from_data=True)
+    assert template.render("<image> Go.") == "<image> Go."

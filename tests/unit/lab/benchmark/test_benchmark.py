@@ -1,0 +1,114 @@
+"""The benchmark on a tiny model: both sides do the same work, and no Ray is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab.benchmark.baseline import TransformersDense
+from lab.benchmark.captioner import Captioner
+from lab.benchmark.command import run
+from lab.benchmark.contestants import batch_sizes, chosen, end_to_end
+from lab.benchmark.images import make_images
+from lab.benchmark.options import parse
+from lab.benchmark.subject import Setting, Subject
+from tests.support.checkpoints import build_checkpoint
+
+ROOT = Path(__file__).parents[4]
+SAMPLES = ROOT / "samples"
+
+WITHOUT_RAY = """
+import sys
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ImportError("no ray here")
+sys.meta_path.insert(0, NoRay())
+from lab.benchmark.command import run
+from lab.benchmark import baseline, captioner, memory
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_checkpoint(tmp_path_factory.mktemp("tiny"), seed=4)
+
+
+def test_the_dense_contestants_say_the_same(tiny: Path) -> None:
+    """Otherwise the ratio would compare different work."""
+    subject = Subject(Setting(model=str(tiny), max_new_tokens=6))
+    images = make_images(5, width=112, height=112)
+    theirs = TransformersDense(subject, batch_size=2)
+    ours = Captioner(subject, budget=1.0, batch_size=2)
+    theirs.open()
+    ours.open()
+    expected, found = theirs(images), ours(images)
+    assert [a.token_ids for a in found] == [a.token_ids for a in expected]
+    assert len({tuple(a.token_ids) for a in found}) == 5
+    for each in (*expected, *found):
+        assert min(each.ttft_sec, each.vision_sec, each.prefill_sec, each.decode_sec) > 0
+
+
+def test_images_are_distinct_and_the_same_every_time() -> None:
+    images = make_images(3, width=56, height=56)
+    assert len(set(images)) == 3
+    assert make_images(3, width=56, height=56) == images
+    assert make_images(3, width=56, height=56, seed=1) != images
+
+
+def test_a_run_writes_figures_environment_and_tables(tiny: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    arguments = ["--model", str(tiny), "--num-images", "3", "--repeats", "2", "--budgets", "1,0.2"]
+    arguments += ["--max-new-tokens", "3", "--stage-repeats", "2", "--device", "cpu"]
+    arguments += ["--parts", "end-to-end,stages,roofline", "--contestants", "batch 8,ours"]
+    options = parse(arguments, output=output)
+    text = run(options, samples=SAMPLES)
+    content = json.loads(output.read_text())
+    assert content["environment"]["versions"]["torch"]
+    names = ["transformers dense, batch 8", "ours dense", "ours 0.2"]
+    assert list(content["end-to-end"]["summary"]) == names
+    assert len(content["end-to-end"]["repeats"]) == 2
+    for name in names:
+        assert name in text
+        assert content["end-to-end"]["summary"][name]["peak_memory_bytes"] > 2**26
+    share = content["stages"]["vision"]["selection_share"]
+    assert 0 < share["min"] <= share["max"] < 1
+    assert content["roofline"]["contestants"]["ours 0.2"]["prefill"]["share"] > 0
+    assert "| ours 0.2 |" in output.with_suffix(".md").read_text()
+
+
+def test_contestants_by_name() -> None:
+    names = [entry.name for entry in end_to_end((1.0, 0.2))]
+    assert names == [
+        "transformers dense, batch 8",
+        "transformers dense, batch 1",
+        "ours dense",
+        "ours 0.2",
+    ]
+    table = [entry.name for entry in batch_sizes((1, 4), (0.2,))]
+    assert table[-3:] == ["ours 0.2, batch 1", "ours 0.2, batch 4", "ours 0.2"]
+    assert [e.name for e in chosen(end_to_end((1.0,)), ["batch 1"])] == names[1:2]
+    with pytest.raises(ValueError, match="no contestant 'vllm'"):
+        chosen(end_to_end((1.0,)), ["vllm"])
+
+
+def test_it_needs_no_ray() -> None:
+    """A GPU machine may have none."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RAY], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--parts", "all"], ["--budgets", "2"], ["--repeats", "0"]])
+def test_what_cannot_be_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments, output=Path("x.json"))
+    assert caught.value.code == 2
+    assert arguments[1] in capsys.readouterr().err or arguments[0] in "--repeats"

@@ -1,0 +1,146 @@
+"""report.json and the summary, of an output that two runs have written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.accounting.cost import Prices
+from pipeline.accounting.stats import STATS_SCHEMA
+from pipeline.job.plan import Plan, make_plan
+from pipeline.job.report import Occupancy, build_report, summary
+from pipeline.ledger.keeper import Keeper
+from pipeline.ledger.sink import REPORT
+from pipeline.resources.placement import Cluster, place
+from pipeline.rows.row import to_table
+from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, RunConfig
+from tests.support.one_run import Run
+
+GPUS = Cluster(cpus=10.0, gpus=2, gpu_name="L4")
+PRICES = Prices(gpu_hour_usd=3.6, cpu_hour_usd=0.36)
+
+
+def record(stage: str, worker: str, busy: float, idle: float, **more: Any) -> dict[str, Any]:
+    return {"stage": stage, "worker": worker, "busy_sec": busy, "idle_sec": idle} | more
+
+
+STATS = [
+    record("partition", "n:1", 1.0, 0.0, num_images=3, errors=1),
+    record("partition", "n:2", 2.0, 1.0, num_images=2, errors=0),
+    record(
+        "select", "n:3", 4.0, 0.0, num_images=3, visual_tokens_dense=900, visual_tokens_kept=180
+    ),
+    record("select", "n:3", 4.0, 2.0, num_images=1, visual_tokens_dense=100, visual_tokens_kept=20),
+    record("generate", "n:4", 30.0, 10.0, output_tokens=250, peak_memory_bytes=7),
+]
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        table = pa.table({"image": [f"{name}{i}".encode() for i in range(3)]})
+        pq.write_table(table, tmp_path / f"in/{name}.parquet")
+    config = JobConfig(
+        input=InputConfig(input=[str(tmp_path / "in")]),
+        output=OutputConfig(output=str(tmp_path / "out")),
+    )
+    return make_plan(config, "cpu")
+
+
+@pytest.fixture
+def keeper(plan: Plan) -> Keeper:
+    """Two shards captioned the night before, the third now, with a failure each time."""
+    before = Run(run_id="run-0", shards=plan.shards[:2], bad=frozenset({"b.parquet#2"}))
+    before.play(plan.sink)
+    run = Run(run_id="run-1", shards=plan.shards, bad=frozenset({"c.parquet#0"}))
+    keeper = run.play(plan.sink)
+    for path in plan.sink.parts("stats"):  # how long writing took is not known by heart
+        plan.sink.remove(path)
+    plan.sink.write("stats/part-run-0-0.parquet", to_table(STATS, STATS_SCHEMA), {})
+    for number, stats in enumerate((STATS[:3], STATS[3:])):
+        path = f"stats/part-run-1-{number}.parquet"
+        plan.sink.write(path, to_table(stats, STATS_SCHEMA), {"a": number})
+    return keeper
+
+
+def report_of(plan: Plan, keeper: Keeper, cluster: Cluster = GPUS) -> dict[str, Any]:
+    placement = place(RunConfig(), cluster)
+    occupancy = Occupancy(wall_sec=50.0, cpus=cluster.cpus, gpus=placement.gpus, prices=PRICES)
+    return build_report(plan, keeper, occupancy, placement, cluster)
+
+
+def test_counts_and_rates(plan: Plan, keeper: Keeper) -> None:
+    report = report_of(plan, keeper)
+    assert (report["rows"], report["captioned"], report["quarantined"]) == (9, 7, 2)
+    assert report["quarantined_by_code"] == {"generation_failed": 2}
+    assert report["opened"] == {
+        "shards": 1,
+        "rows": 3,
+        "quarantined": 1,
+        "quarantined_by_code": {"generation_failed": 1},
+    }
+    assert (report["images"], report["shards"]) == (4, 3)  # of this run's statistics
+    assert report["images_per_sec"] == pytest.approx(4 / 50)
+    assert report["images_per_gpu_sec"] == pytest.approx(4 / (2 * 50))
+    assert report["output_tokens_per_sec"] == pytest.approx(250 / 50)
+    assert (report["visual_tokens_dense"], report["visual_tokens_kept"]) == (1000, 200)
+
+
+def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan, keeper: Keeper) -> None:
+    report = report_of(plan, keeper)
+    # 50 s of 2 GPUs at 0.001 USD/s and 10 CPUs at 0.0001 USD/s, over 4 images.
+    assert report["usd"] == pytest.approx(0.15)
+    assert report["usd_per_1000_images"] == pytest.approx(37.5)
+
+
+def test_stages_are_summed_with_their_utilisation(plan: Plan, keeper: Keeper) -> None:
+    stages = report_of(plan, keeper)["stages"]
+    assert list(stages) == ["partition", "select", "generate"]
+    assert stages["partition"]["utilisation"] is None  # tasks do not know their idle time
+    assert stages["select"]["utilisation"] == pytest.approx(8 / 10)
+    assert (stages["partition"]["workers"], stages["select"]["workers"]) == (2, 1)
+    assert (stages["partition"]["batches"], stages["partition"]["errors"]) == (2, 1)
+    assert stages["generate"]["peak_memory_bytes"] == 7
+    assert "output_tokens" not in stages["partition"]
+
+
+def test_the_report_is_json_and_tells_what_made_it(plan: Plan, keeper: Keeper) -> None:
+    report = report_of(plan, keeper)
+    plan.sink.put_json(REPORT, report)
+    stored = json.loads(Path(plan.sink.url, "report.json").read_text())
+    assert stored == report
+    assert stored["fingerprint"] == plan.identity.fingerprint
+    assert stored["fingerprint_fields"]["method"] == "hired"
+    assert {"python", "torch", "transformers", "ray"} <= set(stored["versions"])
+    assert stored["cluster"] == {"cpus": 10.0, "gpus": 2, "gpu_name": "L4"}
+
+
+def test_without_a_gpu_and_without_rows(plan: Plan) -> None:
+    keeper = Run(run_id="run-1", shards=[]).play(plan.sink)
+    report = report_of(plan, keeper, Cluster(cpus=2.0, gpus=0))
+    assert (report["rows"], report["images_per_gpu_sec"]) == (0, None)
+    assert report["usd_per_1000_images"] is None
+    assert "USD - per 1000 images" in summary(report)
+
+
+def test_summary(plan: Plan, keeper: Keeper) -> None:
+    lines = [line.strip() for line in summary(report_of(plan, keeper)).splitlines()]
+    assert lines[:7] == [
+        "rows  9 from 3 shards, 3 of them in the 1 opened now",
+        "captioned  7",
+        "quarantined  2 (generation_failed 2)",
+        "visual tokens  200 kept of 1,000 (20%)",
+        "time  50.0 s, 0.08 images/s, 0.04 images per GPU-second",
+        "text  250 tokens, 5.0 /s",
+        "stages  partition 3.0 s busy, select 8.0 s busy (80%), generate 30.0 s busy (75%)",
+    ]
+    prices = "(GPU-hour 3.60, CPU-hour 0.360)"
+    assert lines[7] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
+    assert lines[8] == f"fingerprint  {plan.identity.fingerprint}"
+    assert lines[9] == f"output  {plan.sink.url}"

@@ -1,0 +1,112 @@
+"""Entry points: exit codes, and what of an error reaches the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from pipeline.job import session
+from pipeline.rows.errors import ConfigError, InputError, JobError, ReconcileError, StorageError
+from pipeline.settings.config import CaptionConfig, JobConfig
+
+
+def start(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int) -> int:
+    """Runs `main` with a job that ends in `outcome`; no Ray."""
+
+    def run_job(config: JobConfig, **_: object) -> int:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(session, "connect", lambda: None)
+    monkeypatch.setattr(session, "run_job", run_job)
+    return session.main(["--input", "a", "--output", "o"], CaptionConfig, "")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_jobs_own_code_is_handed_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    assert start(monkeypatch, code) == code
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("budget: no"), 2),
+        (InputError("nothing matches"), 2),
+        (StorageError("disk full"), 1),
+        (ReconcileError("rows do not add up"), 1),
+        (KeyboardInterrupt(), 1),
+    ],
+)
+def test_errors_are_one_line_and_a_code(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    assert start(monkeypatch, error) == code
+    message = str(error) or "interrupted"
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def out_of_a_stage(error: Exception) -> RayTaskError:
+    """As Ray hands an exception on: the text of its traceback."""
+    name = f"{type(error).__module__}.{type(error).__name__}"
+    trace = f'ray::Map()\n  File "x.py", line 1\n    raise it\n{name}: {error}'
+    return RayTaskError("Map", trace, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(StorageError("cannot write part-1"), 1), (ConfigError("model: no"), 2)]
+)
+def test_our_own_errors_out_of_a_stage_are_one_line_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: JobError,
+    code: int,
+) -> None:
+    assert start(monkeypatch, out_of_a_stage(error)) == code
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_other_errors_out_of_a_stage_show_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(monkeypatch, out_of_a_stage(ZeroDivisionError("by zero"))) == 1
+    trace = capsys.readouterr().err
+    assert "ZeroDivisionError: by zero" in trace
+    assert trace.endswith("error: a stage failed; what it raised stands above\n")
+
+
+def test_a_dry_run_starts_no_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session, "connect", lambda: pytest.fail("connected"))
+    monkeypatch.setattr(session, "run_job", lambda _: pytest.fail("ran"))
+    (tmp_path / "a.png").write_bytes(b"x")
+    argv = ["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--dry-run"]
+    assert session.main(argv, CaptionConfig, "") == 0
+    assert "1 shards (1 images)" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_sigterm_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_job(*_: object, **__: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(session, "connect", lambda: None)
+    monkeypatch.setattr(session, "run_job", run_job)
+    assert session.main(["--input", "a", "--output", "o"], CaptionConfig, "") == 1
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before

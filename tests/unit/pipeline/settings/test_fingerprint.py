@@ -1,0 +1,198 @@
+"""The fingerprint follows what changes a caption, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hired_core.models.llava_next import load_spec
+from pipeline.settings.config import (
+    CaptionConfig,
+    GenerationConfig,
+    InputConfig,
+    JobConfig,
+    ModelConfig,
+    OutputConfig,
+    QuestionConfig,
+    RunConfig,
+    SelectionConfig,
+)
+from pipeline.settings.fingerprint import fingerprint, fingerprint_fields, weights_digest
+
+BASE = JobConfig(
+    input=InputConfig(input=["a"]),
+    output=OutputConfig(output="o"),
+    selection=SelectionConfig(budget=0.2),
+)
+SPEC = load_spec("embedded")
+VARIATIONS = [
+    {"positions": "original"},
+    {"allocation": "final"},
+    {"allocation": "even"},
+    {"dropping": "middle"},
+    {"dropping": "initial"},
+    {"heads": "none"},
+    {"positions": "original", "allocation": "final", "dropping": "middle", "heads": "none"},
+]
+
+
+def digest(config: JobConfig, dtype: str = "float32") -> str:
+    return fingerprint(fingerprint_fields(config, SPEC, dtype))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"selection": SelectionConfig(budget=0.4)},
+        {"selection": SelectionConfig(budget=64)},
+        {"selection": SelectionConfig(budget=0.2, method="uniform")},
+        {"selection": SelectionConfig(budget=0.2, alpha=0.6)},
+        {"selection": SelectionConfig(budget=0.2, newline="all")},
+        {"selection": SelectionConfig(budget=0.2, budget_basis="image")},
+        {"selection": SelectionConfig(budget=0.2, skip_below=8)},
+        {"selection": SelectionConfig(budget=0.2, positions="original")},
+        {"question": CaptionConfig(prompt="Describe the image")},
+        {"question": CaptionConfig(prompt_column="prompt")},
+        {"question": CaptionConfig(prompt_column="other")},
+        {"question": QuestionConfig()},
+        {"generation": GenerationConfig(max_new_tokens=65)},
+        {"generation": GenerationConfig(temperature=0.5)},
+        {"generation": GenerationConfig(top_p=0.9)},
+        {"generation": GenerationConfig(seed=1)},
+        {"input": InputConfig(input=["a"], image_column="other")},
+        {"input": InputConfig(input=["a"], id_column="id")},
+        {"input": InputConfig(input=["a"], resize="fast")},
+        {"input": InputConfig(input=["a"], reduced_decode=True)},
+    ],
+)
+def test_what_changes_a_caption_changes_it(changed: dict[str, Any]) -> None:
+    assert digest(dataclasses.replace(BASE, **changed)) != digest(BASE)
+
+
+def test_ways_of_cutting_differ_and_only_those_that_are_chosen_are_named() -> None:
+    """Results made before there was a choice are of the default."""
+    ways = [{}, {"resize": "fast"}, {"reduced_decode": True}]
+    ways.append({"resize": "fast", "reduced_decode": True})
+    configs = [
+        dataclasses.replace(BASE, input=InputConfig(input=["a"], **way))  # type: ignore[arg-type]
+        for way in ways
+    ]
+    assert len({digest(config) for config in configs}) == 4
+    plain = fingerprint_fields(BASE, SPEC, "float32").keys()
+    for way, config in zip(ways, configs, strict=True):
+        assert fingerprint_fields(config, SPEC, "float32").keys() - plain == way.keys()
+
+
+def test_settings_for_ablations_are_named_only_where_they_are_chosen_and_count() -> None:
+    """Results made before there was a choice are of the default: this is what theirs were."""
+    plain = fingerprint_fields(BASE, SPEC, "float32").keys()
+    assert plain == {
+        *("model", "weights", "dtype", "image_column", "id_column", "method", "token_budget"),
+        *("budget_basis", "alpha", "newline", "transposed_grid", "skip_below", "prompt"),
+        *("prompt_column", "generation", "sampler", "preprocessing"),
+    }
+    for chosen in VARIATIONS:
+        selection = SelectionConfig(budget=0.2, **chosen)  # type: ignore[arg-type]
+        config = dataclasses.replace(BASE, selection=selection)
+        fields = fingerprint_fields(config, SPEC, "float32")
+        assert digest(config) != digest(BASE)
+        assert {key: fields[key] for key in fields.keys() - plain} == chosen
+        dense = dataclasses.replace(BASE, selection=dataclasses.replace(selection, budget=1))
+        assert fingerprint_fields(dense, SPEC, "float32").keys() == plain
+
+
+def test_gaps_count_where_the_dense_model_is_given_no_newlines() -> None:
+    whole = [
+        SelectionConfig(budget=1, newline="none", positions=p) for p in ("compact", "original")
+    ]
+    first, second = (digest(dataclasses.replace(BASE, selection=one)) for one in whole)
+    assert first != second
+
+
+def test_what_the_model_computes_in_changes_it_however_it_was_chosen() -> None:
+    chosen = dataclasses.replace(BASE, model=ModelConfig(dtype="float16"))
+    assert digest(BASE, "float16") == digest(chosen, "float16") != digest(BASE)
+
+
+def test_all_these_differ_from_each_other() -> None:
+    selections = [SelectionConfig(budget=b, alpha=a) for b in (0.1, 0.2, 2) for a in (0.1, 0.2)]
+    assert len({digest(dataclasses.replace(BASE, selection=s)) for s in selections}) == 6
+
+
+def test_the_published_code_with_and_without_its_transposed_grid_differ() -> None:
+    with_it, without = (
+        SelectionConfig(method="hired-upstream", transposed_grid=flag) for flag in (True, False)
+    )
+    found = [digest(dataclasses.replace(BASE, selection=s)) for s in (with_it, without)]
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"generation": GenerationConfig(batch_size=3)},
+        {"generation": GenerationConfig(generation_timeout_sec=None)},
+        {"output": OutputConfig(output="elsewhere", rows_per_part=7, max_error_rate=0.5)},
+        {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
+        {"input": InputConfig(input=["a"], decode_timeout_sec=1.0, max_decode_mib=1)},
+        {"run": RunConfig(placement="split", torch_threads=3, gpu_hour_price=1.0, progress=False)},
+        {"selection": SelectionConfig(budget=None)},  # 0.2 by default
+        {"selection": SelectionConfig(budget=0.2, newline="none")},  # what auto comes to
+    ],
+)
+def test_what_changes_no_caption_leaves_it(changed: dict[str, Any]) -> None:
+    assert digest(dataclasses.replace(BASE, **changed)) == digest(BASE)
+
+
+def test_methods_that_come_to_the_dense_model_are_one() -> None:
+    dense = dataclasses.replace(BASE, selection=SelectionConfig(method="dense"))
+    at_one = dataclasses.replace(BASE, selection=SelectionConfig(budget=1, method="stride"))
+    skipping = dataclasses.replace(BASE, selection=SelectionConfig(budget=1, skip_below=8))
+    assert digest(dense) == digest(at_one) == digest(skipping)
+
+
+def test_it_is_sixteen_hex_digits_and_does_not_depend_on_the_order_of_fields() -> None:
+    fields = fingerprint_fields(BASE, SPEC, "float32")
+    assert fingerprint(dict(reversed(fields.items()))) == fingerprint(fields)
+    assert len(bytes.fromhex(fingerprint(fields))) == 8
+
+
+@pytest.fixture
+def checkpoint(small_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_checkpoint, tmp_path / "copy"))
+
+
+def test_a_copy_of_a_checkpoint_has_the_same_digest(
+    small_checkpoint: Path, checkpoint: Path
+) -> None:
+    (checkpoint / "README.md").write_text("no part of the model")
+    assert weights_digest(checkpoint) == weights_digest(small_checkpoint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"],
+)
+def test_every_file_that_shapes_a_text_counts(checkpoint: Path, name: str) -> None:
+    before = weights_digest(checkpoint)
+    with (checkpoint / name).open("a") as file:
+        file.write(" ")
+    assert weights_digest(checkpoint) != before
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.99])
+def test_retrained_weights_count_wherever_they_lie(tmp_path: Path, share: float) -> None:
+    """One layer's worth in the middle of a file, the rest frozen."""
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    content = bytearray(24 * 2**20)
+    weights.write_bytes(content)
+    before = weights_digest(tmp_path)
+    start = int(share * len(content))
+    content[start : start + 2**20] = b"\x01" * len(content[start : start + 2**20])
+    weights.write_bytes(content)
+    assert weights_digest(tmp_path) != before
