@@ -18,7 +18,7 @@ from PIL import Image
 
 from hired_core.images.decode import ImageError
 from hired_core.models.checkpoint import CheckpointError
-from hired_core.vlm.vision_half import SelectionSettings
+from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.page.explain import Explainer, read_image
 
 METHODS = ("hired", "uniform", "stride", "random")
@@ -46,13 +46,13 @@ def explain(options: argparse.Namespace) -> None:
     images = {name: read_image(name) for name in options.images}
     explainer = Explainer(options.model, device=options.device)
     if options.page is not None:
-        settings = [SelectionSettings(method=m, token_budget=b) for m in METHODS for b in BUDGETS]
-        settings.append(SelectionSettings(method="dense", token_budget=1.0))
+        settings = [ReductionSettings(method=m, budget=b) for m in METHODS for b in BUDGETS]
+        settings.append(ReductionSettings(method="dense", budget=1.0))
         html = explainer.page(images, options.prompt, settings)
         options.page.parent.mkdir(parents=True, exist_ok=True)
         options.page.write_text(html, encoding="utf-8")
     if options.picture is not None:
-        settings_shown = SelectionSettings(token_budget=options.budget)
+        settings_shown = ReductionSettings(budget=options.budget)
         picture = explainer.picture(next(iter(images.values())), options.prompt, settings_shown)
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         # Half the size or less, at no difference that shows.

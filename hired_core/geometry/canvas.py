@@ -63,13 +63,3 @@ class CanvasFit:
             content = (canvas_height, min(math.ceil(width * scale_h), canvas_width))
         top, left = (canvas_height - content[0]) // 2, (canvas_width - content[1]) // 2
         return cls(canvas=canvas, content=content, top=top, left=left)
-
-
-def needed_size(image_size: Size, *, pinpoints: Sequence[Size], partition_size: int) -> Size:
-    """The least (height, width) in which an image can be cut without enlarging what was shrunk.
-
-    Raises:
-        LayoutError: if the image shrinks to nothing on every resolution.
-    """
-    content = CanvasFit.of(image_size, select_best_resolution(image_size, pinpoints)).content
-    return max(content[0], partition_size), max(content[1], partition_size)

@@ -46,14 +46,14 @@ class PartitionLayout:
     """The partitions of one image under AnyRes.
 
     Attributes:
-        grid: (rows, cols) of sub-images.
+        grid: (rows, cols) of sub-images; (0, 0) where there are none.
         side: patches along one side of a partition; `num_patches` is its square.
         stitched: (rows, cols) of the stitched sub-image patch grid, as it is emitted.
         valid: bool [P, N]; False where a patch lies in padding. The full-image is always True.
         sub_image_of: int64 [N]; for each full-image patch, the sub-image (0..P-2) its centre falls
             in. The full-image is squeezed without padding, sub-images come from a centred, padded
             canvas, so this goes through that transform.
-        order: int64 [P, N]; a permutation of 0..P*N-1: full-image patches in raster order, then
+        place: int64 [P, N]; a permutation of 0..P*N-1: full-image patches in raster order, then
             sub-image patches in raster order of the stitched grid, padding included.
     """
 
@@ -62,7 +62,7 @@ class PartitionLayout:
     stitched: Size
     valid: Tensor
     sub_image_of: Tensor
-    order: Tensor
+    place: Tensor
 
     @property
     def num_partitions(self) -> int:
@@ -106,6 +106,24 @@ class PartitionLayout:
         points = tuple((int(h), int(w)) for h, w in pinpoints)
         return _build((height, width), points, partition_size, patch_size, transposed_grid)
 
+    @classmethod
+    def single(cls, side: int) -> PartitionLayout:
+        """Of one partition, all of it image, in raster order; there is no sub-image."""
+        return _single(side)
+
+
+@lru_cache(maxsize=16)
+def _single(side: int) -> PartitionLayout:
+    count = side * side
+    return PartitionLayout(
+        grid=(0, 0),
+        side=side,
+        stitched=(0, 0),
+        valid=torch.ones(1, count, dtype=torch.bool),
+        sub_image_of=torch.zeros(count, dtype=torch.int64),
+        place=torch.arange(count)[None],
+    )
+
 
 @lru_cache(maxsize=4096)
 def _build(
@@ -125,7 +143,7 @@ def _build(
         stitched=(emitted[0] * side, emitted[1] * side),
         valid=_valid(image_size, emitted, side),
         sub_image_of=_sub_image_of(CanvasFit.of(image_size, canvas), (rows, cols), side),
-        order=_order(emitted, side),
+        place=_place(emitted, side),
     )
 
 
@@ -138,7 +156,7 @@ def _valid(image_size: Size, grid: Size, side: int) -> Tensor:
     return torch.cat([full, _cut(kept, grid, side)])
 
 
-def _order(grid: Size, side: int) -> Tensor:
+def _place(grid: Size, side: int) -> Tensor:
     num_patches = side * side
     count = grid[0] * grid[1] * num_patches
     raster = torch.arange(count).view(grid[0] * side, grid[1] * side) + num_patches
@@ -174,13 +192,13 @@ class LayoutBatch:
     Attributes:
         valid: bool [B, P, N]; False also for partitions an image does not have.
         sub_image_of: int64 [B, N].
-        order: int64 [B, P, N]; absent partitions hold positions after all others.
+        place: int64 [B, P, N]; absent partitions hold positions after all others.
         num_partitions: int64 [B].
     """
 
     valid: Tensor
     sub_image_of: Tensor
-    order: Tensor
+    place: Tensor
     num_partitions: Tensor
 
     @classmethod
@@ -195,14 +213,14 @@ class LayoutBatch:
         count = layouts[0].num_patches
         absent = torch.arange(most * count).view(most, count)
         valid = torch.zeros(len(layouts), most, count, dtype=torch.bool)
-        order = absent.expand(len(layouts), -1, -1).clone()
+        place = absent.expand(len(layouts), -1, -1).clone()
         for row, layout in enumerate(layouts):
             valid[row, : layout.num_partitions] = layout.valid
-            order[row, : layout.num_partitions] = layout.order
+            place[row, : layout.num_partitions] = layout.place
         return cls(
             valid=upload(valid, target),
             sub_image_of=upload(torch.stack([lay.sub_image_of for lay in layouts]), target),
-            order=upload(order, target),
+            place=upload(place, target),
             num_partitions=upload(torch.tensor([lay.num_partitions for lay in layouts]), target),
         )
 

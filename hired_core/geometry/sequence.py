@@ -18,40 +18,40 @@ Positions = Literal["compact", "original"]
 NEWLINE: Final = -1
 
 
-def visual_sequence(order: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
+def visual_sequence(place: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
     """int64 [L]: for each position, an index into the kept tokens, or `NEWLINE`.
 
     `image_newline` ends a row of the stitched sub-image grid: no row, each row that kept a token,
     or each unpadded row. With every valid token kept, "all" is exactly LLaVA-Next's own packing.
 
     Args:
-        order: int64 [K], positions of the kept tokens (`PartitionLayout.order`), ascending.
+        place: int64 [K], where the rows stand (`PartitionLayout.place`), ascending.
         layout: of the same image.
     """
-    tokens = torch.arange(order.shape[0])
+    tokens = torch.arange(place.shape[0])
     if policy == "none":
         return tokens
-    ends = _row_ends(order, layout, policy)
+    ends = _row_ends(place, layout, policy)
     entries = torch.cat([tokens, torch.full_like(ends, NEWLINE)])
-    return entries[torch.cat([2 * order, ends]).argsort()]
+    return entries[torch.cat([2 * place, ends]).argsort()]
 
 
-def dense_places(order: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
+def dense_positions(place: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
     """int64 [L + 1]: where the entries of `visual_sequence` are when nothing is dropped.
 
     Counted from the image's first, newlines of all rows included; the last is the length of that
     dense sequence, where the text after the image begins. With nothing dropped: 0, 1, 2, ...
     """
-    every = layout.order[layout.valid].sort().values
+    every = layout.place[layout.valid].sort().values
     dense = torch.cat([2 * every, _row_ends(every, layout, "all")]).sort().values
-    ends = order[:0] if policy == "none" else _row_ends(order, layout, policy)
-    places = torch.searchsorted(dense, torch.cat([2 * order, ends]).sort().values)
-    return torch.cat([places, places.new_tensor([dense.shape[0]])])
+    ends = place[:0] if policy == "none" else _row_ends(place, layout, policy)
+    positions = torch.searchsorted(dense, torch.cat([2 * place, ends]).sort().values)
+    return torch.cat([positions, positions.new_tensor([dense.shape[0]])])
 
 
-def _row_ends(order: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
+def _row_ends(place: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
     """Keys of the newlines, ascending; `policy` is not "none"."""
-    ending = order if policy == "kept-rows" else layout.order[layout.valid]
+    ending = place if policy == "kept-rows" else layout.place[layout.valid]
     first, width = layout.num_patches, layout.stitched[1]
-    rows: Tensor = ((ending[ending >= first] - first) // width).unique()
+    rows: Tensor = ((ending[ending >= first] - first) // max(width, 1)).unique()
     return 2 * (first + (rows + 1) * width) - 1

@@ -1,26 +1,28 @@
-"""What the pipeline has to know of a model before, or without, loading its weights."""
+"""What has to be known of a model before, or without, loading its weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hired_core.geometry.layout import PartitionLayout, Size
+from hired_core.geometry.base import Geometry, nominal_tokens
+from hired_core.geometry.layout import PartitionLayout
 from hired_core.geometry.sequence import NewlinePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Geometry and limits of a LLaVA-Next style model, read from its configuration files.
+    """Geometry and limits of a model, read from its configuration files.
 
     Attributes:
         name: what the user asked for: "embedded", a path or a Hugging Face id.
         path: folder on this machine.
-        pinpoints: AnyRes resolutions on offer, (height, width) in pixels.
-        partition_size, patch_size: in pixels.
+        family: key of `hired_core.models.registry`, the `model_type` of config.json.
+        geometry: how an image is cut, and where its visual tokens lie.
         feature_layer: index of the vision layer whose output the language model sees.
         vision_width: C. `text_width`: D.
         vision_inner, text_inner: width of the MLP of a layer.
         query_width, kv_width: of all query heads, and of all key-value heads, of the decoder.
+        num_text_layers: of the decoder.
         vocab_size: V.
         mean, std: pixel normalisation per channel.
         max_context: positions the language model has.
@@ -32,9 +34,8 @@ class ModelSpec:
 
     name: str
     path: str
-    pinpoints: tuple[Size, ...]
-    partition_size: int
-    patch_size: int
+    family: str
+    geometry: Geometry
     feature_layer: int
     vision_width: int
     text_width: int
@@ -42,6 +43,7 @@ class ModelSpec:
     text_inner: int
     query_width: int
     kv_width: int
+    num_text_layers: int
     vocab_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -52,40 +54,36 @@ class ModelSpec:
     stored_dtype: str
 
     @property
+    def partition_size(self) -> int:
+        """S, pixels along a side of a partition."""
+        return self.geometry.partition_size
+
+    @property
     def num_patches(self) -> int:
         """N, patches per partition."""
-        return (self.partition_size // self.patch_size) ** 2
+        return self.geometry.num_patches
 
     @property
     def max_partitions(self) -> int:
-        """The largest P of any grid, the full-image included."""
-        cells = self.partition_size**2
-        return 1 + max(height * width // cells for height, width in self.pinpoints)
+        """The largest P of any image."""
+        return self.geometry.max_partitions
+
+    @property
+    def nominal_tokens(self) -> int:
+        """The largest P*N: what a fractional token budget is taken of."""
+        return nominal_tokens(self.geometry)
 
     def max_visual_positions(
         self, num_kept: int, newline: NewlinePolicy, *, transposed_grid: bool = False
     ) -> int:
-        """The most positions that the image of a request can take: kept tokens and newlines.
+        """The most positions that the image of a request can take: kept tokens and row ends.
 
         One newline for each row of the stitched grid at most; of rows with a kept token there are
         no more than kept tokens.
         """
-        heights = [width if transposed_grid else height for height, width in self.pinpoints]
-        rows = max(heights) // self.patch_size
+        rows = self.geometry.max_row_ends(transposed_grid=transposed_grid)
         return num_kept + {"none": 0, "kept-rows": min(rows, num_kept), "all": rows}[newline]
-
-    @property
-    def nominal_tokens(self) -> int:
-        """The largest P*N: 2880 for LLaVA-Next; what a fractional token budget is taken of."""
-        return self.max_partitions * self.num_patches
 
     def layout(self, height: int, width: int, *, transposed_grid: bool = False) -> PartitionLayout:
         """Layout of an image of this many pixels; raises `LayoutError` if it is too elongated."""
-        return PartitionLayout.from_image_size(
-            height,
-            width,
-            pinpoints=self.pinpoints,
-            partition_size=self.partition_size,
-            patch_size=self.patch_size,
-            transposed_grid=transposed_grid,
-        )
+        return self.geometry.layout(height, width, transposed_grid=transposed_grid)

@@ -5,36 +5,30 @@ Needs torch, which `hired_core.images.partition` does without.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 
+from hired_core.geometry.base import Geometry, Pixels
 from hired_core.geometry.canvas import Size
-from hired_core.images.partition import Pixels, assemble
 
 
 def partition_pixels(
-    pixels: Pixels,
-    *,
-    pinpoints: Sequence[Size],
-    partition_size: int,
-    image_size: Size | None = None,
+    pixels: Pixels, geometry: Geometry, *, image_size: Size | None = None
 ) -> Pixels:
     """What `partition_image` gives, resized by torch: uint8 [P, 3, S, S].
 
-    Equal to the torchvision backend of transformers' `LlavaNextImageProcessor` before it rescales
-    and normalises. Pillow's own differ, since torch rounds coefficients to 16 bits: at most two in
-    a thousand, by 1, where an image is shrunk, and by up to 2 where it is enlarged. Images that
-    lose much more height than width are resized by columns first since Pillow 13: there some in a
-    hundred differ, on photographs mostly by 1.
+    Equal to the torchvision backend of the family's own transformers image processor before it
+    rescales and normalises. Pillow's own differ, since torch rounds coefficients to 16 bits: at
+    most two in a thousand, by 1, where an image is shrunk, and by up to 2 where it is enlarged.
+    Images that lose much more height than width are resized by columns first since Pillow 13: there
+    some in a hundred differ, on photographs mostly by 1.
 
     Args:
         pixels: uint8 [height, width, 3], writable, or torch warns.
-        image_size: (height, width) that the canvas is chosen for, where `pixels` are fewer.
+        image_size: (height, width) that the cut is chosen for, where `pixels` are fewer.
 
     Raises:
-        LayoutError: if the image is too elongated for every pinpoint.
+        LayoutError: if the image is too elongated for the model.
     """
     # A view; in this memory format torch resizes uint8 in vector instructions without unpacking.
     channels_last = torch.from_numpy(pixels).permute(2, 0, 1)[None]
@@ -45,4 +39,4 @@ def partition_pixels(
         return plane
 
     height, width, _ = pixels.shape
-    return assemble(resize, image_size or (height, width), pinpoints, partition_size)
+    return geometry.cut(resize, image_size or (height, width))

@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from hired_core.geometry.sequence import NEWLINE
 from hired_core.geometry.spec import ModelSpec
 
 FinishReason = Literal["stop", "length", "timeout"]
@@ -24,11 +23,13 @@ class Request:
     """One question about one image.
 
     Attributes:
-        features: [K, C] kept features before the projector, in sequence order.
-        sequence: int64 [V]; indices into `features`, or `NEWLINE` (see `geometry.sequence`).
+        features: [K, C] kept features before the projector, or [K, D] behind it where `projected`,
+            in sequence order.
+        sequence: int64 [V]; indices into `features`, or `-1 - s` for separator s: -1 is `NEWLINE`
+            (see `geometry.sequence`).
         before, after: ids of the prompt around the image.
         places: int64 [V + 1] on the CPU; rotary positions of the visual part and of the text after
-            it, from the image's first (see `dense_places`). None: one after another.
+            it, from the image's first (see `dense_positions`). None: one after another.
         seed: of the sampler; greedy decoding ignores it.
     """
 
@@ -38,6 +39,7 @@ class Request:
     after: list[int]
     places: Tensor | None = None
     seed: int = 0
+    projected: bool = False
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -101,26 +103,31 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel:
-    """Projector, newline embedding, decoder and tokenizer of one model, on one device.
+    """Projector, separators, decoder and tokenizer of one model, on one device.
 
     Attributes:
+        separators: [S, D], embeddings that stand between visual tokens, such as the newline.
         stop_ids: ids that end a text.
     """
 
     spec: ModelSpec
     projector: nn.Module
-    newline: Tensor
+    separators: Tensor
     decoder: Any
     tokenizer: Any
     stop_ids: frozenset[int]
 
     @property
     def device(self) -> torch.device:
-        return self.newline.device
+        return self.separators.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.separators.dtype
 
     @torch.inference_mode()
     def embed(self, request: Request, start: int = 0) -> Tensor:
-        """[L - start, D]: text, projected visual tokens and newlines, as the decoder reads them.
+        """[L - start, D]: text, projected visual tokens and separators, as the decoder reads them.
 
         Nothing is projected if `start` lies behind the image.
         """
@@ -129,10 +136,11 @@ class LanguageModel:
             left = request.num_prompt_tokens - start
             rest: Tensor = words(self._ids(request.after[len(request.after) - left :]))
             return rest
-        features = request.features.to(self.device, self.newline.dtype)
-        table = torch.cat([self.projector(features), self.newline[None]])
-        sequence = request.sequence.to(self.device)
-        index = torch.where(sequence == NEWLINE, table.shape[0] - 1, sequence)
+        features = request.features.to(self.device, self.dtype)
+        visual = features if request.projected else self.projector(features)
+        # Separators behind the rows, the last one first: -1 - s is where s is counted from the end.
+        table = torch.cat([visual, self.separators.flip(0)])
+        index = request.sequence.to(self.device) % table.shape[0]
         before, after = (self._ids(ids) for ids in (request.before, request.after))
         return torch.cat([words(before), table[index], words(after)])[start:]
 

@@ -29,8 +29,9 @@ def visual_content_score(cls_attention: Tensor, layout: PartitionLayout | Layout
     """
     mass = exact_sum(cls_attention, dim=-2)
     sub_images = layout.valid.shape[-2] - 1
-    shape = (*mass.shape[:-1], sub_images)
-    score = mass.new_zeros(shape)
+    score = mass.new_zeros(*mass.shape[:-1], sub_images)
+    if not sub_images:
+        return score
     index = layout.sub_image_of.to(mass.device).expand(mass.shape)
     score = score.scatter_add(-1, index, mass)
     total = mass.sum(-1, keepdim=True)

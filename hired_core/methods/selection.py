@@ -50,25 +50,25 @@ def _strides_upto(position: Tensor, kept: Tensor, count: Tensor) -> Tensor:
     return torch.minimum(bound.clamp(min=0), kept)
 
 
-def gather_order(keep: Tensor, order: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Flat indices of kept tokens in sequence order, padded to `size`; no device sync.
+def gather_places(keep: Tensor, place: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Flat indices of kept tokens in the order of their places, padded to `size`; no device sync.
 
     Args:
         keep: bool [B, P, N].
-        order: int64 [B, P, N], a permutation per image.
+        place: int64 [B, P, N], a permutation per image.
         size: tokens per image in the result; at least the most any image keeps.
 
     Returns:
         index: int64 [B, size] into the flattened P*N; padding is 0.
         count: int64 [B], how many entries of each row are real.
     """
-    flat_keep, flat_order = keep.flatten(1), order.flatten(1)
-    patch = torch.arange(flat_order.shape[1], device=order.device).expand_as(flat_order)
-    at = torch.empty_like(flat_order).scatter_(1, flat_order, patch)
+    flat_keep, flat_place = keep.flatten(1), place.flatten(1)
+    patch = torch.arange(flat_place.shape[1], device=place.device).expand_as(flat_place)
+    at = torch.empty_like(flat_place).scatter_(1, flat_place, patch)
     kept = flat_keep.gather(1, at)
     # What is not kept goes to a place of its own behind the others.
-    place = torch.where(kept, kept.cumsum(1) - 1, size)
-    index = at.new_zeros(at.shape[0], size + 1).scatter_(1, place, at)
+    target = torch.where(kept, kept.cumsum(1) - 1, size)
+    index = at.new_zeros(at.shape[0], size + 1).scatter_(1, target, at)
     return index[:, :size], kept.sum(-1)
 
 
@@ -101,7 +101,7 @@ def _shift_right(value: Tensor, bits: int) -> Tensor:
 
 __all__ = [
     "descending_rank",
-    "gather_order",
+    "gather_places",
     "random_scores",
     "select_stride",
     "select_tokens",

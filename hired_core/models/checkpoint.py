@@ -77,6 +77,20 @@ def iter_tensors(folder: Path, wanted: Callable[[str], str | None]) -> Iterator[
                 yield new, stored.get_tensor(name)
 
 
+def part(*prefixes: str) -> Callable[[str], str | None]:
+    """Renames `[model.]<prefixes[0]>.[<prefixes[1]>.]rest` to `rest`, drops other names."""
+
+    def rename(name: str) -> str | None:
+        rest = name.removeprefix("model.")
+        if not rest.startswith(prefixes[0] + "."):
+            return None
+        for prefix in prefixes:
+            rest = rest.removeprefix(prefix + ".")
+        return rest
+
+    return rename
+
+
 def _stored_names(folder: Path) -> dict[str, list[str]]:
     weight_map: dict[str, str] = read_json(folder, _INDEX).get("weight_map", {})
     files: dict[str, list[str]] = {}

@@ -9,12 +9,13 @@ H heads.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from hired_core.methods.base import Layer
 from hired_core.vision.attention import cls_attention, received_attention
 from hired_core.vision.encoder_layer import (
     Projections,
@@ -25,8 +26,6 @@ from hired_core.vision.encoder_layer import (
     project_for_rows,
     run_layer,
 )
-
-Layer = Literal["initial", "middle", "final"]
 
 CPU_MICRO_BATCH: Final = 4096  # More would not stay in a CPU's caches.
 ACCELERATOR_MICRO_BATCH: Final = 64 * 576
@@ -60,11 +59,18 @@ class FinalLayer:
         hidden: [M, T, C], its input.
         projections: its queries, keys and values.
         attention: float32 [M, H, N] of each earlier layer that was looked at, by layer index.
+        received: the same of attention received, where that was asked for.
+        keys: [M, H, T, d] of the earlier layers whose keys were.
     """
 
     hidden: Tensor
     projections: Projections
-    attention: dict[int, Tensor]
+    attention: dict[int, Tensor] = field(default_factory=dict)
+    received: dict[int, Tensor] = field(default_factory=dict)
+    keys: dict[int, Tensor] = field(default_factory=dict)
+
+
+_NONE: Final = Projections(*3 * (torch.empty(0),))
 
 
 class VisionEncoder:
@@ -79,6 +85,7 @@ class VisionEncoder:
         on_cpu = tower.device.type == "cpu"
         self.micro_batch = micro_batch or (CPU_MICRO_BATCH if on_cpu else ACCELERATOR_MICRO_BATCH)
         self._attention = cls_attention if tower.has_cls else received_attention
+        self._first = 1 if tower.has_cls else 0  # Token of the first patch.
         self._mean = torch.tensor(tower.mean, device=tower.device)[:, None, None]
         self._std = torch.tensor(tower.std, device=tower.device)[:, None, None]
 
@@ -97,20 +104,33 @@ class VisionEncoder:
         num_queries = 1 if self.tower.has_cls else hidden.shape[1]
         return self._attention(*project_for_rows(self.tower.layers[index], hidden, num_queries))
 
-    def encode(self, embedded: Tensor, looked_at: Collection[int] = ()) -> FinalLayer:
+    def encode(
+        self,
+        embedded: Tensor,
+        looked_at: Collection[int] = (),
+        received: Collection[int] = (),
+        keys: int | None = None,
+    ) -> FinalLayer:
         """Through all layers but the final one, and that one's projections.
 
         Args:
             looked_at: indices of the layers whose attention is wanted; the final one's can always
                 be had (`attention_of`).
+            received: the same of received attention (`received_at`), where CLS is there as well.
+            keys: index of the layer whose keys are wanted (`keys_at`).
         """
-        hidden, attention = embedded, dict[int, Tensor]()
+        hidden, found = embedded, FinalLayer(hidden=embedded, projections=_NONE)
         for index, layer in enumerate(self.tower.layers[:-1]):
             if index in looked_at:
-                attention[index] = self.attention_before(index, hidden)
+                found.attention[index] = self.attention_before(index, hidden)
+            if index in received or index == keys:
+                query, key = project_for_rows(layer, hidden, hidden.shape[1])
+                if index in received:
+                    found.received[index] = self._received(query, key)
+                if index == keys:
+                    found.keys[index] = key
             hidden = run_layer(layer, hidden)
-        projections = project(self.tower.layers[-1], hidden)
-        return FinalLayer(hidden=hidden, projections=projections, attention=attention)
+        return replace(found, hidden=hidden, projections=project(self.tower.layers[-1], hidden))
 
     def attention_of(self, final: FinalLayer, index: int) -> Tensor:
         """float32 [M, H, N] of the final layer, or of one that was looked at on the way."""
@@ -118,13 +138,33 @@ class VisionEncoder:
             return final.attention[index]
         return self._attention(final.projections.query, final.projections.key)
 
+    def received_at(self, final: FinalLayer, index: int) -> Tensor:
+        """float32 [M, H, N], attention that patches receive at a layer asked for, or the final."""
+        if index < len(self.tower.layers) - 1:
+            return final.received[index]
+        return self._received(final.projections.query, final.projections.key)
+
+    def keys_at(self, final: FinalLayer, index: int) -> Tensor:
+        """[M, N, C], keys of patches at a layer asked for, or the final; heads side by side."""
+        is_final = index == len(self.tower.layers) - 1
+        keys = final.projections.key if is_final else final.keys[index]
+        return keys[:, :, self._first :].transpose(1, 2).flatten(2)
+
+    def finish_all(self, final: FinalLayer) -> Tensor:
+        """[M, N, C], features of all patches."""
+        hidden, attended = final.hidden[:, self._first :], attend(final.projections)
+        return finish(self.tower.layers[-1], hidden, attended[:, self._first :])
+
+    def _received(self, query: Tensor, key: Tensor) -> Tensor:
+        return received_attention(query, key)[:, :, self._first :]
+
     def finish(self, final: FinalLayer, partition: Tensor, patch: Tensor) -> Tensor:
         """Features [..., C] of the patches `patch` (0..N-1) of the rows `partition` (0..M-1).
 
         Only their tokens go through what comes after attention; on CPUs, if they are few, also
         through attention, to all tokens of their partition.
         """
-        token = patch + 1 if self.tower.has_cls else patch
+        token = patch + self._first
         hidden, projections = final.hidden, final.projections
         few = 2 * token.numel() <= hidden.shape[0] * hidden.shape[1]
         if few and hidden.is_cpu:

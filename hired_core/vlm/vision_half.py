@@ -1,134 +1,111 @@
-"""Images to kept visual tokens at a fixed budget: the vision stage as one call."""
+"""Images to the rows that the language model will see: the vision half as one call.
+
+Legend: B images, P partitions, N patches, K rows, M partitions of a micro-batch, C width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hired_core.geometry.base import Pixels
+from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import LayoutBatch, PartitionLayout
 from hired_core.geometry.spec import ModelSpec
+from hired_core.methods.base import Evidence, Layer, Reduction, weighted_rows
 from hired_core.methods.budget import BudgetBasis, token_budget_to_count
-from hired_core.methods.registry import (
-    METHODS,
-    Allocation,
-    Evidence,
-    Heads,
-    Method,
-    allocate_worthwhile,
-    hired,
-)
-from hired_core.methods.selection import gather_order
+from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
-from hired_core.vision.tower import FinalLayer, Layer, VisionEncoder
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectionSettings:
-    """Which tokens to keep.
-
-    Attributes:
-        method: a key of `METHODS`.
-        token_budget: what the user asked for; see `token_budget_to_count`.
-        alpha: share of the budget for the full-image, in [0, 1].
-        transposed_grid: see `PartitionLayout.from_image_size`.
-        skip_below: sub-images that would get fewer tokens are not encoded, nothing is skipped at 0;
-            `hired` only.
-        allocation, dropping, heads: see `hired_core.methods.registry.hired`; `hired` only.
-    """
-
-    method: str = "hired"
-    token_budget: float = 0.2
-    budget_basis: BudgetBasis = "model"
-    alpha: float = 0.5
-    transposed_grid: bool = False
-    skip_below: int = 0
-    allocation: Allocation = "initial"
-    dropping: Layer = "final"
-    heads: Heads = "sum"
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
-        if self.skip_below < 0:
-            raise ValueError(f"skip_below must be 0 or more, got {self.skip_below}")
-        if self.skip_below and self.method != "hired":
-            raise ValueError(f"skip_below works with method 'hired' only, not {self.method!r}")
-        token_budget_to_count(self.token_budget, nominal=1, own=1)
-        self._check_variation()
-
-    def _check_variation(self) -> None:
-        chosen = (self.allocation, self.dropping, self.heads)
-        for value, kind in zip(chosen, (Allocation, Layer, Heads), strict=True):
-            if value not in get_args(kind):
-                raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
-        if chosen != ("initial", "final", "sum") and self.method != "hired":
-            raise ValueError(f"only method 'hired' has variations, not {self.method!r}")
-        if self.skip_below and self.allocation == "final":
-            raise ValueError("skip_below: the final layer tells the shares too late to skip")
-
-    def resolve(self) -> Method:
-        """At 1 all methods are the unmodified model, `hired-upstream` with its lossy floors too."""
-        if self.token_budget == 1:
-            return METHODS["dense"]
-        if self.method == "hired":
-            return hired(self.allocation, self.dropping, self.heads)
-        return METHODS[self.method]
+from hired_core.vision.tower import FinalLayer, VisionEncoder
+from hired_core.vlm.settings import ReductionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptTokens:
-    """The visual tokens of one image that go on to the language model.
+    """The rows of one image that go on to the language model.
 
     Attributes:
-        features: [K, C], on the CPU, in sequence order.
-        order: int64 [K], ascending positions (`PartitionLayout.order`).
-        budgets: int64 [P], tokens given to each partition. Kept are as many, but for
+        features: [K, C], or [K, D] where `projected`; on the CPU, in sequence order.
+        place: int64 [K], ascending: where each row stands (`PartitionLayout.place`).
+        budgets: int64 [P], rows given to each partition. Kept are as many, but for
             `hired-upstream`, which loses those it spends on padding.
-        num_dense: tokens the dense model would see, newlines not counted.
+        num_dense: visual tokens the dense model would see, newlines not counted.
+        size: (height, width) of the image in pixels.
+        projected: whether features are behind the projector.
     """
 
     features: Tensor
-    order: Tensor
+    place: Tensor
     budgets: Tensor
     num_dense: int
+    size: Size
+    projected: bool = False
 
 
-class _Encoded(NamedTuple):
-    """Of B images: features [B, K, C], order [B, K], `counts` [B] of them real, budgets [B, P]."""
+class _Reduced(NamedTuple):
+    """Of B images: features [B, K, C], place [B, K], `num_rows` [B] are real, budgets [B, P]."""
 
     features: Tensor
-    order: Tensor
-    counts: Tensor
+    place: Tensor
+    num_rows: Tensor
     budgets: Tensor
 
 
-class ImageEncoder:
-    """Encodes batches of images of any mix of grids."""
+class VisionHalf:
+    """Encodes batches of images of any mix of grids.
 
-    def __init__(self, vision: VisionEncoder, spec: ModelSpec, settings: SelectionSettings) -> None:
+    Args:
+        projector: needed by methods whose rows are taken behind it.
+    """
+
+    def __init__(
+        self,
+        vision: VisionEncoder,
+        spec: ModelSpec,
+        settings: ReductionSettings,
+        projector: nn.Module | None = None,
+    ) -> None:
         self.vision = vision
         self.spec = spec
         self.settings = settings
-        self.method = settings.resolve()
-        self.skips = settings.skip_below > 0 and not self.method.keeps_all
-        self._allocates_late = self.method.allocates_by == "final"
-        late: set[Layer] = {"final"} if self._allocates_late else set()
-        self._looked_at = late | ({self.method.selects_by} if self.method.selects_by else set())
+        self.method, self.options = settings.resolve()
+        self.needs = self.method.needs(self.options)
+        self.projector = projector
+        if self.needs.projected and projector is None:
+            raise ValueError(f"method {settings.method} needs the projector, and there is none")
+        self.skips = self.method.skips(self.options)
+        self._all_features = self.method.merges or self.needs.features or self.needs.projected
+        # Before anything is encoded only the initial layer's attention is known.
+        self._looks_first = self.needs.full_image_layer == "initial"
+
+    @classmethod
+    def load(
+        cls,
+        spec: ModelSpec,
+        settings: ReductionSettings,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> VisionHalf:
+        """With the weights of the checkpoint; the projector's only where the method needs it.
+
+        Raises:
+            CheckpointError: if they are missing or of another form.
+        """
+        family = family_of(spec)
+        method, options = settings.resolve()
+        vision = VisionEncoder(family.load_vision(spec, device=device, dtype=dtype))
+        projected = method.needs(options).projected
+        projector = family.load_projector(spec, device=device, dtype=dtype) if projected else None
+        return cls(vision, spec, settings, projector)
 
     @torch.inference_mode()
     def __call__(
-        self,
-        partitions: Sequence[npt.NDArray[np.uint8]],
-        sizes: Sequence[tuple[int, int]],
-        seeds: Sequence[int],
+        self, partitions: Sequence[Pixels], sizes: Sequence[Size], seeds: Sequence[int]
     ) -> list[KeptTokens]:
         """Kept tokens of each image.
 
@@ -143,81 +120,117 @@ class ImageEncoder:
         uploaded = upload_ahead((partitions[group] for group in groups), device)
         found = []
         for group, pixels in zip(groups, uploaded, strict=True):
-            encoded = self._encode(pixels, layouts[group], seeds[group])
-            found.append(_Encoded(*map(download, encoded)))
+            reduced = self._reduce(pixels, layouts[group], seeds[group])
+            found.append(_Reduced(*map(download, reduced)))
         wait_for(device)
-        parts = zip(groups, found, strict=True)
-        return [kept for group, encoded in parts for kept in _split(encoded, layouts[group])]
+        each = [
+            kept
+            for group, reduced in zip(groups, found, strict=True)
+            for kept in _split(reduced, layouts[group], sizes[group], self.needs.projected)
+        ]
+        return each
 
-    def _encode(
+    def _reduce(
         self, pixels: Tensor, layouts: Sequence[PartitionLayout], seeds: Sequence[int]
-    ) -> _Encoded:
+    ) -> _Reduced:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
-        vision, device = self.vision, pixels.device
-        evidence = self._begin(layouts, seeds, device)
-        layout = evidence.layout
-        wanted = [self._budget(one) for one in layouts]
-        budget = upload(torch.tensor(wanted), device)
-        hidden, encoded = vision.embed(pixels), layout.present
-        if not self._allocates_late:
-            evidence, budgets = self._allocate(self._look_first(evidence, hidden), budget)
+        vision, wanted = self.vision, [self._budget(one) for one in layouts]
+        evidence = self._begin(layouts, seeds, wanted, pixels.device)
+        budget = upload(torch.tensor(wanted), pixels.device)
+        present = evidence.layout.present
+        hidden, encoded = vision.embed(pixels), present
+        evidence = self._look_first(evidence, hidden)
         if self.skips:
-            encoded = budgets > 0
-            hidden = hidden[encoded[layout.present]]
-        looked_at = [vision.index_of(layer) for layer in self._looked_at]
-        rows, final = _rows(encoded), vision.encode(hidden, looked_at)
+            evidence, encoded = self.method.skip(evidence, budget, self.options)
+            hidden = hidden[encoded[present]]
+        rows, final = _rows(encoded), vision.encode(hidden, *self._looked_at())
         evidence = self._look(evidence, final, rows)
-        if self._allocates_late:
-            evidence, budgets = self._allocate(evidence, budget)
-        most = max(map(min, wanted, (one.num_valid for one in layouts)))
-        index, counts = self._select(evidence, budgets, most)
-        num_patches = layout.valid.shape[-1]
-        row, patch = rows.gather(1, index // num_patches), index % num_patches
-        order = layout.order.flatten(1).gather(1, index)
-        return _Encoded(vision.finish(final, row, patch), order, counts, budgets)
+        reduction = self._decide(evidence, budget)
+        features = self._features(reduction, evidence, final, rows)
+        return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
 
     def _begin(
-        self, layouts: Sequence[PartitionLayout], seeds: Sequence[int], device: torch.device
+        self,
+        layouts: Sequence[PartitionLayout],
+        seeds: Sequence[int],
+        wanted: Sequence[int],
+        device: torch.device,
     ) -> Evidence:
-        layout = LayoutBatch.stack(layouts, device=device)
-        return Evidence(layout=layout, seeds=upload(torch.tensor(seeds), device))
+        return Evidence(
+            layout=LayoutBatch.stack(layouts, device=device),
+            seeds=upload(torch.tensor(seeds), device),
+            max_rows=max(map(min, wanted, (one.num_valid for one in layouts))),
+        )
 
     def _look_first(self, evidence: Evidence, embedded: Tensor) -> Evidence:
         """What is known before anything is encoded."""
-        if self.method.allocates_by is None:
+        if not self._looks_first:
             return evidence
         full_images = embedded[_rows(evidence.layout.present)[:, 0]]
-        index = self.vision.index_of(self.method.allocates_by)
-        attention = self._heads(self.vision.attention_before(index, full_images))
+        attention = self.vision.attention_before(0, full_images)
         return replace(evidence, full_image_attention=attention)
+
+    def _looked_at(self) -> tuple[set[int], set[int], int | None]:
+        """Indices of the layers whose attention, received attention and keys are wanted."""
+        needs, index_of = self.needs, self.vision.index_of
+        late = not self._looks_first and needs.full_image_layer is not None
+        shown = {*needs.cls_layers, *([needs.full_image_layer] if late else [])}
+        keys = None if needs.keys_layer is None else index_of(needs.keys_layer)
+        attention = {index_of(layer) for layer in shown if layer is not None}
+        return attention, {index_of(layer) for layer in needs.received_layers}, keys
 
     def _look(self, evidence: Evidence, final: FinalLayer, rows: Tensor) -> Evidence:
         """What is known when all layers but the final one have run."""
-        seen = {layer: self._attention_of(final, layer) for layer in self._looked_at}
-        if self._allocates_late:
-            evidence = replace(evidence, full_image_attention=seen["final"][rows[:, 0]])
-        if self.method.selects_by is not None:
-            evidence = replace(evidence, partition_attention=seen[self.method.selects_by][rows])
-        return evidence
+        needs, vision = self.needs, self.vision
 
-    def _attention_of(self, final: FinalLayer, layer: Layer) -> Tensor:
-        return self._heads(self.vision.attention_of(final, self.vision.index_of(layer)))
+        def attention(layer: Layer) -> Tensor:
+            return vision.attention_of(final, vision.index_of(layer))
 
-    def _heads(self, attention: Tensor) -> Tensor:
-        return attention if self.method.heads == "sum" else attention[..., :1, :]
+        if needs.full_image_layer is not None and not self._looks_first:
+            shown = attention(needs.full_image_layer)[rows[:, 0]]
+            evidence = replace(evidence, full_image_attention=shown)
+        received = {
+            layer: vision.received_at(final, vision.index_of(layer))[rows]
+            for layer in needs.received_layers
+        }
+        keys = None
+        if needs.keys_layer is not None:
+            keys = vision.keys_at(final, vision.index_of(needs.keys_layer))[rows]
+        return replace(
+            evidence,
+            attention={layer: attention(layer)[rows] for layer in needs.cls_layers},
+            received=received,
+            keys=keys,
+            features=self._every_feature(final)[rows] if self._all_features else None,
+        )
 
-    def _select(self, evidence: Evidence, budgets: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Of the patches kept: places [B, most] in the flattened P*N, and how many are real."""
-        keep = self.method.select(evidence, budgets)
-        return gather_order(keep, evidence.layout.order, most)
+    def _decide(self, evidence: Evidence, budget: Tensor) -> Reduction:
+        shown = evidence
+        if not (self.needs.features or self.needs.projected):
+            shown = replace(evidence, features=None)
+        return self.method.reduce(shown, budget, self.options)
 
-    def _allocate(self, evidence: Evidence, budget: Tensor) -> tuple[Evidence, Tensor]:
-        """Budgets [B, P], and the evidence without what is not worth a look."""
-        method, settings = self.method, self.settings
-        if self.skips:
-            least = settings.skip_below
-            return allocate_worthwhile(method.allocate, evidence, budget, settings.alpha, least)
-        return evidence, method.allocate(evidence, budget, settings.alpha)
+    def _every_feature(self, final: FinalLayer) -> Tensor:
+        """[M, N, C] of the feature layer, projected where rows are taken behind the projector."""
+        features = self.vision.finish_all(final)
+        if self.needs.projected:
+            assert self.projector is not None, "checked when this was made"
+            features = self.projector(features)
+        return features
+
+    def _features(
+        self, reduction: Reduction, evidence: Evidence, final: FinalLayer, rows: Tensor
+    ) -> Tensor:
+        """[B, K, C]; of a selection only what is kept goes through the feature layer."""
+        if reduction.weights is not None:
+            assert evidence.features is not None, "a method that merges says so"
+            return weighted_rows(reduction.weights, evidence.features)
+        source, num_patches = reduction.source, evidence.layout.valid.shape[-1]
+        if evidence.features is not None:
+            index = source[..., None].expand(-1, -1, evidence.features.shape[-1])
+            return evidence.features.flatten(1, 2).gather(1, index)
+        row, patch = rows.gather(1, source // num_patches), source % num_patches
+        return self.vision.finish(final, row, patch)
 
     def _layout(self, height: int, width: int) -> PartitionLayout:
         transposed = self.settings.transposed_grid
@@ -253,13 +266,21 @@ def _rows(encoded: Tensor) -> Tensor:
     return (encoded.flatten().cumsum(0) - 1).view(encoded.shape)
 
 
-def _split(encoded: _Encoded, layouts: Sequence[PartitionLayout]) -> list[KeptTokens]:
+def _split(
+    reduced: _Reduced,
+    layouts: Sequence[PartitionLayout],
+    sizes: Sequence[Size],
+    projected: bool,
+) -> list[KeptTokens]:
+    counts = reduced.num_rows.tolist()
     return [
         KeptTokens(
-            features=encoded.features[row, :count],
-            order=encoded.order[row, :count],
-            budgets=encoded.budgets[row, : layout.num_partitions],
+            features=reduced.features[row, :count],
+            place=reduced.place[row, :count],
+            budgets=reduced.budgets[row, : layout.num_partitions],
             num_dense=layout.num_valid,
+            size=size,
+            projected=projected,
         )
-        for row, (count, layout) in enumerate(zip(encoded.counts.tolist(), layouts, strict=True))
+        for row, (count, layout, size) in enumerate(zip(counts, layouts, sizes, strict=True))
     ]

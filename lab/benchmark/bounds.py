@@ -124,5 +124,5 @@ def _prompt(subject: Subject, layout: PartitionLayout, budget: float) -> tuple[i
     if count is not None:
         kept = min(count, layout.num_valid)
         return kept, words + kept
-    order = layout.order[layout.valid].sort().values
+    order = layout.place[layout.valid].sort().values
     return layout.num_valid, words + visual_sequence(order, layout, "all").shape[0]

@@ -10,14 +10,14 @@ from PIL import Image
 
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.memory import SlotPlan, plan_slots
-from hired_core.geometry.sequence import NewlinePolicy, visual_sequence
 from hired_core.images.decode import decode_image
 from hired_core.images.partition import partition_image
 from hired_core.language.model import GenerationSettings, Request
 from hired_core.methods.budget import token_budget_to_count
-from hired_core.models import llava_next
 from hired_core.vision.tower import VisionEncoder
-from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
+from hired_core.vlm.language_half import RequestBuilder
+from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.vision_half import VisionHalf
 from lab.benchmark.answers import Answer, now
 from lab.benchmark.subject import Subject
 
@@ -46,12 +46,13 @@ class Captioner:
         max_slots: int | None = None,
     ) -> None:
         self._subject = subject
-        self._policy = newline_policy(budget)
-        self._selection = SelectionSettings(token_budget=budget)
+        self._settings = ReductionSettings(budget=budget)
+        self._builder = RequestBuilder(
+            spec=subject.spec, template=subject.template, settings=self._settings
+        )
         self._batch_size = batch_size
         self._max_slots = batch_size or max_slots
-        self._prompt = subject.template.token_ids(subject.setting.prompt)
-        self._encoder: ImageEncoder
+        self._encoder: VisionHalf
         self._backend: SlotBackend
         self._window: int
         self.plan: SlotPlan
@@ -59,8 +60,8 @@ class Captioner:
 
     def open(self) -> None:
         vision = VisionEncoder(self._subject.vision)
-        self._encoder = ImageEncoder(vision, self._subject.spec, self._selection)
-        self._backend = make_backend(self._subject, self._selection, self._max_slots)
+        self._encoder = VisionHalf(vision, self._subject.spec, self._settings)
+        self._backend = make_backend(self._subject, self._settings, self._max_slots)
         self.plan = self._backend.plan
         self.slots = self.plan.num_slots
         self._window = self._batch_size or 2 * self.slots
@@ -99,34 +100,25 @@ class Captioner:
         ]
 
     def _cut(self, image: Image.Image) -> Pixels:
-        spec = self._subject.spec
-        return partition_image(image, pinpoints=spec.pinpoints, partition_size=spec.partition_size)
+        return partition_image(image, self._subject.spec.geometry)
 
     def _requests(self, cut: Sequence[Pixels], sizes: Sequence[tuple[int, int]]) -> list[Request]:
-        spec, (before, after) = self._subject.spec, self._prompt
+        builder, prompt = self._builder, self._subject.setting.prompt
         kept = self._encoder(cut, sizes, [0] * len(cut))
-        return [
-            Request(
-                features=tokens.features,
-                sequence=visual_sequence(tokens.order, spec.layout(*size), self._policy),
-                before=before,
-                after=after,
-            )
-            for tokens, size in zip(kept, sizes, strict=True)
-        ]
+        return [builder.request(builder.visual(tokens), prompt) for tokens in kept]
 
 
 def make_backend(
-    subject: Subject, selection: SelectionSettings, max_slots: int | None
+    subject: Subject, settings: ReductionSettings, max_slots: int | None
 ) -> SlotBackend:
     """The engine, with as many slots as the device's memory has room for, up to a number."""
     spec, on_gpu = subject.spec, subject.device.type == "cuda"
-    vision, language = llava_next.weight_counts(spec)
+    vision, language = subject.family.weight_counts(spec)
     size, new = subject.dtype.itemsize, subject.setting.max_new_tokens
     nominal = spec.nominal_tokens
-    kept = token_budget_to_count(selection.token_budget, nominal=nominal, own=nominal) or nominal
+    kept = token_budget_to_count(settings.token_budget, nominal=nominal, own=nominal) or nominal
     before, after = subject.template.token_ids(subject.setting.prompt)
-    visual = spec.max_visual_positions(kept, newline_policy(selection.token_budget))
+    visual = spec.max_visual_positions(kept, settings.newline_policy)
     plan = plan_slots(
         spec,
         max_length=len(before) + visual + len(after) + new,
@@ -138,8 +130,3 @@ def make_backend(
         images=IMAGES_AT_ONCE,
     )
     return SlotBackend(subject.language, GenerationSettings(max_new_tokens=new), plan)
-
-
-def newline_policy(budget: float) -> NewlinePolicy:
-    """As the job's default: the model's own packing when nothing is dropped, else none."""
-    return "all" if budget == 1 else "none"

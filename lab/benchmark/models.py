@@ -17,11 +17,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from transformers import (
+    AutoModelForImageTextToText,
     CLIPVisionConfig,
     GenerationConfig,
     LlamaConfig,
     LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
+    PreTrainedModel,
 )
 from transformers.initialization import no_init_weights
 
@@ -123,16 +124,16 @@ def _embedded(name: str) -> dict[str, Any]:
 
 
 def random_model(
-    config: LlavaNextConfig,
+    config: Any,
     seed: int,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> LlavaNextForConditionalGeneration:
+) -> PreTrainedModel:
     """In evaluation mode, its weights a function of `seed`, `device` and `dtype` alone."""
     device = torch.device(device)
     with no_init_weights(), device:
-        model = LlavaNextForConditionalGeneration._from_config(config, dtype=dtype)
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
     model.tie_weights()
     generator = torch.Generator(device=device).manual_seed(seed)
     with torch.no_grad():
@@ -162,7 +163,7 @@ def _gain(name: str) -> float:
 
 
 @torch.no_grad()
-def never_stopping(model: LlavaNextForConditionalGeneration) -> LlavaNextForConditionalGeneration:
+def never_stopping(model: PreTrainedModel) -> PreTrainedModel:
     """The model, its stop token's logit always 0: all texts run to their last token, alike long."""
     model.lm_head.weight[STOP_ID] = 0
     return model

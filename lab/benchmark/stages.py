@@ -19,7 +19,8 @@ from hired_core.images.decode import decode_image
 from hired_core.images.fast_partition import partition_pixels
 from hired_core.images.partition import partition_image
 from hired_core.vision.tower import VisionEncoder
-from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
+from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.vision_half import VisionHalf
 from lab.benchmark.answers import now
 from lab.benchmark.images import make_images
 from lab.benchmark.subject import Subject
@@ -56,12 +57,10 @@ def partition_stage(subject: Subject, *, repeats: int) -> dict[str, Any]:
     spec, theirs = subject.spec, _processor(subject)
 
     def ours() -> object:
-        size = spec.partition_size
-        return partition_image(decode_image(data), pinpoints=spec.pinpoints, partition_size=size)
+        return partition_image(decode_image(data), spec.geometry)
 
     def fast() -> object:
-        size, pixels = spec.partition_size, np.array(decode_image(data))
-        return partition_pixels(pixels, pinpoints=spec.pinpoints, partition_size=size)
+        return partition_pixels(np.array(decode_image(data)), spec.geometry)
 
     def transformers() -> object:
         return theirs(Image.open(io.BytesIO(data)).convert("RGB"), return_tensors="pt")
@@ -103,10 +102,7 @@ def vision_stage(
     """
     spec, encoder = subject.spec, _encoder(subject, budget)
     pictures = [decode_image(data) for data in images]
-    cut = [
-        partition_image(image, pinpoints=spec.pinpoints, partition_size=spec.partition_size)
-        for image in pictures
-    ]
+    cut = [partition_image(image, spec.geometry) for image in pictures]
     sizes = [(image.height, image.width) for image in pictures]
     tower, pixels = _eager_tower(subject), _normalised(subject, cut)
 
@@ -122,7 +118,7 @@ def vision_stage(
     return {"calls": found, "selection_share": share, "num_images": len(images)}
 
 
-class ClockedEncoder(ImageEncoder):
+class ClockedEncoder(VisionHalf):
     """Clocks the steps beside the tower: layout, CLS rows, scores, allocation, selection.
 
     On a GPU the host does not wait for them, so that the clock is the host's.
@@ -139,11 +135,8 @@ class ClockedEncoder(ImageEncoder):
     def _look(self, *args: Any) -> Any:
         return self._clocked(super()._look, args)
 
-    def _allocate(self, *args: Any) -> Any:
-        return self._clocked(super()._allocate, args)
-
-    def _select(self, *args: Any) -> Any:
-        return self._clocked(super()._select, args)
+    def _decide(self, *args: Any) -> Any:
+        return self._clocked(super()._decide, args)
 
     def _clocked(self, step: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         started = time.perf_counter()
@@ -164,7 +157,7 @@ def _share(encoder: ClockedEncoder, call: Call, repeats: int) -> dict[str, float
 
 
 def _encoder(subject: Subject, budget: float) -> ClockedEncoder:
-    settings = SelectionSettings(token_budget=budget)
+    settings = ReductionSettings(budget=budget)
     return ClockedEncoder(VisionEncoder(subject.vision), subject.spec, settings)
 
 

@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
-from transformers import LlavaNextForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 
 from hired_core.language.model import LanguageModel
-from hired_core.models import live, llava_next
+from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionTower
 from lab.benchmark.models import (
     PRESETS,
@@ -74,8 +74,9 @@ class Subject:
         self.limit_bytes: int | None = None
         self.device = torch.device(setting.device)
         self.dtype = DTYPES[setting.dtype]
-        self.spec = llava_next.load_spec(setting.folder or setting.model)
-        self.template = llava_next.load_prompt_template(self.spec)
+        self.spec = load_spec(setting.folder or setting.model)
+        self.family = family_of(self.spec)
+        self.template = self.family.load_prompt_template(self.spec)
         preset = PRESETS.get(setting.model)
         self._made_here = None if preset is None or preset.on_disk else preset
         self._shared = self.device.type == "cuda" or self._made_here is not None
@@ -86,7 +87,7 @@ class Subject:
         if self._made_here is not None:
             config = preset_config(self._made_here)
             return never_stopping(random_model(config, 0, device=self.device, dtype=self.dtype))
-        model = LlavaNextForConditionalGeneration.from_pretrained(self.spec.path, dtype=self.dtype)
+        model = AutoModelForImageTextToText.from_pretrained(self.spec.path, dtype=self.dtype)
         return model.to(self.device).eval()
 
     def memory_bytes(self) -> int:
@@ -103,11 +104,11 @@ class Subject:
     @cached_property
     def vision(self) -> VisionTower:
         if self._shared:
-            return live.vision_of(self.original, self.spec)
-        return llava_next.load_vision(self.spec, device=self.device, dtype=self.dtype)
+            return self.family.vision_of(self.original, self.spec)
+        return self.family.load_vision(self.spec, device=self.device, dtype=self.dtype)
 
     @cached_property
     def language(self) -> LanguageModel:
         if self._shared:
-            return live.language_of(self.original, self.spec)
-        return llava_next.load_language(self.spec, device=self.device, dtype=self.dtype)
+            return self.family.language_of(self.original, self.spec)
+        return self.family.load_language(self.spec, device=self.device, dtype=self.dtype)

@@ -1,6 +1,6 @@
 """The paper's ablations as data: which settings each study compares.
 
-A setting is what it changes of `SelectionConfig`, so that the evaluation job can run it like any
+A setting is what it changes of `ReductionSettings`, so that the evaluation job can run it like any
 other. Table and figure numbers are those of HiRED (arXiv:2408.10945v3).
 """
 
@@ -25,7 +25,7 @@ class Setting:
 
     Attributes:
         label: unique within the study.
-        selection: fields of `SelectionConfig` and their values, the budget among them.
+        selection: fields of `ReductionSettings` and their values, the budget among them.
         images: the images it is measured on; None: all.
     """
 

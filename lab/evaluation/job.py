@@ -63,7 +63,7 @@ def _job(settings: Settings, run: Run, source: str) -> JobConfig:
         output=OutputConfig(output=sink_of(settings, run).url, max_error_rate=1.0),
         question=QuestionConfig(question_column="question"),
         model=settings.model,
-        selection=run.selection,
+        reduction=run.reduction,
         generation=settings.generation,
         run=replace(settings.run, dry_run=False),
     )

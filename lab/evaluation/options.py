@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from hired_core.errors import require
+from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.cli import parse_sections
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import (
     GenerationConfig,
     ModelConfig,
     RunConfig,
-    SelectionConfig,
-    require,
 )
 
 __all__ = ["EvaluationConfig", "Settings", "parse_evaluation"]
@@ -96,10 +96,10 @@ def split_list(text: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings of an evaluation; `selection` is what its runs start from."""
+    """All settings of an evaluation; `reduction` is what its runs start from."""
 
     evaluation: EvaluationConfig
-    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    reduction: ReductionSettings = field(default_factory=ReductionSettings)
     model: ModelConfig = field(default_factory=ModelConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -107,13 +107,13 @@ class Settings:
 
 _SECTIONS: Final[dict[str, type[Any]]] = {
     "evaluation": EvaluationConfig,
-    "selection": SelectionConfig,
+    "reduction": ReductionSettings,
     "model": ModelConfig,
     "generation": GenerationConfig,
     "run": RunConfig,
 }
 # What the runs differ in; the seed is the evaluation's.
-_WITHOUT: Final = frozenset({"selection.method", "selection.budget", "generation.seed"})
+_WITHOUT: Final = frozenset({"reduction.method", "reduction.budget", "generation.seed"})
 
 
 def parse_evaluation(argv: Sequence[str], description: str) -> Settings:

@@ -101,7 +101,7 @@ def _kept(name: str | None, asked: Sequence[AskedImage]) -> list[bool]:
 
 
 def _names(variant: Variant) -> dict[str, Any]:
-    selection = variant.run.selection
+    selection = variant.run.reduction
     return {
         "method": selection.effective_method,
         "budget": selection.token_budget,
@@ -119,7 +119,7 @@ def _facts(
     report = sink.get_json(REPORT) or {}
     return _names(variant) | {
         "run": variant.run.label,
-        "selection": asdict(variant.run.selection),
+        "selection": asdict(variant.run.reduction),
         "fingerprint": report.get("fingerprint"),
         "images": len(asked),
         "questions": len(given),

@@ -21,7 +21,6 @@ from lab.evaluation.table import markdown, notes, tables
 from pipeline.job.plan import load_spec
 from pipeline.job.session import connect, exit_code_of
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
-from pipeline.stages.select import selection_settings
 from pipeline.storage.store import Store
 
 __all__ = ["describe", "evaluate", "main"]
@@ -130,7 +129,7 @@ def _write_page(settings: Settings, study: Study, store: Store, log: TextIO) -> 
     if "://" in output:
         print("page.html is left out: it is made of files, and --output is a URL", file=log)
         return
-    runs = {run.label: selection_settings(run.selection) for run in runs_of(study.variants)}
+    runs = {run.label: run.reduction for run in runs_of(study.variants)}
     tracer = Tracer.load(settings.model.model)
     store.put("page.html", page_from_evaluation(Path(output), tracer, runs=runs).encode())
 

@@ -5,16 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Final, cast, get_args
+from typing import Any, Final
 
+from hired_core.methods.registry import METHODS
+from hired_core.vlm.settings import ReductionSettings, changed_options
 from pipeline.rows.errors import ConfigError
-from pipeline.settings.config import MethodName, SelectionConfig
 
-__all__ = ["DENSE", "REFERENCE", "Run", "Variant", "grid", "label_of", "run_of", "runs_of"]
+__all__ = [
+    "DENSE",
+    "REFERENCE",
+    "Run",
+    "Variant",
+    "grid",
+    "label_of",
+    "run_of",
+    "runs_of",
+    "varied",
+]
 
 DENSE: Final = "dense"
 REFERENCE: Final = "hired"
-_METHODS: Final[tuple[str, ...]] = get_args(MethodName)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +32,7 @@ class Run:
     """One run of the job; its folder is named by `label`."""
 
     label: str
-    selection: SelectionConfig
+    reduction: ReductionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +51,7 @@ class Variant:
 
 
 def grid(
-    methods: Sequence[str], budgets: Sequence[float], base: SelectionConfig
+    methods: Sequence[str], budgets: Sequence[float], base: ReductionSettings
 ) -> tuple[Variant, ...]:
     """Every method at every budget, but the dense model once.
 
@@ -58,7 +68,7 @@ def grid(
 
 
 def _grid_runs(
-    methods: Sequence[str], budgets: Sequence[float], base: SelectionConfig
+    methods: Sequence[str], budgets: Sequence[float], base: ReductionSettings
 ) -> Iterator[Run]:
     names = [_known(method) for method in methods]
     for budget in budgets:
@@ -69,30 +79,38 @@ def _grid_runs(
         yield run_of(replace(base, method=DENSE, budget=1.0))
 
 
-def _known(method: str) -> MethodName:
-    if method not in _METHODS:
-        raise ConfigError(f"methods: no {method!r}; there are {', '.join(_METHODS)}")
-    return cast(MethodName, method)
+def _known(method: str) -> str:
+    if method not in METHODS:
+        raise ConfigError(f"methods: no {method!r}; there are {', '.join(METHODS)}")
+    return method
 
 
-def run_of(selection: SelectionConfig) -> Run:
+def varied(base: ReductionSettings, changes: Mapping[str, Any]) -> ReductionSettings:
+    """`base` with some settings changed; what is no setting is an option of the method."""
+    names = {each.name for each in fields(base)}
+    own = {key: value for key, value in changes.items() if key in names}
+    options = {key: value for key, value in changes.items() if key not in names}
+    return replace(base, **own, method_options=base.method_options | options)
+
+
+def run_of(reduction: ReductionSettings) -> Run:
     """With the label that its settings give it."""
-    return Run(label=label_of(selection), selection=selection)
+    return Run(label=label_of(reduction), reduction=reduction)
 
 
-def label_of(selection: SelectionConfig) -> str:
-    """Method and budget, and every other setting that is not at its default.
+def label_of(reduction: ReductionSettings) -> str:
+    """Method and budget, and everything else that is not at its default.
 
     "hired-0.2", "dense", "hired-0.2-alpha-0.7": the same settings have the same folder in every
     evaluation.
     """
-    method = selection.effective_method
-    parts = [method] if method == DENSE else [method, f"{selection.token_budget:g}"]
-    default = SelectionConfig()
-    for each in fields(selection):
-        value = getattr(selection, each.name)
-        if each.name not in ("method", "budget") and value != getattr(default, each.name):
-            parts += [each.name.replace("_", "-"), str(value)]
+    method = reduction.effective_method
+    parts = [method] if method == DENSE else [method, f"{reduction.token_budget:g}"]
+    default = ReductionSettings()
+    chosen = {key: getattr(reduction, key) for key in ("budget_basis", "newline", "positions")}
+    chosen = {k: v for k, v in chosen.items() if v != getattr(default, k)}
+    for key, value in (chosen | dict(changed_options(reduction))).items():
+        parts += [key.replace("_", "-"), str(value)]
     return re.sub(r"[^\w.-]+", "-", "-".join(parts))
 
 
@@ -100,10 +118,10 @@ def _against(run: Run, runs: Sequence[Run]) -> dict[str, str]:
     """The dense one and `hired` at the same budget, where they are among `runs` and not `run`."""
     if _is_dense(run):
         return {}
-    budget = run.selection.token_budget
+    budget = run.reduction.token_budget
     found: dict[str, str] = {}
     for other in runs:
-        if other.selection.method == REFERENCE and other.selection.token_budget == budget:
+        if other.reduction.method == REFERENCE and other.reduction.token_budget == budget:
             found[REFERENCE] = other.label
         if _is_dense(other):
             found[DENSE] = other.label
@@ -111,7 +129,7 @@ def _against(run: Run, runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _is_dense(run: Run) -> bool:
-    return run.selection.effective_method == DENSE
+    return run.reduction.effective_method == DENSE
 
 
 def runs_of(variants: Sequence[Variant]) -> tuple[Run, ...]:

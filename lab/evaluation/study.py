@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.options import Settings
 from lab.evaluation.plot import Axis
-from lab.evaluation.runs import DENSE, REFERENCE, Variant, grid, run_of
+from lab.evaluation.runs import DENSE, REFERENCE, Variant, grid, run_of, varied
 from pipeline.rows.errors import ConfigError
-from pipeline.settings.config import SelectionConfig
 
 __all__ = ["GRID", "Ablation", "Study", "ablation_study", "studies_of"]
 
@@ -38,7 +38,7 @@ class Study:
 
 
 class Setting(Protocol):
-    """A row of an ablation: fields of `SelectionConfig`, and a detail that its images have."""
+    """A row of an ablation: fields of `ReductionSettings`, and a detail that its images have."""
 
     @property
     def label(self) -> str: ...
@@ -73,12 +73,12 @@ def studies_of(settings: Settings, ablations: Mapping[str, Ablation]) -> tuple[S
             there = ", ".join((ALL, *ablations))
             raise ConfigError(f"ablation: no {asked.ablation!r}; there are {there}")
         chosen = ablations if asked.ablation == ALL else [asked.ablation]
-        return tuple(ablation_study(ablations[name], settings.selection) for name in chosen)
-    variants = grid(asked.method_names, asked.budget_values, settings.selection)
+        return tuple(ablation_study(ablations[name], settings.reduction) for name in chosen)
+    variants = grid(asked.method_names, asked.budget_values, settings.reduction)
     return (Study(name=GRID, title="Accuracy against budget", variants=variants, curve="budget"),)
 
 
-def ablation_study(ablation: Ablation, base: SelectionConfig) -> Study:
+def ablation_study(ablation: Ablation, base: ReductionSettings) -> Study:
     """Its settings as changes of `base`, each compared with the first that is comparable."""
     return Study(
         name=f"ablation-{ablation.name}",
@@ -89,10 +89,10 @@ def ablation_study(ablation: Ablation, base: SelectionConfig) -> Study:
     )
 
 
-def _ablated(ablation: Ablation, base: SelectionConfig) -> Iterator[Variant]:
+def _ablated(ablation: Ablation, base: ReductionSettings) -> Iterator[Variant]:
     first: dict[tuple[float, str | None], str] = {}
     for setting in ablation.settings:
-        run = run_of(replace(base, **setting.selection))
-        baseline = first.setdefault((run.selection.token_budget, setting.images), setting.label)
+        run = run_of(varied(base, setting.selection))
+        baseline = first.setdefault((run.reduction.token_budget, setting.images), setting.label)
         against = {} if baseline == setting.label else {_FIRST: baseline}
         yield Variant(label=setting.label, run=run, against=against, images=setting.images)

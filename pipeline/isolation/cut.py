@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hired_core.geometry.canvas import LayoutError, Size, needed_size, select_best_resolution
+from hired_core.geometry.canvas import LayoutError, Size
 from hired_core.images.decode import ImageError, decode_at_least
 from hired_core.images.partition import partition_image
 from pipeline.isolation.protocol import CutSettings
@@ -37,20 +37,13 @@ def _needed(settings: CutSettings, size: Size) -> Size:
     if not settings.options.reduced_decode:
         return size
     try:
-        return needed_size(
-            size, pinpoints=settings.pinpoints, partition_size=settings.partition_size
-        )
+        return settings.geometry.needed_size(size)
     except LayoutError:
         return size  # To be refused for it once decoded, unless damage is found first.
 
 
 def _pixels(image: Image.Image, size: Size, settings: CutSettings) -> npt.NDArray[np.uint8]:
     if settings.options.resize == "fast":
-        select_best_resolution(size, settings.pinpoints)  # The parent takes no other.
+        settings.geometry.check(size)  # The parent takes no other.
         return np.asarray(image)
-    return partition_image(
-        image,
-        pinpoints=settings.pinpoints,
-        partition_size=settings.partition_size,
-        image_size=size,
-    )
+    return partition_image(image, settings.geometry, image_size=size)

@@ -125,8 +125,7 @@ class ChildProcess:
         pixels = np.frombuffer(self._shared, np.uint8, header.length)
         partitions = partition_pixels(
             pixels.reshape(*header.decoded_size, 3),
-            pinpoints=self._settings.pinpoints,
-            partition_size=self._settings.partition_size,
+            self._settings.geometry,
             image_size=(header.height, header.width),
         )
         if header.length > _KEPT_BYTES and sys.platform == "linux":

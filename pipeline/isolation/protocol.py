@@ -20,7 +20,8 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-from hired_core.geometry.canvas import LayoutError, Size, select_best_resolution
+from hired_core.geometry.base import Geometry, from_json, to_json
+from hired_core.geometry.canvas import LayoutError, Size
 from hired_core.images.decode import ImageError
 from pipeline.rows.errors import ROW_ERROR_CODES
 
@@ -80,35 +81,30 @@ class CutSettings:
     """
 
     limits: DecodeLimits
-    pinpoints: tuple[Size, ...]
-    partition_size: int
+    geometry: Geometry
     options: CutOptions = DEFAULT_OPTIONS
     function: str = DEFAULT_FUNCTION
 
     @property
     def partition_bytes(self) -> int:
-        return 3 * self.partition_size**2
-
-    @property
-    def max_partitions(self) -> int:
-        return 1 + max(height * width for height, width in self.pinpoints) // self.partition_size**2
+        return 3 * self.geometry.partition_size**2
 
     @property
     def shared_bytes(self) -> int:
         """Address space; pages are taken up as they are written."""
         if self.options.resize == "fast":
             return 3 * self.limits.max_pixels
-        return self.max_partitions * self.partition_bytes
+        return self.geometry.max_partitions * self.partition_bytes
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self) | {"geometry": to_json(self.geometry)})
 
     @classmethod
     def from_json(cls, text: str) -> CutSettings:
         fields = json.loads(text)
         fields["limits"] = DecodeLimits(**fields["limits"])
         fields["options"] = CutOptions(**fields["options"])
-        fields["pinpoints"] = tuple((height, width) for height, width in fields["pinpoints"])
+        fields["geometry"] = from_json(fields["geometry"])
         return cls(**fields)
 
 
@@ -158,16 +154,16 @@ class AnswerHeader:
         if self.kind == DECODED:
             whole = self.height % self.count == self.width % self.count == 0
             fits = whole and self.length == 3 * math.prod(self.decoded_size)
-            return fits and _can_be_cut((self.height, self.width), settings.pinpoints)
+            return fits and _can_be_cut((self.height, self.width), settings.geometry)
         return (
-            self.count <= settings.max_partitions
+            self.count <= settings.geometry.max_partitions
             and self.length == self.count * settings.partition_bytes
         )
 
 
-def _can_be_cut(size: Size, pinpoints: tuple[Size, ...]) -> bool:
+def _can_be_cut(size: Size, geometry: Geometry) -> bool:
     try:
-        select_best_resolution(size, pinpoints)
+        geometry.check(size)
     except LayoutError:
         return False
     return True

@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, set_parsing_settings
 
+from hired_core.vlm.settings import ReductionSettings
 from pipeline.rows.errors import ConfigError
 from pipeline.rows.redact import redact_text
 from pipeline.settings.config import (
@@ -28,7 +29,6 @@ from pipeline.settings.config import (
     OutputConfig,
     QuestionConfig,
     RunConfig,
-    SelectionConfig,
 )
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -36,7 +36,7 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 _SECTIONS: Final[dict[str, type[Any]]] = {
     "input": InputConfig,
     "output": OutputConfig,
-    "selection": SelectionConfig,
+    "reduction": ReductionSettings,
     "model": ModelConfig,
     "generation": GenerationConfig,
     "run": RunConfig,

@@ -80,10 +80,10 @@ def _prompt(config: JobConfig) -> str:
 
 
 def _tokens(plan: Plan) -> str:
-    selection, spec = plan.config.selection, plan.spec
+    selection, spec = plan.config.reduction, plan.spec
     kept = estimate(plan.config, spec).tokens
     share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
-    method = f"method {selection.effective_method}, alpha {selection.alpha:g}"
+    method = f"method {selection.effective_method}, alpha {selection.effective_alpha:g}"
     variations = [f"{name} {value}" for name, value in selection.variations.items()]
     return ", ".join([share, method, f"newline {selection.newline_policy}", *variations])
 

@@ -8,6 +8,7 @@ import torch
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptError
+from hired_core.models import registry
 from hired_core.models.checkpoint import CheckpointError
 from pipeline.ledger.identity import Identity
 from pipeline.ledger.ledger import Ledger
@@ -155,10 +156,8 @@ def load_spec(model: ModelConfig) -> ModelSpec:
     Raises:
         ModelError: if it is missing, incomplete, unsafe or of a family that is not supported.
     """
-    from hired_core.models import llava_next
-
     try:
-        return llava_next.load_spec(model.model, model.revision)
+        return registry.load_spec(model.model, model.revision)
     except (CheckpointError, OSError, ValueError) as exc:
         raise ModelError(f"model: {exc}") from exc
 
@@ -167,7 +166,7 @@ def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
     """What would fail every row alike, after all its images were encoded, fails here."""
     text = _prompt_tokens(config.question, spec)
     visual = min(estimate(config, spec).tokens, spec.num_patches)
-    if config.selection.effective_positions == "original":
+    if config.reduction.effective_positions == "original":
         visual = spec.num_patches  # No dense sequence is shorter.
     new = config.generation.max_new_tokens
     if text + visual + new > spec.max_context:
@@ -179,12 +178,12 @@ def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
 
 def _prompt_tokens(question: CaptionConfig | QuestionConfig, spec: ModelSpec) -> int:
     """Of the text around the image; 0 where each row has its own."""
-    from hired_core.models import llava_next
-
     if not isinstance(question, CaptionConfig) or question.prompt_column is not None:
         return 0
     try:
-        before, after = llava_next.load_prompt_template(spec).token_ids(question.prompt)
+        before, after = (
+            registry.family_of(spec).load_prompt_template(spec).token_ids(question.prompt)
+        )
     except PromptError as exc:
         raise ConfigError(f"prompt: {exc}") from exc
     except (OSError, ValueError) as exc:

@@ -162,7 +162,7 @@ def _stream(dataset: Dataset, keeper: Keeper) -> None:
 
 
 def _provenance(plan: Plan, run_id: str) -> Provenance:
-    selection = plan.config.selection
+    selection = plan.config.reduction
     return Provenance(
         model=plan.config.model.model,
         method=selection.effective_method,

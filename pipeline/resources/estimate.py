@@ -42,7 +42,7 @@ class Estimate:
 def estimate(config: JobConfig, spec: ModelSpec) -> Estimate:
     """By the budget, the geometry and the number of weights alone."""
     nominal = spec.nominal_tokens
-    count = token_budget_to_count(config.selection.token_budget, nominal=nominal, own=nominal)
+    count = token_budget_to_count(config.reduction.token_budget, nominal=nominal, own=nominal)
     tokens = nominal if count is None else min(count, nominal)
     new = config.generation.max_new_tokens
     length = tokens + TEXT_TOKENS

@@ -19,6 +19,7 @@ from hired_core.backends.slots.memory import (
 )
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.budget import token_budget_to_count
+from hired_core.models.registry import family_of
 from pipeline.resources.placement import Cluster, Placement
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import CaptionConfig, JobConfig
@@ -54,9 +55,7 @@ def engine_plan(
     Raises:
         ConfigError: if the limit leaves no room for a single slot.
     """
-    from hired_core.models import llava_next
-
-    vision, language = llava_next.weight_counts(spec)
+    vision, language = family_of(spec).weight_counts(spec)
     limit = config.run.memory_limit_gib
     try:
         return plan_slots(
@@ -76,7 +75,7 @@ def engine_plan(
 
 def max_length(config: JobConfig, spec: ModelSpec) -> int:
     """L: the most positions a request of this job can take; no more than the model has."""
-    selection = config.selection
+    selection = config.reduction
     nominal = spec.nominal_tokens
     count = token_budget_to_count(selection.token_budget, nominal=nominal, own=nominal)
     kept = nominal if count is None else min(count, nominal)
@@ -88,9 +87,9 @@ def max_length(config: JobConfig, spec: ModelSpec) -> int:
 
 def rotary_length(config: JobConfig, spec: ModelSpec) -> int | None:
     """Rotary positions up to which a request of this job can come; None: those of a slot."""
-    if config.selection.effective_positions == "compact":
+    if config.reduction.effective_positions == "compact":
         return None
-    transposed = config.selection.transposed_grid
+    transposed = config.reduction.transposed_grid
     nominal = spec.nominal_tokens
     visual = spec.max_visual_positions(nominal, "all", transposed_grid=transposed)
     return _with_text(visual, config, spec)
@@ -102,12 +101,10 @@ def _with_text(visual: int, config: JobConfig, spec: ModelSpec) -> int:
 
 
 def _text_positions(config: JobConfig, spec: ModelSpec) -> int:
-    from hired_core.models import llava_next
-
     question = config.question
     if not isinstance(question, CaptionConfig) or question.prompt_column is not None:
         return config.run.max_prompt_tokens
-    before, after = llava_next.load_prompt_template(spec).token_ids(question.prompt)
+    before, after = family_of(spec).load_prompt_template(spec).token_ids(question.prompt)
     return len(before) + len(after)
 
 

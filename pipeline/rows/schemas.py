@@ -106,10 +106,12 @@ SELECTED_SCHEMA: Final = pa.schema(
         *_ID,
         *_IMAGE,
         *_TOKENS,
-        # [K, C] in C order, float16 (float32 where the vision tower computes in float32).
+        # [K, C], or [K, D] where projected, in C order, float16 (float32 where the vision tower
+        # computes in float32).
         pa.field("features", pa.large_binary()),
-        # int32 [K]: positions of the kept tokens, ascending (`PartitionLayout.order`).
-        pa.field("order", pa.large_binary()),
+        pa.field("projected", pa.bool_()),
+        # int32 [K], ascending: where each row stands (`PartitionLayout.place`).
+        pa.field("place", pa.large_binary()),
         *_QUESTIONS,
         *_FLOW,
     ]

@@ -10,20 +10,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hired_core.geometry.sequence import NewlinePolicy, Positions
-from hired_core.methods.budget import BudgetBasis
-from hired_core.methods.registry import Allocation, Heads
-from hired_core.vision.tower import Layer
+from hired_core.errors import require
+from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
 from pipeline.rows.errors import ConfigError
-
-MethodName = Literal["hired", "dense", "hired-upstream", "uniform", "stride", "random"]
-
-
-def require(ok: bool, key: str, value: object, allowed: str) -> None:
-    """Raises `ConfigError` naming the key, the value and what is allowed."""
-    if not ok:
-        raise ConfigError(f"{key}: {value!r} is out of range; allowed: {allowed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,111 +144,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectionConfig:
-    """Visual tokens"""
-
-    budget: float | None = None
-    """Token budget. Below 1 a fraction of the model's largest count (2880 for LLaVA-Next), 1 the
-    unmodified model, above 1 a count. Default: 0.2, or 1 for --method dense."""
-    method: MethodName = "hired"
-    """Which tokens are kept: hired (the paper), hired-upstream (its published code, with its
-    quirks), dense (all), or a baseline: uniform, stride, random."""
-    budget_basis: BudgetBasis = "model"
-    """What a fraction is taken of: the model's largest count, the same for every image, or the
-    count of this image's own grid."""
-    alpha: float = 0.5
-    """Share of the budget for the full-image, 0 to 1."""
-    newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
-    """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
-    else none."""
-    positions: Positions = "compact"
-    """Where the language model sees the kept tokens. 'compact': one after another. 'original':
-    where they are in the unmodified model's input, with gaps for what was dropped."""
-    allocation: Allocation = "initial"
-    """Vision layer whose attention tells how many tokens each sub-image gets: initial (the paper),
-    final, or none of them: even. Only with --method hired, as the next two."""
-    dropping: Layer = "final"
-    """Vision layer whose attention tells which tokens are kept: final (the paper), middle or
-    initial."""
-    heads: Heads = "sum"
-    """Attention is summed over heads (the paper), or 'none': the first head's alone."""
-    transposed_grid: bool = False
-    """Swap rows and columns of the sub-image grid, as the published code does. Only with
-    --method hired-upstream."""
-    skip_below: int = 0
-    """Sub-images whose share of the budget is fewer tokens than this are not encoded at all, and
-    the share goes to the others. Saves vision time, most on images with much empty space; the
-    number of tokens stays the same while the rest of the image has that many. 0: encode all. Only
-    with --method hired, which knows the shares before it encodes."""
-
-    def __post_init__(self) -> None:
-        self._check_budget()
-        require(self.skip_below >= 0, "skip_below", self.skip_below, "0 or more")
-        if self.skip_below and self.method != "hired":
-            raise ConfigError(f"skip_below: only --method hired can skip, not {self.method}")
-        if self.skip_below and self.allocation == "final":
-            raise ConfigError("skip_below: --allocation final tells the shares too late to skip")
-        for key in ("allocation", "dropping", "heads"):
-            if self.method != "hired" and getattr(self, key) != getattr(SelectionConfig, key):
-                raise ConfigError(f"{key}: only --method hired can vary it, not {self.method}")
-        require(0 <= self.alpha <= 1, "alpha", self.alpha, "0 to 1")
-        if self.transposed_grid and self.method != "hired-upstream":
-            raise ConfigError(
-                "transposed_grid: only --method hired-upstream can transpose the grid"
-            )
-
-    def _check_budget(self) -> None:
-        budget = self.budget
-        if budget is None:
-            return
-        whole = budget <= 1 or budget == int(budget) if math.isfinite(budget) else False
-        allowed = "0 < x < 1 (a fraction), 1 (dense) or a whole number above 1 (a count)"
-        require(budget > 0 and whole, "budget", budget, allowed)
-        if self.method == "dense" and budget != 1:
-            raise ConfigError(
-                f"budget: {budget} contradicts --method dense, which keeps everything"
-            )
-
-    @property
-    def token_budget(self) -> float:
-        """What the user asked for, with the default filled in."""
-        if self.budget is not None:
-            return self.budget
-        return 1.0 if self.method == "dense" else 0.2
-
-    @property
-    def effective_method(self) -> str:
-        """A budget of 1 is the dense model, whatever the method, but for the published code."""
-        dense = self.token_budget == 1 and self.method != "hired-upstream"
-        return "dense" if dense else self.method
-
-    @property
-    def effective_skip_below(self) -> int:
-        """Nothing is skipped where nothing is dropped."""
-        return 0 if self.effective_method == "dense" else self.skip_below
-
-    @property
-    def newline_policy(self) -> NewlinePolicy:
-        if self.newline != "auto":
-            return self.newline
-        return "all" if self.effective_method == "dense" else "none"
-
-    @property
-    def effective_positions(self) -> Positions:
-        """Both are the same where the input is the unmodified model's."""
-        whole = self.effective_method == "dense" and self.newline_policy == "all"
-        return "compact" if whole else self.positions
-
-    @property
-    def variations(self) -> dict[str, str]:
-        """Settings for ablations that are not the default and make a difference, by name."""
-        chosen: dict[str, str] = {"positions": self.effective_positions}
-        if self.effective_method == "hired":
-            chosen |= {key: getattr(self, key) for key in ("allocation", "dropping", "heads")}
-        return {k: v for k, v in chosen.items() if v != getattr(SelectionConfig, k)}
-
-
-@dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
     """Generation"""
 
@@ -345,6 +230,6 @@ class JobConfig:
     output: OutputConfig
     question: CaptionConfig | QuestionConfig = field(default_factory=CaptionConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    reduction: ReductionSettings = field(default_factory=ReductionSettings)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     run: RunConfig = field(default_factory=RunConfig)

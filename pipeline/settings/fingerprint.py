@@ -28,7 +28,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
     Args:
         dtype: that the model computes in, e.g. "float16".
     """
-    selection, generation = config.selection, config.generation
+    selection, generation = config.reduction, config.generation
     question = config.question
     fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
     return {
@@ -40,7 +40,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "method": selection.effective_method,
         "token_budget": float(selection.token_budget),
         "budget_basis": selection.budget_basis,
-        "alpha": selection.alpha,
+        "alpha": selection.effective_alpha,
         "newline": selection.newline_policy,
         "transposed_grid": selection.transposed_grid,
         "skip_below": selection.effective_skip_below,
@@ -61,7 +61,7 @@ def _changed_options(config: JobConfig) -> dict[str, Any]:
     there was a choice stay results of the default."""
     options, default = asdict(config.input.cut_options), asdict(DEFAULT_OPTIONS)
     changed = {key: value for key, value in options.items() if value != default[key]}
-    return changed | config.selection.variations
+    return changed | config.reduction.variations
 
 
 def _column(question: Any) -> str:

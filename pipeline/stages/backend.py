@@ -60,7 +60,7 @@ def _plan(language: LanguageModel, config: JobConfig, context: StageContext) -> 
     return engine_plan(
         config,
         language.spec,
-        dtype=language.newline.dtype,
+        dtype=language.dtype,
         device_bytes=actor_bytes(device, gpus=context.gpus, threads=context.threads),
         on_gpu=device.type == "cuda",
         fused=context.fused,

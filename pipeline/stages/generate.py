@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.geometry.sequence import dense_places, visual_sequence
+from hired_core.geometry.spec import ModelSpec
 from hired_core.language.model import Completion, Request
 from hired_core.language.prompts import PromptError
+from hired_core.models.registry import family_of, load_spec
+from hired_core.vlm.language_half import RequestBuilder, VisualInput
+from hired_core.vlm.vision_half import KeptTokens
 from pipeline.rows.row import Row, fail, is_active, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA
 from pipeline.settings.config import CaptionConfig, JobConfig
@@ -23,7 +26,6 @@ from pipeline.stages.select import content_seed
 
 STAGE = "generate"
 _Job = tuple[Row, Request]
-_Image = tuple[Tensor, Tensor, Tensor | None]
 
 
 class GenerateStage:
@@ -37,18 +39,19 @@ class GenerateStage:
     def __init__(
         self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
     ) -> None:
-        from hired_core.models import llava_next  # transformers is loaded in the actor only
-
         device = context.device()
-        self._spec = llava_next.load_spec(config.model.model, config.model.revision)
-        self._template = llava_next.load_prompt_template(self._spec)
-        dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
         with model_errors():
-            language = llava_next.load_language(self._spec, device=device, dtype=dtype)
+            self._spec = load_spec(config.model.model, config.model.revision)
+            family = family_of(self._spec)
+            dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
+            language = family.load_language(self._spec, device=device, dtype=dtype)
+            template = family.load_prompt_template(self._spec)
+        self._builder = RequestBuilder(
+            spec=self._spec, template=template, settings=config.reduction
+        )
         question = config.question
         fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
         self._from_data = not fixed
-        self._selection = config.selection
         self._generation = config.generation
         self._backend, self._plan = make_backend(language, config, context, queue or DeviceQueue())
         self._meter = context.meter(STAGE, str(device))
@@ -57,7 +60,7 @@ class GenerateStage:
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = [answer for row in table.to_pylist() for answer in _per_question(row)]
         with self._meter.batch(rows) as record:
-            images: dict[int, _Image] = {}
+            images: dict[int, VisualInput] = {}
             jobs = [job for row in rows if is_active(row) and (job := self._job(row, images))]
             record |= self._answer(jobs)
             record["output_tokens"] = sum(row.get("output_tokens") or 0 for row in rows)
@@ -72,7 +75,7 @@ class GenerateStage:
         markers = sum(row["shard_rows"] is not None for row in rows)
         self._reporter.add(captioned=len(rows) - bad - markers, quarantined=bad)
 
-    def _job(self, row: Row, images: dict[int, _Image]) -> _Job | None:
+    def _job(self, row: Row, images: dict[int, VisualInput]) -> _Job | None:
         """The row with its request; None if its prompt cannot be used, the row then failed."""
         prompt = row["prompt"]
         if prompt is None or not prompt.strip():
@@ -101,33 +104,14 @@ class GenerateStage:
                 return f"{needed} positions needed, {what} has {room}"
         return None
 
-    def _request(self, row: Row, prompt: str, images: dict[int, _Image]) -> Request:
-        before, after = self._template.token_ids(prompt, from_data=self._from_data)
+    def _request(self, row: Row, prompt: str, images: dict[int, VisualInput]) -> Request:
         # Questions of one image hold the same bytes, and are given the same tensors: by that the
         # engine knows that their images are one.
         key = id(row["features"])
         if key not in images:
-            images[key] = self._image(row)
-        features, sequence, places = images[key]
-        return Request(
-            features=features,
-            sequence=sequence,
-            before=before,
-            after=after,
-            places=places,
-            seed=(content_seed(row["sha256"]) ^ self._generation.seed) & (2**63 - 1),
-        )
-
-    def _image(self, row: Row) -> _Image:
-        layout = self._spec.layout(
-            row["height"], row["width"], transposed_grid=self._selection.transposed_grid
-        )
-        order = torch.from_numpy(np.frombuffer(row["order"], dtype=np.int32).astype(np.int64))
-        features = _features(row["features"], order.shape[0], self._spec.vision_width)
-        policy = self._selection.newline_policy
-        compact = self._selection.effective_positions == "compact"
-        places = None if compact else dense_places(order, layout, policy)
-        return features, visual_sequence(order, layout, policy), places
+            images[key] = self._builder.visual(kept_tokens(row, self._spec))
+        seed = (content_seed(row["sha256"]) ^ self._generation.seed) & (2**63 - 1)
+        return self._builder.request(images[key], prompt, from_data=self._from_data, seed=seed)
 
     def _answer(self, jobs: list[_Job]) -> dict[str, float]:
         """Fills in the rows; what it took, for the record."""
@@ -182,6 +166,20 @@ def _per_question(row: Row) -> list[Row]:
     for later in answers[1:]:
         later["stats"] = []
     return answers
+
+
+def kept_tokens(row: Row, spec: ModelSpec) -> KeptTokens:
+    """What the select stage stored in `row`."""
+    place = torch.from_numpy(np.frombuffer(row["place"], dtype=np.int32).astype(np.int64))
+    width = spec.text_width if row["projected"] else spec.vision_width
+    return KeptTokens(
+        features=_features(row["features"], place.shape[0], width),
+        place=place,
+        budgets=torch.tensor(row["partition_budgets"]),
+        num_dense=row["visual_tokens_dense"],
+        size=(row["height"], row["width"]),
+        projected=row["projected"],
+    )
 
 
 def _features(data: bytes, count: int, width: int) -> Tensor:

@@ -40,8 +40,7 @@ class PartitionStage:
         self._meter = context.meter(STAGE)
         self._settings = CutSettings(
             limits=limits,
-            pinpoints=spec.pinpoints,
-            partition_size=spec.partition_size,
+            geometry=spec.geometry,
             options=options,
             function=decoder,
         )

@@ -12,11 +12,11 @@ import pyarrow as pa
 import torch
 
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.vision.tower import VisionEncoder
-from hired_core.vlm.vision_half import ImageEncoder, KeptTokens, SelectionSettings
+from hired_core.models.registry import load_spec
+from hired_core.vlm.vision_half import KeptTokens, VisionHalf
 from pipeline.rows.row import Row, fail, is_active, to_table
 from pipeline.rows.schemas import SELECTED_SCHEMA
-from pipeline.settings.config import JobConfig, SelectionConfig
+from pipeline.settings.config import JobConfig
 from pipeline.settings.dtypes import compute_dtype
 from pipeline.stages.context import StageContext, model_errors
 
@@ -31,16 +31,11 @@ class SelectStage:
     def __init__(
         self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
     ) -> None:
-        from hired_core.models import llava_next  # transformers is loaded in the actor only
-
         device = context.device()
-        self._spec = llava_next.load_spec(config.model.model, config.model.revision)
-        dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
         with model_errors():
-            tower = llava_next.load_vision(self._spec, device=device, dtype=dtype)
-        self._encoder = ImageEncoder(
-            VisionEncoder(tower), self._spec, selection_settings(config.selection)
-        )
+            self._spec = load_spec(config.model.model, config.model.revision)
+            dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
+            self._vision = VisionHalf.load(self._spec, config.reduction, device=device, dtype=dtype)
         self._queue = queue or DeviceQueue()
         self._meter = context.meter(STAGE, str(device))
 
@@ -86,7 +81,7 @@ class SelectStage:
     def _encode(self, rows: list[Row]) -> list[dict[str, Any]]:
         if not rows:
             return []
-        tokens = self._encoder(
+        tokens = self._vision(
             [self._pixels(row) for row in rows],
             [(row["height"], row["width"]) for row in rows],
             [content_seed(row["sha256"]) for row in rows],
@@ -106,21 +101,6 @@ def _timed(work: Callable[[], None]) -> float:
     return time.monotonic() - started
 
 
-def selection_settings(selection: SelectionConfig) -> SelectionSettings:
-    """The part of the configuration that `hired_core` understands."""
-    return SelectionSettings(
-        method=selection.method,
-        token_budget=selection.token_budget,
-        budget_basis=selection.budget_basis,
-        alpha=selection.alpha,
-        transposed_grid=selection.transposed_grid,
-        skip_below=selection.skip_below,
-        allocation=selection.allocation,
-        dropping=selection.dropping,
-        heads=selection.heads,
-    )
-
-
 def content_seed(sha256: str) -> int:
     """int64 from a hex digest: the same image has the same seed wherever it is stored."""
     return int.from_bytes(bytes.fromhex(sha256)[:8], "big", signed=True)
@@ -135,5 +115,6 @@ def _columns(tokens: KeptTokens) -> dict[str, Any]:
         "visual_tokens_kept": features.shape[0],
         "partition_budgets": tokens.budgets.tolist(),
         "features": half.contiguous().numpy().tobytes(),
-        "order": tokens.order.to(torch.int32).numpy().tobytes(),
+        "projected": tokens.projected,
+        "place": tokens.place.to(torch.int32).numpy().tobytes(),
     }

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.language.model import Completion, Request
-from hired_core.models import llava_next
+from hired_core.models.registry import load_spec
 from pipeline.rows.row import is_active, to_table
 from pipeline.rows.schemas import SELECTED_SCHEMA
 from pipeline.settings.config import JobConfig
@@ -62,13 +62,14 @@ class StandInSelect:
     def __init__(
         self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
     ) -> None:
-        width = llava_next.load_spec(config.model.model, config.model.revision).vision_width
+        width = load_spec(config.model.model, config.model.revision).vision_width
         self._columns = {
             "visual_tokens_dense": 1,
             "visual_tokens_kept": 1,
             "partition_budgets": [1],
             "features": np.zeros(width, dtype=np.float16).tobytes(),
-            "order": np.zeros(1, dtype=np.int32).tobytes(),
+            "projected": False,
+            "place": np.zeros(1, dtype=np.int32).tobytes(),
         }
 
     def __call__(self, table: pa.Table) -> pa.Table:

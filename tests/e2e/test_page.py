@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hired_core.vlm.vision_half import SelectionSettings
 from lab.evaluation.gallery import load_samples
 from lab.evaluation.page.examples import Answer, Example
 from lab.evaluation.page.picture import DIM, DIMMED  # the README's picture looks the same
 from lab.evaluation.page.render import render_page
 from lab.evaluation.page.trace import Bools, Tracer
 from tests.support.chromium import NAMES, Browser, chromium, find_chromium
+from tests.support.settings import reduction
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = find_chromium()
@@ -44,8 +44,8 @@ class Shown:
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """Traces of the shipped model; the answers are made up, as their truth is not at issue."""
     tracer, samples = Tracer.load("embedded"), load_samples(ROOT / "samples")
-    settings = [SelectionSettings(method=m, token_budget=b) for m in METHODS for b in BUDGETS]
-    settings.append(SelectionSettings(token_budget=1))
+    settings = [reduction(method=m, token_budget=b) for m in METHODS for b in BUDGETS]
+    settings.append(reduction(token_budget=1))
     said = "one long answer " * 8 + "https://example.com/x.png <img src=https://example.com/y.png>"
     answers = tuple(
         Answer(method=one.method, budget=one.token_budget, prediction=said, score=0.5)

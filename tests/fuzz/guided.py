@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.fuzz.seeds import image_seeds
+from tests.support.geometry import anyres
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 MAX_PIXELS = 4_000_000
@@ -44,7 +45,7 @@ def image(data: bytes) -> None:
     """Anything but an `ImageError` is a finding."""
     try:
         decoded = decode_image(data, max_pixels=MAX_PIXELS)
-        partition_image(decoded, pinpoints=PINPOINTS, partition_size=336)
+        partition_image(decoded, anyres(PINPOINTS, 336))
     except (ImageError, LayoutError):
         pass
 

@@ -1,4 +1,4 @@
-"""Random-weight LLaVA-Next checkpoints, written by transformers' own `save_pretrained`.
+"""Random-weight checkpoints of each family, written by transformers' own `save_pretrained`.
 
 See `lab.benchmark.models` for how weights are drawn.
 """
@@ -9,7 +9,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
+from transformers import (
+    AutoTokenizer,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaNextConfig,
+    LlavaProcessor,
+)
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from lab.benchmark.models import GRIDS, STOP_ID, random_model, write_processor
 
@@ -51,18 +59,58 @@ def build_checkpoint(
     return folder
 
 
+def build_llava(folder: Path, *, seed: int, size: int = 56, **text: Any) -> Path:
+    """The same of LLaVA-1.5: one square of `size` pixels, no newline."""
+    config = LlavaConfig(
+        vision_config=_vision(size, 3),
+        text_config=_text(tied=False, **text),
+        image_token_index=3,
+        vision_feature_layer=-2,
+        image_seq_length=(size // 14) ** 2,
+    )
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    write_processor(folder, size)
+    LlavaProcessor(
+        image_processor=LlavaImageProcessorPil(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        ),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=(folder / "chat_template.jinja").read_text(),
+    ).save_pretrained(folder)
+    return folder
+
+
 def _config(
     partition_size: int, vision_layers: int, feature_layer: int, tied: bool, text: dict[str, Any]
 ) -> LlavaNextConfig:
-    vision_config = CLIPVisionConfig(
+    return LlavaNextConfig(
+        vision_config=_vision(partition_size, vision_layers),
+        text_config=_text(tied=tied, **text),
+        image_grid_pinpoints=[[r * partition_size, c * partition_size] for r, c in GRIDS],
+        image_token_index=3,
+        vision_feature_layer=feature_layer,
+        tie_word_embeddings=tied,
+    )
+
+
+def _vision(size: int, layers: int) -> CLIPVisionConfig:
+    return CLIPVisionConfig(
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=vision_layers,
+        num_hidden_layers=layers,
         num_attention_heads=4,
-        image_size=partition_size,
+        image_size=size,
         patch_size=14,
         projection_dim=64,
     )
+
+
+def _text(*, tied: bool, **more: Any) -> LlamaConfig:
     settings = {
         "vocab_size": VOCABULARY,
         "hidden_size": 128,
@@ -76,11 +124,4 @@ def _config(
         "pad_token_id": 0,
         "tie_word_embeddings": tied,
     }
-    return LlavaNextConfig(
-        vision_config=vision_config,
-        text_config=LlamaConfig(**(settings | text)),
-        image_grid_pinpoints=[[r * partition_size, c * partition_size] for r, c in GRIDS],
-        image_token_index=3,
-        vision_feature_layer=feature_layer,
-        tie_word_embeddings=tied,
-    )
+    return LlamaConfig(**(settings | more))

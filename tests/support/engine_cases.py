@@ -13,8 +13,8 @@ from torch import Tensor
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.geometry.sequence import NEWLINE
 from hired_core.language.model import GenerationSettings, LanguageModel, Request
-from hired_core.vlm.vision_half import SelectionSettings
 from tests.support.halves import Halves, picture, slot_backend
+from tests.support.settings import reduction
 
 QUESTIONS = (
     "What?",
@@ -80,7 +80,7 @@ def ask(
 def _pictures(halves: Halves) -> list[Tensor]:
     size = halves.spec.partition_size
     images = [picture(int(height * size), int(width * size)) for height, width in SHARES]
-    settings = SelectionSettings(method="dense", token_budget=1.0)
+    settings = reduction(method="dense", token_budget=1.0)
     return [kept.features for kept in halves.encode(images, settings)]
 
 

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoProcessor, LlavaNextForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.memory import SlotPlan
-from hired_core.geometry.sequence import NewlinePolicy, Positions, dense_places, visual_sequence
+from hired_core.geometry.sequence import NewlinePolicy, Positions
 from hired_core.images.partition import partition_image
 from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
-from hired_core.models.llava_next import (
+from hired_core.vision.tower import VisionEncoder
+from hired_core.vlm.language_half import RequestBuilder
+from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.vision_half import KeptTokens, VisionHalf
+from tests.support.models import (
     load_language,
     load_prompt_template,
     load_spec,
     load_vision,
 )
-from hired_core.vision.tower import VisionEncoder
-from hired_core.vlm.vision_half import ImageEncoder, KeptTokens, SelectionSettings
 
 CPU = torch.device("cpu")
 
@@ -38,44 +41,33 @@ class Halves:
         self.language = load_language(self.spec, device=device, dtype=torch.float32)
         self.template = load_prompt_template(self.spec)
 
+    def vision_half(self, settings: ReductionSettings) -> VisionHalf:
+        return VisionHalf(self.vision, self.spec, settings, self.language.projector)
+
     def encode(
-        self, images: Sequence[Image.Image], settings: SelectionSettings
+        self, images: Sequence[Image.Image], settings: ReductionSettings
     ) -> list[KeptTokens]:
         """Seeds are functions of the image's size, so that they do not depend on the batch."""
-        spec = self.spec
-        partitions = [
-            partition_image(image, pinpoints=spec.pinpoints, partition_size=spec.partition_size)
-            for image in images
-        ]
+        partitions = [partition_image(image, self.spec.geometry) for image in images]
         sizes = [(image.height, image.width) for image in images]
         seeds = [image.height * 10007 + image.width for image in images]
-        return ImageEncoder(self.vision, spec, settings)(partitions, sizes, seeds)
+        return self.vision_half(settings)(partitions, sizes, seeds)
 
     def requests(
         self,
         images: Sequence[Image.Image],
         prompts: Sequence[str],
-        settings: SelectionSettings,
+        settings: ReductionSettings,
         policy: NewlinePolicy,
         positions: Positions = "compact",
     ) -> list[Request]:
-        requests = []
-        for image, prompt, kept in zip(images, prompts, self.encode(images, settings), strict=True):
-            layout = self.spec.layout(
-                image.height, image.width, transposed_grid=settings.transposed_grid
-            )
-            before, after = self.template.token_ids(prompt)
-            places = dense_places(kept.order, layout, policy)
-            requests.append(
-                Request(
-                    features=kept.features,
-                    sequence=visual_sequence(kept.order, layout, policy),
-                    before=before,
-                    after=after,
-                    places=places if positions == "original" else None,
-                )
-            )
-        return requests
+        chosen = replace(settings, newline=policy, positions=positions)
+        builder = RequestBuilder(spec=self.spec, template=self.template, settings=chosen)
+        kept = self.encode(images, settings)
+        return [
+            builder.request(builder.visual(each), prompt)
+            for each, prompt in zip(kept, prompts, strict=True)
+        ]
 
     def generate(
         self, requests: Sequence[Request], *, max_new_tokens: int, batch_size: int = 8
@@ -124,7 +116,7 @@ class Original:
     """The unmodified model and its own processor."""
 
     def __init__(self, folder: Path) -> None:
-        self.model = LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
         self.model.eval()
         self.processor: Any = AutoProcessor.from_pretrained(folder)
         stop = self.model.generation_config.eos_token_id

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hired_core.images.partition import Pixels
+from hired_core.geometry.base import Pixels
 from lab.evaluation.page.trace import Bools, Floats
 
 __all__ = ["heat_colours", "heat_uri", "hex_bits", "partition_uri"]

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from hired_core.images.decode import ImageError
-from hired_core.vlm.vision_half import SelectionSettings
+from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.page.choose import KINDS, Chosen, choose
 from lab.evaluation.page.examples import Answer, Example, named_run, run_of
 from lab.evaluation.page.render import render_page
@@ -25,7 +25,7 @@ _COLUMNS: Final = [
 ]  # fmt: skip
 
 Row = dict[str, Any]
-Runs = Mapping[str, SelectionSettings]
+Runs = Mapping[str, ReductionSettings]
 
 
 def page_from_evaluation(
@@ -63,7 +63,7 @@ def page_from_evaluation(
     return render_page(examples, title=title, notes=_notes(tracer, each, seed))
 
 
-def _settings(rows: Sequence[Row]) -> dict[str, SelectionSettings]:
+def _settings(rows: Sequence[Row]) -> dict[str, ReductionSettings]:
     labels = {row["label"]: (row["method"], row["budget"]) for row in rows}
     seen: dict[tuple[str, float], str] = {}
     for label, run in labels.items():
@@ -74,7 +74,7 @@ def _settings(rows: Sequence[Row]) -> dict[str, SelectionSettings]:
                 "which to show, and their settings"
             )
     return {
-        label: SelectionSettings(method=method, token_budget=budget)
+        label: ReductionSettings(method=method, budget=budget)
         for label, (method, budget) in labels.items()
     }
 

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from hired_core.backends.reference import ReferenceBackend
-from hired_core.geometry.sequence import NewlinePolicy, visual_sequence
 from hired_core.images.decode import decode_image
 from hired_core.language.model import GenerationSettings, Request
-from hired_core.models import llava_next
-from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
+from hired_core.models.registry import family_of
+from hired_core.vlm.language_half import RequestBuilder
+from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.page.examples import Answer, Example, named_run
 from lab.evaluation.page.picture import draw_picture
 from lab.evaluation.page.render import render_page
@@ -32,29 +32,28 @@ class Explainer:
     def __init__(self, model: str, *, device: str = "cpu") -> None:
         self.tracer = Tracer.load(model, device=device)
         spec = self.tracer.spec
-        language = llava_next.load_language(
-            spec, device=torch.device(device), dtype=self.tracer.vision.tower.dtype
-        )
-        self._template = llava_next.load_prompt_template(spec)
+        family, dtype = family_of(spec), self.tracer.vision.tower.dtype
+        language = family.load_language(spec, device=torch.device(device), dtype=dtype)
+        self._template = family.load_prompt_template(spec)
         settings = GenerationSettings(max_new_tokens=_MAX_NEW_TOKENS)
         self._backend = ReferenceBackend(language, settings)
 
     def page(
-        self, images: dict[str, bytes], prompt: str, settings: Sequence[SelectionSettings]
+        self, images: dict[str, bytes], prompt: str, settings: Sequence[ReductionSettings]
     ) -> str:
         """HTML of these images with the answers to one prompt; no reference, hence no verdicts."""
         examples = [self._example(name, data, prompt, settings) for name, data in images.items()]
         notes = [f"Model: {self.tracer.spec.name}."]
         return render_page(examples, title="Which visual tokens are kept", notes=notes)
 
-    def picture(self, data: bytes, prompt: str, settings: SelectionSettings) -> Image.Image:
+    def picture(self, data: bytes, prompt: str, settings: ReductionSettings) -> Image.Image:
         """See `draw_picture`."""
         trace = self.tracer(data, [settings])
         (answer,), (selection,) = self._answers(trace, [settings], prompt), trace.selections
         return draw_picture(decode_image(data), trace, selection, prompt=prompt, answer=answer)
 
     def _example(
-        self, name: str, data: bytes, prompt: str, settings: Sequence[SelectionSettings]
+        self, name: str, data: bytes, prompt: str, settings: Sequence[ReductionSettings]
     ) -> Example:
         trace = self.tracer(data, settings)
         answers = []
@@ -67,20 +66,15 @@ class Explainer:
         )  # fmt: skip
 
     def _answers(
-        self, trace: ImageTrace, settings: Sequence[SelectionSettings], prompt: str
+        self, trace: ImageTrace, settings: Sequence[ReductionSettings], prompt: str
     ) -> list[str]:
         requests = [self._request(trace, one, prompt) for one in settings]
         return [completion.text for completion in self._backend.generate(requests)]
 
-    def _request(self, trace: ImageTrace, settings: SelectionSettings, prompt: str) -> Request:
-        encoder = ImageEncoder(self.tracer.vision, self.tracer.spec, settings)
-        (tokens,) = encoder([trace.partitions], [trace.size], [trace.seed])
-        layout = self.tracer.spec.layout(*trace.size, transposed_grid=settings.transposed_grid)
-        before, after = self._template.token_ids(prompt)
-        # The job's default: the model's own packing when nothing is dropped, else no newlines.
-        policy: NewlinePolicy = "all" if encoder.method.keeps_all else "none"
-        sequence = visual_sequence(tokens.order, layout, policy)
-        return Request(features=tokens.features, sequence=sequence, before=before, after=after)
+    def _request(self, trace: ImageTrace, settings: ReductionSettings, prompt: str) -> Request:
+        (kept,) = self.tracer.reduce(trace, settings)
+        builder = RequestBuilder(spec=self.tracer.spec, template=self._template, settings=settings)
+        return builder.request(builder.visual(kept), prompt)
 
 
 def read_image(name: str) -> bytes:

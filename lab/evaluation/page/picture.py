@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hired_core.images.partition import Pixels
+from hired_core.geometry.base import Pixels
 from lab.evaluation.page.trace import Bools, ImageTrace, Selection
 
 __all__ = ["DIM", "DIMMED", "draw_picture", "paint_kept"]

@@ -1,6 +1,6 @@
 """What the vision stage sees and keeps of one image, under any number of settings.
 
-What is kept comes from the very `ImageEncoder` that a job runs; nothing is selected anew here.
+What is kept comes from the very `VisionHalf` that a job runs; nothing is selected anew here.
 Legend: P partitions, N patches of each, S a partition's side in pixels.
 """
 
@@ -13,16 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hired_core.geometry.base import Pixels
 from hired_core.geometry.layout import PartitionLayout, Size
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.decode import decode_image
-from hired_core.images.partition import Pixels, partition_image
+from hired_core.images.partition import partition_image
 from hired_core.methods.scores import feature_importance_score, visual_content_score
-from hired_core.models import llava_next
+from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionEncoder
-from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
+from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.vision_half import KeptTokens, VisionHalf
 from pipeline.stages.select import content_seed
 
 __all__ = ["ImageTrace", "Selection", "Tracer", "kept_mask"]
@@ -41,7 +43,7 @@ class Selection:
         num_dense: visual tokens of the dense model; of a transposed grid it unpads others.
     """
 
-    settings: SelectionSettings
+    settings: ReductionSettings
     keep: Bools
     budgets: npt.NDArray[np.int64]
     num_dense: int
@@ -87,11 +89,11 @@ class Tracer:
     @classmethod
     def load(cls, model: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tracer:
         """Of a checkpoint: "embedded", a folder or a Hugging Face id."""
-        spec = llava_next.load_spec(model)
-        tower = llava_next.load_vision(spec, device=torch.device(device), dtype=dtype)
+        spec = load_spec(model)
+        tower = family_of(spec).load_vision(spec, device=torch.device(device), dtype=dtype)
         return cls(VisionEncoder(tower), spec)
 
-    def __call__(self, data: bytes, settings: Sequence[SelectionSettings]) -> ImageTrace:
+    def __call__(self, data: bytes, settings: Sequence[ReductionSettings]) -> ImageTrace:
         """The trace of an encoded image, cut as a job cuts it by default.
 
         Raises:
@@ -100,9 +102,7 @@ class Tracer:
         """
         image = decode_image(data)
         size = (image.height, image.width)
-        partitions = partition_image(
-            image, pinpoints=self.spec.pinpoints, partition_size=self.spec.partition_size
-        )
+        partitions = partition_image(image, self.spec.geometry)
         layout = self.spec.layout(*size)
         initial, final = self._attention(partitions)
         scores = visual_content_score(initial[0], layout)
@@ -128,14 +128,30 @@ class Tracer:
         initial = self.vision.attention_before(first, embedded)
         return initial, self.vision.attention_of(self.vision.encode(embedded), last)
 
+    def reduce(self, trace: ImageTrace, settings: ReductionSettings) -> list[KeptTokens]:
+        """What the language model is given of a traced image: a list of one."""
+        return self._half(settings)([trace.partitions], [trace.size], [trace.seed])
+
+    def _half(self, settings: ReductionSettings) -> VisionHalf:
+        return VisionHalf(self.vision, self.spec, settings, self._projector(settings))
+
+    def _projector(self, settings: ReductionSettings) -> nn.Module | None:
+        method, options = settings.resolve()
+        if not method.needs(options).projected:
+            return None
+        tower = self.vision.tower
+        return family_of(self.spec).load_projector(
+            self.spec, device=tower.device, dtype=tower.dtype
+        )
+
     def _select(
-        self, partitions: Pixels, size: Size, seed: int, settings: SelectionSettings
+        self, partitions: Pixels, size: Size, seed: int, settings: ReductionSettings
     ) -> Selection:
-        (tokens,) = ImageEncoder(self.vision, self.spec, settings)([partitions], [size], [seed])
+        (tokens,) = self._half(settings)([partitions], [size], [seed])
         layout = self.spec.layout(*size, transposed_grid=settings.transposed_grid)
         return Selection(
             settings=settings,
-            keep=kept_mask(tokens.order, layout).numpy(),
+            keep=kept_mask(tokens.place, layout).numpy(),
             budgets=tokens.budgets.numpy(),
             num_dense=tokens.num_dense,
         )
@@ -143,4 +159,4 @@ class Tracer:
 
 def kept_mask(order: Tensor, layout: PartitionLayout) -> Tensor:
     """bool [P, N]: the patches whose positions in the sequence are in `order`."""
-    return torch.isin(layout.order, order)
+    return torch.isin(layout.place, order)

@@ -28,7 +28,7 @@ def test_a_file_is_read_whole(path: Path) -> None:
     config = parse_job(["--config", str(path)], question, "")
     read = {}
     sections = (config.input, config.output, config.question, config.model)
-    for section in (*sections, config.selection, config.generation, config.run):
+    for section in (*sections, config.reduction, config.generation, config.run):
         read |= vars(section)
     written = yaml.safe_load(path.read_text())
     assert {key: read[key] for key in written} == written

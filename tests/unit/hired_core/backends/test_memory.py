@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from hired_core.backends.slots.memory import GIB, MemoryLimitError, SlotPlan, plan_slots
 from hired_core.geometry.spec import ModelSpec
-from hired_core.models import llava_next
+from tests.support import models
 from tests.support.checkpoints import EMBEDDED, build_checkpoint
+from tests.support.geometry import anyres
 
 CPU = torch.device("cpu")
 SEVEN = dataclasses.replace(
-    llava_next.load_spec("embedded"),
+    models.load_spec("embedded"),
     text_width=4096,
     text_inner=11008,
     query_width=4096,
@@ -67,9 +68,7 @@ def test_a_fifth_of_the_tokens_is_four_times_the_slots() -> None:
 
 CLIP_L = dataclasses.replace(
     SEVEN,
-    pinpoints=((672, 672), (336, 672)),
-    partition_size=336,
-    patch_size=14,
+    geometry=anyres(((672, 672), (336, 672)), 336),
     vision_width=1024,
     vision_inner=4096,
 )
@@ -196,21 +195,21 @@ def test_weights_are_counted_as_they_are_loaded(
     tmp_path: Path, shape: dict[str, Any] | None
 ) -> None:
     folder = EMBEDDED if shape is None else build_checkpoint(tmp_path, seed=1, **shape)
-    spec = llava_next.load_spec(str(folder))
-    language = llava_next.load_language(spec, device=CPU, dtype=torch.float32)
+    spec = models.load_spec(str(folder))
+    language = models.load_language(spec, device=CPU, dtype=torch.float32)
     weights = {
         weight.data_ptr(): weight.numel()
         for part in (language.decoder, language.projector)
         for weight in part.parameters()
     }
     loaded = sum(weights.values()) + language.newline.numel()
-    vision, text = llava_next.weight_counts(spec)
+    vision, text = models.weight_counts(spec)
     assert text == loaded
     assert vision == tower_weights(spec)
 
 
 def tower_weights(spec: ModelSpec) -> int:
     """Of the modules that `load_vision` keeps, found through what it hands out."""
-    tower = llava_next.load_vision(spec, device=CPU, dtype=torch.float32)
+    tower = models.load_vision(spec, device=CPU, dtype=torch.float32)
     (owner,) = {cell.cell_contents for cell in tower.embed.__closure__}  # type: ignore[attr-defined]
     return sum(weight.numel() for weight in owner.parameters())

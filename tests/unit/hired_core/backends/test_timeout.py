@@ -8,8 +8,8 @@ import pytest
 
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.language.model import Completion, GenerationSettings, Request
-from hired_core.vlm.vision_half import SelectionSettings
 from tests.support.halves import Halves, picture
+from tests.support.settings import reduction
 
 NEW = 12
 SHORT, LONG = "What does the sign say?", "Describe the image."
@@ -22,7 +22,7 @@ def halves() -> Halves:
 
 @cache
 def requests() -> tuple[Request, ...]:
-    settings = SelectionSettings(method="hired", token_budget=0.1)
+    settings = reduction(method="hired", token_budget=0.1)
     side = halves().spec.partition_size
     images, prompts = [picture(side, 2 * side)] * 3, [LONG, SHORT, LONG]
     return tuple(halves().requests(images, prompts, settings, "none"))

@@ -157,11 +157,11 @@ def test_order_interleaves_sub_images_row_by_row() -> None:
     layout = PartitionLayout.from_image_size(
         28, 56, pinpoints=[(28, 56)], partition_size=28, patch_size=14
     )
-    assert layout.order.tolist() == [[0, 1, 2, 3], [4, 5, 8, 9], [6, 7, 10, 11]]
+    assert layout.place.tolist() == [[0, 1, 2, 3], [4, 5, 8, 9], [6, 7, 10, 11]]
     tall = PartitionLayout.from_image_size(
         56, 28, pinpoints=[(56, 28)], partition_size=28, patch_size=14
     )
-    assert tall.order.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert tall.place.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
 def test_transposed_grid_gives_the_published_dense_counts() -> None:
@@ -177,7 +177,7 @@ def test_transposed_grid_stitches_rows_as_columns() -> None:
     layout = PartitionLayout.from_image_size(
         28, 56, pinpoints=[(28, 56)], partition_size=28, patch_size=14, transposed_grid=True
     )
-    assert layout.order.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert layout.place.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     assert layout.stitched == (4, 2)
 
 
@@ -232,7 +232,7 @@ def test_valid_and_order_equal_unpad_image(size: tuple[int, int]) -> None:
         numbers = torch.arange(rows * cols * side**2).view(rows, cols, side, side)
         stitched = numbers.permute(0, 2, 1, 3).reshape(1, rows * side, cols * side)
         packed = unpad_image(stitched, size).flatten()
-        valid, order = layout.valid[1:].flatten(), layout.order[1:].flatten()
+        valid, order = layout.valid[1:].flatten(), layout.place[1:].flatten()
         kept = valid.nonzero()[:, 0]
         assert torch.equal(kept[order[kept].argsort()], packed)
 
@@ -276,8 +276,8 @@ def test_order_is_a_permutation_with_the_full_image_first(
     if keeps_no_pixel(size, 3):
         return
     layout = layout_of(*size, scale=3, transposed=transposed)
-    assert layout.order.flatten().sort().values.tolist() == list(range(layout.order.numel()))
-    assert layout.order[0].tolist() == list(range(layout.num_patches))
+    assert layout.place.flatten().sort().values.tolist() == list(range(layout.place.numel()))
+    assert layout.place[0].tolist() == list(range(layout.num_patches))
     assert layout.valid[0].all()
 
 
@@ -310,8 +310,8 @@ def test_batch_pads_to_the_largest_partition_count() -> None:
         count = layout.num_partitions
         assert torch.equal(batch.valid[row, :count], layout.valid)
         assert not batch.valid[row, count:].any()
-        assert torch.equal(batch.order[row, :count], layout.order)
-        assert batch.order[row].flatten().sort().values.tolist() == list(range(5 * 576))
+        assert torch.equal(batch.place[row, :count], layout.place)
+        assert batch.place[row].flatten().sort().values.tolist() == list(range(5 * 576))
         assert torch.equal(batch.sub_image_of[row], layout.sub_image_of)
 
 

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hired_core import PartitionLayout
-from hired_core.geometry.sequence import NEWLINE, NewlinePolicy, dense_places, visual_sequence
+from hired_core.geometry.sequence import NEWLINE, NewlinePolicy, dense_positions, visual_sequence
 from hired_core.geometry.spec import ModelSpec
-from hired_core.models.llava_next import load_spec
+from tests.support.geometry import anyres
+from tests.support.models import load_spec
 
 WIDE = PartitionLayout.from_image_size(
     28, 56, pinpoints=[(28, 56)], partition_size=28, patch_size=14
@@ -75,7 +76,7 @@ def test_dense_length_is_the_published_one() -> None:
         layout = PartitionLayout.from_image_size(
             *size, pinpoints=pinpoints, partition_size=336, patch_size=14
         )
-        order = layout.order[layout.valid].sort().values
+        order = layout.place[layout.valid].sort().values
         assert visual_sequence(order, layout, "all").shape == (expected,)
 
 
@@ -85,7 +86,7 @@ def test_a_transposed_grid_ends_its_own_rows() -> None:
     )
     # Stitched 4 x 2, unpadded with the wide image's aspect: int(28 * 2/56) = 1 of 4 rows, pad 1,
     # rows 1 and 2 stay: positions 6..9.
-    order = layout.order[layout.valid].sort().values
+    order = layout.place[layout.valid].sort().values
     assert order.tolist() == [0, 1, 2, 3, 6, 7, 8, 9]
     result = visual_sequence(order, layout, "all").tolist()
     assert result == [0, 1, 2, 3, 4, 5, NEWLINE, 6, 7, NEWLINE]
@@ -93,7 +94,9 @@ def test_a_transposed_grid_ends_its_own_rows() -> None:
     assert two_rows == [0, 1, NEWLINE, 2, 3, NEWLINE]
 
 
-WIDE_ONLY = dataclasses.replace(load_spec("embedded"), pinpoints=((168, 336), (168, 504)))
+WIDE_ONLY = dataclasses.replace(
+    load_spec("embedded"), geometry=anyres(((168, 336), (168, 504)), 168)
+)
 
 
 @given(
@@ -109,21 +112,21 @@ def test_no_sequence_is_longer_than_its_slot(
 ) -> None:
     """Kept tokens spread over all rows, so that as many newlines as can be are among them."""
     layout = spec.layout(height, width, transposed_grid=transposed)
-    every = layout.order[layout.valid].sort().values
+    every = layout.place[layout.valid].sort().values
     chosen = torch.linspace(0, len(every) - 1, min(num_kept, len(every))).long().unique()
     order = every[chosen]
     bound = spec.max_visual_positions(len(order), policy, transposed_grid=transposed)
     sequence = visual_sequence(order, layout, policy)
     assert len(order) <= sequence.shape[0] <= bound
     longest = spec.max_visual_positions(spec.nominal_tokens, "all", transposed_grid=transposed)
-    assert int(dense_places(order, layout, policy)[-1]) <= longest
+    assert int(dense_positions(order, layout, policy)[-1]) <= longest
 
 
 def test_the_bound_is_reached() -> None:
     """By a whole image of the tallest grid."""
     spec = load_spec("embedded")
     layout = spec.layout(504, 168)
-    order = layout.order[layout.valid].sort().values
+    order = layout.place[layout.valid].sort().values
     longest = spec.max_visual_positions(len(order), "all")
     assert visual_sequence(order, layout, "all").shape[0] == longest == len(order) + 36
 
@@ -131,7 +134,7 @@ def test_the_bound_is_reached() -> None:
 def test_a_transposed_grid_may_have_more_rows_than_any_grid() -> None:
     """A tall image on 1 x 2, stitched as 2 x 1: 24 rows, where no grid has more than twelve."""
     layout = WIDE_ONLY.layout(300, 100, transposed_grid=True)
-    order = layout.order[layout.valid].sort().values
+    order = layout.place[layout.valid].sort().values
     assert visual_sequence(order, layout, "all").shape[0] == len(order) + 24
     assert WIDE_ONLY.max_visual_positions(0, "all") == 12
     assert WIDE_ONLY.max_visual_positions(0, "all", transposed_grid=True) == 36

@@ -10,7 +10,8 @@ from PIL import Image
 
 from hired_core.geometry.canvas import LayoutError
 from hired_core.images.fast_partition import partition_pixels
-from hired_core.images.partition import assemble, partition_image
+from hired_core.images.partition import partition_image
+from tests.support.geometry import anyres
 from tests.unit.hired_core.images.test_partition import (
     noise,
     of_transformers,
@@ -24,7 +25,7 @@ sides = st.integers(1, 200)
 
 def difference(image: Image.Image, expected: np.ndarray, partition: int) -> np.ndarray:
     pixels = np.array(image)
-    result = partition_pixels(pixels, pinpoints=pinpoints(partition), partition_size=partition)
+    result = partition_pixels(pixels, anyres(pinpoints(partition), partition))
     assert result.dtype == np.uint8 and result.flags.c_contiguous
     assert result.shape == expected.shape
     return np.abs(result.astype(int) - expected)
@@ -63,7 +64,7 @@ def test_within_two_of_pillow_at_any_size_when_both_go_by_rows_first(
         return np.asarray(both).transpose(2, 0, 1)
 
     try:
-        expected = assemble(rows_first, (height, width), pinpoints(28), 28)
+        expected = anyres(pinpoints(28), 28).cut(rows_first, (height, width))
     except LayoutError:
         return
     assert difference(image, expected, 28).max() <= 2
@@ -72,14 +73,12 @@ def test_within_two_of_pillow_at_any_size_when_both_go_by_rows_first(
 def test_the_canvas_is_that_of_the_size_which_is_given() -> None:
     image = smooth(45, 61)
     grids = [(28, 112), (56, 56)]
-    expected = partition_image(image, pinpoints=grids, partition_size=28, image_size=(90, 121))
-    result = partition_pixels(
-        np.array(image), pinpoints=grids, partition_size=28, image_size=(90, 121)
-    )
+    expected = partition_image(image, anyres(grids, 28), image_size=(90, 121))
+    result = partition_pixels(np.array(image), anyres(grids, 28), image_size=(90, 121))
     assert result.shape == expected.shape == (5, 3, 28, 28)
     assert np.abs(result.astype(int) - expected).max() <= 2
 
 
 def test_too_elongated() -> None:
     with pytest.raises(LayoutError):
-        partition_pixels(np.array(noise(1, 2000)), pinpoints=pinpoints(112), partition_size=112)
+        partition_pixels(np.array(noise(1, 2000)), anyres(pinpoints(112), 112))

@@ -14,6 +14,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
 
 from hired_core.geometry.layout import LayoutError
 from hired_core.images.partition import partition_image
+from tests.support.geometry import anyres
 
 GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 EXACT = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)]  # in partitions: no padding
@@ -64,7 +65,7 @@ def sizes_for(partition: int) -> list[tuple[int, int]]:
 def test_equal_to_transformers(partition: int, size: tuple[int, int], make: object) -> None:
     image = make(*size)  # type: ignore[operator]
     expected = of_transformers(image, partition)
-    result = partition_image(image, pinpoints=pinpoints(partition), partition_size=partition)
+    result = partition_image(image, anyres(pinpoints(partition), partition))
     assert result.dtype == np.uint8 and result.flags.c_contiguous
     assert result.shape == expected.shape
     assert np.abs(result - expected).max() == 0
@@ -78,7 +79,7 @@ sides = st.integers(1, 200)
 def test_equal_to_transformers_at_any_size(height: int, width: int) -> None:
     image = noise(height, width)
     try:
-        result = partition_image(image, pinpoints=pinpoints(28), partition_size=28)
+        result = partition_image(image, anyres(pinpoints(28), 28))
     except LayoutError:
         return  # transformers goes on with an image of no pixels
     assert np.array_equal(result, of_transformers(image, 28))
@@ -88,8 +89,8 @@ def test_the_canvas_is_that_of_the_size_which_is_given() -> None:
     """A copy of 45 x 61 pixels of an image of 90 x 121, which is cut in four."""
     whole, copy = smooth(90, 121), smooth(90, 121).resize((61, 45), Image.Resampling.BOX)
     grids = [(28, 112), (56, 56)]
-    expected = partition_image(whole, pinpoints=grids, partition_size=28)
-    result = partition_image(copy, pinpoints=grids, partition_size=28, image_size=(90, 121))
+    expected = partition_image(whole, anyres(grids, 28))
+    result = partition_image(copy, anyres(grids, 28), image_size=(90, 121))
     assert np.abs(result.astype(int) - expected).max() <= 12
     assert ((result == 0).all(1) == (expected == 0).all(1)).all()  # the same padding
 
@@ -98,14 +99,14 @@ def test_partitions_are_cut_in_raster_order_rows_before_columns() -> None:
     # Six cells of one colour each on a 2 x 3 grid, no resizing at all.
     cells = np.arange(1, 7, dtype=np.uint8).reshape(2, 3) * 40
     pixels = np.repeat(np.repeat(cells, 8, 0), 8, 1)[..., None].repeat(3, -1)
-    parts = partition_image(Image.fromarray(pixels), pinpoints=[(16, 24)], partition_size=8)
+    parts = partition_image(Image.fromarray(pixels), anyres([(16, 24)], 8))
     assert [np.unique(part).tolist() for part in parts[1:]] == [[v] for v in range(40, 241, 40)]
 
 
 def test_padding_is_black_and_after_the_content_where_it_is_odd() -> None:
     white = Image.new("RGB", (24, 9), "white")
     # 9 of 16 rows: 3 before, 4 after.
-    parts = partition_image(white, pinpoints=[(16, 24)], partition_size=8)
+    parts = partition_image(white, anyres([(16, 24)], 8))
     rows = parts[1:].reshape(2, 3, 3, 8, 8).transpose(0, 3, 1, 4, 2).reshape(16, 24, 3)
     assert rows[:, 0, 0].tolist() == [0] * 3 + [255] * 9 + [0] * 4
     assert parts[0].min() == 255
@@ -113,4 +114,4 @@ def test_padding_is_black_and_after_the_content_where_it_is_odd() -> None:
 
 def test_too_elongated() -> None:
     with pytest.raises(LayoutError):
-        partition_image(noise(1, 2000), pinpoints=pinpoints(112), partition_size=112)
+        partition_image(noise(1, 2000), anyres(pinpoints(112), 112))

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hired_core.geometry.canvas import CanvasFit, Size, needed_size, select_best_resolution
+from hired_core.geometry.canvas import CanvasFit, Size, select_best_resolution
 from hired_core.geometry.layout import LayoutError
 from hired_core.images.decode import ImageError, decode_at_least, decode_image
 from hired_core.images.partition import partition_image
 from tests.support.bad_images import encode
+from tests.support.geometry import anyres
 from tests.unit.hired_core.images.test_partition import pinpoints, smooth
 
 
@@ -115,7 +116,7 @@ def test_the_pixel_limit_is_on_the_whole() -> None:
 def test_what_is_needed_is_the_content_and_the_full_image(height: int, width: int) -> None:
     grids = pinpoints(112)
     try:
-        least = needed_size((height, width), pinpoints=grids, partition_size=112)
+        least = anyres(grids, 112).needed_size((height, width))
     except LayoutError:
         return
     content = CanvasFit.of((height, width), select_best_resolution((height, width), grids)).content
@@ -128,12 +129,10 @@ def test_what_is_needed_is_the_content_and_the_full_image(height: int, width: in
 def test_partitions_are_nearly_those_of_the_whole(size: Size) -> None:
     data = jpeg(*size)
     grids = pinpoints(112)
-    image, whole = decode_at_least(
-        data, lambda whole: needed_size(whole, pinpoints=grids, partition_size=112)
-    )
+    image, whole = decode_at_least(data, lambda whole: anyres(grids, 112).needed_size(whole))
     assert image.height < size[0] and image.width < size[1]
-    result = partition_image(image, pinpoints=grids, partition_size=112, image_size=whole)
-    expected = partition_image(decode_image(data), pinpoints=grids, partition_size=112)
+    result = partition_image(image, anyres(grids, 112), image_size=whole)
+    expected = partition_image(decode_image(data), anyres(grids, 112))
     assert result.shape == expected.shape
     found = np.abs(result.astype(int) - expected)
     assert found.max() <= 24 and found.mean() < 2

@@ -9,7 +9,7 @@ from transformers import AutoProcessor
 
 import hired_core
 from hired_core.language.prompts import PromptError, PromptTemplate
-from hired_core.models.llava_next import load_prompt_template, load_spec
+from tests.support.models import load_prompt_template, load_spec
 
 EMBEDDED = Path(hired_core.__file__).parent / "embedded"
 

@@ -1,17 +1,24 @@
-"""Methods through `ImageEncoder`: exact budgets, independence of the batch, one signature."""
+"""Methods through `VisionHalf`: exact budgets, independence of the batch, one signature."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from hired_core import LayoutBatch
-from hired_core.methods.registry import METHODS, Evidence
-from hired_core.vlm.vision_half import KeptTokens, SelectionSettings
+from hired_core.methods.base import Evidence, Needs
+from hired_core.methods.registry import METHODS, make_options
+from hired_core.methods.registry import method as method_of
+from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.vision_half import KeptTokens
 from tests.support.halves import Halves, picture
+from tests.support.settings import reduction
 
 EXACT = ["hired", "uniform", "stride", "random"]
+SELECTIONS = sorted([*EXACT, "dense", "hired-upstream"])
 # 56-pixel partitions of 16 patches: grids of P = 3, 3, 5, 4, 4 and some with padding.
 SIZES = [(56, 112), (112, 50), (112, 112), (90, 112), (168, 56), (40, 168), (70, 50)]
 NOMINAL = 5 * 16
@@ -22,12 +29,16 @@ def halves(small_checkpoint: object) -> Halves:
     return Halves(str(small_checkpoint))
 
 
+def of(name: str, budget: float) -> ReductionSettings:
+    return reduction(method=name, token_budget=1.0 if name == "dense" else budget)
+
+
 def images() -> list[Image.Image]:
     return [picture(height, width) for height, width in SIZES]
 
 
 def same(first: KeptTokens, second: KeptTokens) -> None:
-    assert torch.equal(first.order, second.order)
+    assert torch.equal(first.place, second.place)
     assert torch.equal(first.budgets, second.budgets)
     assert first.num_dense == second.num_dense
     torch.testing.assert_close(first.features, second.features, atol=1e-4, rtol=1e-5)
@@ -36,7 +47,7 @@ def same(first: KeptTokens, second: KeptTokens) -> None:
 @pytest.mark.parametrize("method", EXACT)
 @pytest.mark.parametrize("token_budget", [0.05, 0.1, 0.2, 0.4, 0.8, 37])
 def test_kept_tokens_equal_the_budget(halves: Halves, method: str, token_budget: float) -> None:
-    settings = SelectionSettings(method=method, token_budget=token_budget)
+    settings = reduction(method=method, token_budget=token_budget)
     wanted = int(token_budget * NOMINAL) if token_budget < 1 else int(token_budget)
     kept = halves.encode(images(), settings)
     for (height, width), tokens in zip(SIZES, kept, strict=True):
@@ -44,35 +55,35 @@ def test_kept_tokens_equal_the_budget(halves: Halves, method: str, token_budget:
         assert tokens.num_dense == layout.num_valid
         count = min(wanted, layout.num_valid)
         assert tokens.features.shape == (count, 64)
-        assert tokens.order.shape == (count,)
+        assert tokens.place.shape == (count,)
         assert tokens.budgets.shape == (layout.num_partitions,)
         assert int(tokens.budgets.sum()) == count
-    assert any(layout_count == wanted for layout_count in (len(k.order) for k in kept))
+    assert any(layout_count == wanted for layout_count in (len(k.place) for k in kept))
 
 
 def test_the_fraction_can_be_of_the_images_own_partitions(halves: Halves) -> None:
-    settings = SelectionSettings(token_budget=0.2, budget_basis="image")
+    settings = reduction(token_budget=0.2, budget_basis="image")
     for (height, width), tokens in zip(SIZES, halves.encode(images(), settings), strict=True):
         own = halves.spec.layout(height, width).num_partitions * 16
-        assert len(tokens.order) == int(0.2 * own)
+        assert len(tokens.place) == int(0.2 * own)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", SELECTIONS)
 def test_tokens_are_those_of_their_positions(halves: Halves, method: str) -> None:
     """Features, order and budgets describe the same tokens: all three against the dense model."""
-    dense = halves.encode(images(), SelectionSettings(method="dense", token_budget=1.0))
-    chosen = halves.encode(images(), SelectionSettings(method=method, token_budget=0.4))
+    dense = halves.encode(images(), reduction(method="dense", token_budget=1.0))
+    chosen = halves.encode(images(), of(method, 0.4))
     for (height, width), whole, kept in zip(SIZES, dense, chosen, strict=True):
         layout = halves.spec.layout(height, width)
-        assert len(whole.order) == whole.num_dense == layout.num_valid
-        assert (kept.order.diff() > 0).all()
-        at = torch.searchsorted(whole.order, kept.order)
-        assert torch.equal(whole.order[at], kept.order)  # never padding
+        assert len(whole.place) == whole.num_dense == layout.num_valid
+        assert (kept.place.diff() > 0).all()
+        at = torch.searchsorted(whole.place, kept.place)
+        assert torch.equal(whole.place[at], kept.place)  # never padding
         torch.testing.assert_close(kept.features, whole.features[at], atol=1e-4, rtol=1e-5)
-        owner = torch.empty(layout.order.numel(), dtype=torch.int64)
+        owner = torch.empty(layout.place.numel(), dtype=torch.int64)
         partition = torch.arange(layout.num_partitions)[:, None].expand(-1, 16)
-        owner[layout.order.flatten()] = partition.flatten()
-        counts = owner[kept.order].bincount(minlength=layout.num_partitions)
+        owner[layout.place.flatten()] = partition.flatten()
+        counts = owner[kept.place].bincount(minlength=layout.num_partitions)
         if method == "hired-upstream":
             assert (counts <= kept.budgets).all()
         else:
@@ -81,7 +92,7 @@ def test_tokens_are_those_of_their_positions(halves: Halves, method: str) -> Non
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_results_do_not_depend_on_the_batch(halves: Halves, method: str) -> None:
-    settings = SelectionSettings(method=method, token_budget=0.3)
+    settings = of(method, 0.3)
     together = halves.encode(images(), settings)
     backwards = halves.encode(images()[::-1], settings)[::-1]
     for image, first, second in zip(images(), together, backwards, strict=True):
@@ -90,7 +101,7 @@ def test_results_do_not_depend_on_the_batch(halves: Halves, method: str) -> None
 
 
 def test_texts_do_not_depend_on_the_batch(halves: Halves) -> None:
-    settings = SelectionSettings(method="hired", token_budget=0.3)
+    settings = reduction(method="hired", token_budget=0.3)
     prompts = ["Describe.", "What is in the upper row of it?"] * 3 + ["Read the text."]
     together = halves.generate(
         halves.requests(images(), prompts, settings, "kept-rows"), max_new_tokens=10
@@ -105,7 +116,7 @@ def test_hired_is_scores_then_budgets_then_top_tokens(halves: Halves) -> None:
     """The whole chain again for one image, in plain Python on transformers' attention maps."""
     image = picture(90, 112)
     layout = halves.spec.layout(90, 112)
-    kept = halves.encode([image], SelectionSettings(token_budget=0.4, alpha=0.25))[0]
+    kept = halves.encode([image], reduction(token_budget=0.4, alpha=0.25))[0]
     initial, final = attention_of(halves, image)
     share = [0.0] * 4
     for patch, sub_image in enumerate(layout.sub_image_of.tolist()):
@@ -118,8 +129,8 @@ def test_hired_is_scores_then_budgets_then_top_tokens(halves: Halves) -> None:
     for partition, budget in enumerate(budgets):
         candidates = layout.valid[partition].nonzero()[:, 0].tolist()
         best = sorted(candidates, key=lambda i: -final[partition][i])[:budget]
-        positions += [int(layout.order[partition, i]) for i in best]
-    assert kept.order.tolist() == sorted(positions)
+        positions += [int(layout.place[partition, i]) for i in best]
+    assert kept.place.tolist() == sorted(positions)
 
 
 def attention_of(halves: Halves, image: Image.Image) -> tuple[list[float], list[list[float]]]:
@@ -131,7 +142,7 @@ def attention_of(halves: Halves, image: Image.Image) -> tuple[list[float], list[
     model = LlavaNextForConditionalGeneration.from_pretrained(
         halves.spec.path, dtype=torch.float32, attn_implementation="eager"
     )
-    parts = partition_image(image, pinpoints=halves.spec.pinpoints, partition_size=56)
+    parts = partition_image(image, halves.spec.geometry)
     mean, std = (torch.tensor(v)[:, None, None] for v in (halves.spec.mean, halves.spec.std))
     pixels = (torch.from_numpy(parts) / 255 - mean) / std
     with torch.inference_mode():
@@ -150,52 +161,55 @@ def largest_remainder(share: list[float], total: int) -> list[int]:
 
 def test_random_looks_at_the_seed_alone(halves: Halves) -> None:
     image, other = picture(112, 112), Image.new("RGB", (112, 112), "navy")
-    settings = SelectionSettings(method="random", token_budget=0.3)
+    settings = reduction(method="random", token_budget=0.3)
     # `Halves` seeds by size: both images have the same seed and other content.
     first, second = halves.encode([image, other], settings)
-    assert torch.equal(first.order, second.order)
+    assert torch.equal(first.place, second.place)
     assert not torch.equal(first.features, second.features)
 
 
 def test_dense_keeps_everything_whatever_the_token_budget(halves: Halves) -> None:
-    for token_budget in (0.05, 0.2, 3, 1.0):
-        settings = SelectionSettings(method="dense", token_budget=token_budget)
-        for tokens in halves.encode(images(), settings):
-            assert len(tokens.order) == tokens.num_dense == int(tokens.budgets.sum())
+    for tokens in halves.encode(images(), reduction(method="dense")):
+        assert len(tokens.place) == tokens.num_dense == int(tokens.budgets.sum())
+    layout = LayoutBatch.stack([layout_112()])
+    evidence = Evidence(layout=layout, seeds=torch.zeros(1), max_rows=80)
+    for budget in (1, 20, 80):
+        found = method_of("dense").reduce(evidence, torch.tensor([budget]), None)
+        assert found.count.tolist() == [80]
 
 
 def test_alpha_is_the_share_of_the_full_image(halves: Halves) -> None:
     for alpha, expected in ((0.0, 0), (0.25, 8), (0.5, 16), (1.0, 16)):
-        settings = SelectionSettings(token_budget=32, alpha=alpha)
+        settings = reduction(token_budget=32, alpha=alpha)
         kept = halves.encode([picture(112, 112)], settings)[0]
         assert int(kept.budgets[0]) == expected
 
 
 def test_uniform_and_stride_share_evenly_with_the_full_image(halves: Halves) -> None:
     for method in ("uniform", "stride", "random"):
-        settings = SelectionSettings(method=method, token_budget=32)
+        settings = reduction(method=method, token_budget=32)
         assert halves.encode([picture(112, 112)], settings)[0].budgets.tolist() == [7, 7, 6, 6, 6]
 
 
 def test_allocation_and_selection_swap_freely() -> None:
-    """Every allocator with every selector: all share one signature."""
+    """Every allocation with every selection: all share one signature."""
     layout = LayoutBatch.stack([layout_112() for _ in range(2)])
     generator = torch.Generator().manual_seed(0)
     evidence = Evidence(
         layout=layout,
         seeds=torch.tensor([1, 2]),
         full_image_attention=torch.rand(2, 4, 16, generator=generator),
-        partition_attention=torch.rand(2, 5, 4, 16, generator=generator),
+        attention={"final": torch.rand(2, 5, 4, 16, generator=generator)},
     )
     budget = torch.tensor([20, 33])
-    exact = {"select_by_importance", "select_by_stride", "select_at_random"}
-    for allocate in {method.allocate for method in METHODS.values()}:
-        budgets = allocate(evidence, budget, 0.5)
+    selections: list[Any] = [method_of(name) for name in SELECTIONS]
+    for allocating in selections:
+        budgets = allocating.allocate(evidence, budget, allocating.options())
         assert budgets.shape == (2, 5) and budgets.dtype == torch.int64
-        for select in {method.select for method in METHODS.values()}:
-            keep = select(evidence, budgets)
+        for name, selecting in zip(SELECTIONS, selections, strict=True):
+            keep = selecting.select(evidence, budgets, selecting.options())
             assert keep.shape == (2, 5, 16) and not (keep & ~layout.valid).any()
-            if select.__name__ in exact:
+            if name in EXACT:
                 assert torch.equal(keep.sum(-1), budgets.minimum(evidence.capacities))
 
 
@@ -208,10 +222,10 @@ def layout_112() -> object:
 
 
 def test_methods_that_use_no_attention_are_given_none(halves: Halves) -> None:
-    looks = {name: (m.allocates_by, m.selects_by) for name, m in METHODS.items()}
-    names = {name for name, layers in looks.items() if layers == (None, None)}
+    looks = {name: method_of(name).needs(make_options(name, {})) for name in SELECTIONS}
+    names = {name for name, needs in looks.items() if needs == Needs()}
     assert names == {"dense", "stride", "random"}
-    assert looks["uniform"] == (None, "final")
-    for name in names:
-        settings = SelectionSettings(method=name, token_budget=0.3)
-        assert halves.encode([picture(56, 112)], settings)[0].order.numel() > 0
+    assert looks["uniform"] == Needs(cls_layers=("final",))
+    for name in names - {"dense"}:
+        settings = reduction(method=name, token_budget=0.3)
+        assert halves.encode([picture(56, 112)], settings)[0].place.numel() > 0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hired_core import select_tokens
-from hired_core.methods.selection import gather_order, random_scores, select_stride
+from hired_core.methods.selection import gather_places, random_scores, select_stride
 
 LEVELS = st.sampled_from([0.0, 1.0, 2.0, 3.5, math.nan, math.inf])
 
@@ -158,11 +158,11 @@ def test_random_scores_depend_on_the_seed_alone() -> None:
 # Order ----------------------------------------------------------------------------------------
 
 
-def test_gather_order_by_hand() -> None:
+def test_gather_places_by_hand() -> None:
     # Two sub-images side by side: order interleaves their rows.
     order = torch.tensor([[[0, 1, 2, 3], [4, 5, 8, 9], [6, 7, 10, 11]]])
     keep = torch.tensor([[[0, 1, 0, 0], [0, 1, 1, 0], [1, 0, 0, 1]]]).bool()
-    index, count = gather_order(keep, order, 6)
+    index, count = gather_places(keep, order, 6)
     assert count.tolist() == [5]
     # Positions 1, 5, 6, 8, 11 -> flat indices 1, 5, 8, 6, 11.
     assert index[0, :5].tolist() == [1, 5, 8, 6, 11]
@@ -170,13 +170,13 @@ def test_gather_order_by_hand() -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(1, 4), st.integers(1, 3))
-def test_gather_order_sorts_kept_positions(seed: int, images: int, partitions_: int) -> None:
+def test_gather_places_sorts_kept_positions(seed: int, images: int, partitions_: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     total = partitions_ * 6
     order = torch.stack([torch.randperm(total, generator=generator) for _ in range(images)])
     keep = torch.rand(images, total, generator=generator) < 0.5
     shape = (images, partitions_, 6)
-    index, count = gather_order(keep.view(shape), order.view(shape), total)
+    index, count = gather_places(keep.view(shape), order.view(shape), total)
     for row in range(images):
         expected = sorted(keep[row].nonzero()[:, 0].tolist(), key=lambda i: int(order[row, i]))
         assert index[row, : int(count[row])].tolist() == expected

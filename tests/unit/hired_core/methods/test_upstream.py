@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from hired_core import LayoutBatch, PartitionLayout, token_budget_to_count
-from hired_core.methods.registry import METHODS, Evidence
+from hired_core.methods.base import Evidence
+from hired_core.methods.registry import method
+from tests.support.settings import keep as keep_by
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
-UPSTREAM = METHODS["hired-upstream"]
+UPSTREAM = "hired-upstream"
 
 
 def layout_of(height: int, width: int, *, transposed: bool = False) -> PartitionLayout:
@@ -40,16 +42,16 @@ def run(
         layout=LayoutBatch.stack([layout]),
         seeds=torch.tensor([0]),
         full_image_attention=initial[None],
-        partition_attention=final,
+        attention={"final": final},
     )
     own = layout.num_partitions * 576
     budget = token_budget_to_count(rate, nominal=2880, own=own, basis="image")
-    keep, budgets = UPSTREAM.keep(evidence, torch.tensor([budget]), alpha)
+    keep, budgets = keep_by(UPSTREAM, evidence, torch.tensor([budget]), alpha=alpha)
     return keep[0], budgets[0].tolist()
 
 
 def test_its_budget_is_a_fraction_of_the_images_own_partitions() -> None:
-    assert UPSTREAM.own_basis
+    assert method(UPSTREAM).own_basis
 
 
 def test_quadrants_are_mistaken_for_horizontal_bands() -> None:
@@ -71,9 +73,9 @@ def test_the_paper_allocation_tells_the_quadrants_apart() -> None:
             layout=layout,
             seeds=torch.tensor([0]),
             full_image_attention=initial,
-            partition_attention=torch.rand(1, 5, 16, 576),
+            attention={"final": torch.rand(1, 5, 16, 576)},
         )
-        _, budgets = METHODS["hired"].keep(evidence, torch.tensor([576]), 0.75)
+        _, budgets = keep_by("hired", evidence, torch.tensor([576]), alpha=0.75)
         expected = [0, 0, 0, 0]
         expected[quadrant] = 144
         assert budgets.tolist() == [[432, *expected]]
@@ -187,18 +189,18 @@ def test_a_batch_of_different_partition_counts_equals_one_by_one() -> None:
         layout=LayoutBatch.stack(layouts),
         seeds=torch.arange(3),
         full_image_attention=initial,
-        partition_attention=final,
+        attention={"final": final},
     )
-    keep, budgets = UPSTREAM.keep(evidence, torch.tensor([345, 576, 460]), 0.5)
+    keep, budgets = keep_by(UPSTREAM, evidence, torch.tensor([345, 576, 460]))
     for row, (layout, budget) in enumerate(zip(layouts, (345, 576, 460), strict=True)):
         count = layout.num_partitions
         alone = Evidence(
             layout=LayoutBatch.stack([layout]),
             seeds=torch.tensor([row]),
             full_image_attention=initial[row : row + 1],
-            partition_attention=final[row : row + 1, :count],
+            attention={"final": final[row : row + 1, :count]},
         )
-        own_keep, own_budgets = UPSTREAM.keep(alone, torch.tensor([budget]), 0.5)
+        own_keep, own_budgets = keep_by(UPSTREAM, alone, torch.tensor([budget]))
         assert torch.equal(keep[row, :count], own_keep[0])
         assert torch.equal(budgets[row, :count], own_budgets[0])
         assert not keep[row, count:].any() and not budgets[row, count:].any()

@@ -11,14 +11,13 @@ from torch import Tensor
 from transformers import LlavaNextForConditionalGeneration
 
 from hired_core import LayoutBatch, PartitionLayout
+from hired_core.errors import SettingError
 from hired_core.images.partition import partition_image
-from hired_core.methods.registry import Evidence, hired
-from hired_core.vlm.vision_half import SelectionSettings
-from pipeline.rows.errors import ConfigError
-from pipeline.settings.config import SelectionConfig
-from pipeline.stages.select import selection_settings
+from hired_core.methods import hired
+from hired_core.methods.base import Evidence
 from tests.support.checkpoints import build_checkpoint
 from tests.support.halves import Halves, picture
+from tests.support.settings import reduction
 
 # 56-pixel partitions of 16 patches; the second is padded.
 SIZES = [(112, 112), (90, 112), (56, 112), (40, 168)]
@@ -41,7 +40,7 @@ def maps(halves: Halves) -> list[list[Tensor]]:
     mean, std = (torch.tensor(v)[:, None, None] for v in (halves.spec.mean, halves.spec.std))
     found = []
     for size in SIZES:
-        parts = partition_image(picture(*size), pinpoints=halves.spec.pinpoints, partition_size=56)
+        parts = partition_image(picture(*size), halves.spec.geometry)
         with torch.inference_mode():
             tower = model.model.vision_tower
             pixels = (torch.from_numpy(parts) / 255 - mean) / std
@@ -77,7 +76,7 @@ def expected(
         importance = chosen[LAYERS[dropping]][partition].tolist()
         candidates = layout.valid[partition].nonzero()[:, 0].tolist()
         best = sorted(candidates, key=lambda i: -importance[i])[:budget]
-        positions += [int(layout.order[partition, i]) for i in best]
+        positions += [int(layout.place[partition, i]) for i in best]
     return budgets, sorted(positions)
 
 
@@ -85,18 +84,18 @@ def expected(
 def test_each_choice_is_what_transformers_attention_says(
     halves: Halves, maps: list[list[Tensor]], allocation: Any, dropping: Any, heads: Any
 ) -> None:
-    settings = SelectionSettings(
+    settings = reduction(
         token_budget=12, alpha=0.35, allocation=allocation, dropping=dropping, heads=heads
     )
     kept = halves.encode([picture(*size) for size in SIZES], settings)
-    dense = halves.encode([picture(*size) for size in SIZES], SelectionSettings(token_budget=1.0))
+    dense = halves.encode([picture(*size) for size in SIZES], reduction(token_budget=1.0))
     for size, attention, tokens, whole in zip(SIZES, maps, kept, dense, strict=True):
         layout = halves.spec.layout(*size)
         budgets, positions = expected(layout, attention, allocation, dropping, heads)
         assert tokens.budgets.tolist() == budgets
-        assert tokens.order.tolist() == positions
+        assert tokens.place.tolist() == positions
         # Whatever tells which they are, they are the feature layer's.
-        at = torch.searchsorted(whole.order, tokens.order)
+        at = torch.searchsorted(whole.place, tokens.place)
         torch.testing.assert_close(tokens.features, whole.features[at], atol=1e-4, rtol=1e-4)
 
 
@@ -104,7 +103,7 @@ def test_no_two_choices_are_the_same(halves: Halves) -> None:
     """Else the test above could not tell one from another."""
     found = set()
     for allocation, dropping, heads in CHOICES:
-        settings = SelectionSettings(
+        settings = reduction(
             token_budget=12,
             alpha=0.35,
             allocation=allocation,  # type: ignore[arg-type]
@@ -112,7 +111,7 @@ def test_no_two_choices_are_the_same(halves: Halves) -> None:
             heads=heads,  # type: ignore[arg-type]
         )
         kept = halves.encode([picture(*size) for size in SIZES], settings)
-        found.add(tuple(tuple(tokens.order.tolist()) for tokens in kept))
+        found.add(tuple(tuple(tokens.place.tolist()) for tokens in kept))
     assert len(found) == len(CHOICES)
 
 
@@ -122,7 +121,8 @@ def test_equal_shares_by_hand() -> None:
         112, 112, pinpoints=[(112, 112)], partition_size=56, patch_size=14
     )
     evidence = Evidence(layout=LayoutBatch.stack([layout]), seeds=torch.zeros(1))
-    budgets = hired("even").allocate(evidence, torch.tensor([20]), 0.5)
+    options = hired.HiredOptions(allocation="even")
+    budgets = hired.allocate(evidence, torch.tensor([20]), options)
     assert budgets.tolist() == [[10, 3, 3, 2, 2]]
 
 
@@ -135,7 +135,7 @@ def rows_asked(halves: Halves, **settings: Any) -> list[tuple[int, int]]:
         )
         for index, layer in enumerate(halves.vision.tower.layers)
     ]
-    halves.encode([picture(112, 112), picture(56, 112)], SelectionSettings(**settings))
+    halves.encode([picture(112, 112), picture(56, 112)], reduction(**settings))
     for hook in hooks:
         hook.remove()
     whole = [(index, 8, 17) for index in range(5)]
@@ -166,49 +166,42 @@ def test_only_what_is_asked_for_is_computed(
 
 def test_skipped_sub_images_are_not_looked_at(halves: Halves) -> None:
     settings = {"token_budget": 16, "alpha": 0.25, "dropping": "middle", "skip_below": 4}
-    kept = halves.encode([picture(112, 112)], SelectionSettings(**settings))[0]  # type: ignore[arg-type]
-    plain = halves.encode([picture(112, 112)], SelectionSettings(token_budget=16, alpha=0.25))[0]
+    kept = halves.encode([picture(112, 112)], reduction(**settings))[0]  # type: ignore[arg-type]
+    plain = halves.encode([picture(112, 112)], reduction(token_budget=16, alpha=0.25))[0]
     assert 0 < int((kept.budgets > 0).sum()) < int((plain.budgets > 0).sum())
-    assert int(kept.budgets.sum()) == len(kept.order) == 16
+    assert int(kept.budgets.sum()) == len(kept.place) == 16
 
 
 def test_nothing_varies_when_nothing_is_dropped(halves: Halves) -> None:
-    whole = SelectionSettings(token_budget=1.0, allocation="final", dropping="initial")
+    whole = reduction(token_budget=1.0, allocation="final", dropping="initial")
     (varied,) = halves.encode([picture(112, 112)], whole)
-    (plain,) = halves.encode([picture(112, 112)], SelectionSettings(token_budget=1.0))
+    (plain,) = halves.encode([picture(112, 112)], reduction(token_budget=1.0))
     assert torch.equal(varied.features, plain.features)
 
 
 @pytest.mark.parametrize("key", ["allocation", "dropping", "heads"])
 @pytest.mark.parametrize("method", ["hired-upstream", "uniform", "random", "dense"])
 def test_only_hired_varies(key: str, method: str) -> None:
-    chosen: dict[str, Any] = {
-        key: {"heads": "none"}.get(key, "final" if key[0] == "a" else "middle")
-    }
-    budget = 1.0 if method == "dense" else 0.2
-    with pytest.raises(ValueError, match=f"only method 'hired' has variations, not '{method}'"):
-        SelectionSettings(method=method, token_budget=budget, **chosen)
-    with pytest.raises(ConfigError, match=f"^{key}: only --method hired can vary it, not {method}"):
-        SelectionConfig(method=method, **chosen)  # type: ignore[arg-type]
+    chosen = {key: {"heads": "none"}.get(key, "final" if key[0] == "a" else "middle")}
+    with pytest.raises(SettingError, match=f"^{key}: no option of method {method}; it has "):
+        reduction(method=method, **chosen)
 
 
 def test_shares_known_last_cannot_skip() -> None:
-    with pytest.raises(ValueError, match="too late to skip"):
-        SelectionSettings(allocation="final", skip_below=8)
-    with pytest.raises(ConfigError, match=r"^skip_below: --allocation final tells the shares too"):
-        SelectionConfig(allocation="final", skip_below=8)
-    assert SelectionConfig(allocation="even", skip_below=8).skip_below == 8
+    with pytest.raises(SettingError, match=r"^skip_below: .* too late to skip"):
+        reduction(allocation="final", skip_below=8)
+    assert reduction(allocation="even", skip_below=8).options.skip_below == 8
 
 
 def test_a_value_that_is_none_of_them() -> None:
-    with pytest.raises(ValueError, match="'last' is none of initial, middle, final"):
-        SelectionSettings(dropping="last")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="dropping: 'last' is out of range; allowed: init"):
+        reduction(dropping="last")
 
 
-def test_the_configuration_reaches_the_core() -> None:
+def test_the_settings_reach_the_method() -> None:
     chosen = {"allocation": "even", "dropping": "middle", "heads": "none"}
-    settings = selection_settings(SelectionConfig(**chosen))  # type: ignore[arg-type]
-    assert settings.resolve() == hired("even", "middle", "none")
-    assert SelectionConfig(**chosen).variations == chosen  # type: ignore[arg-type]
-    assert SelectionConfig(budget=1, **chosen).variations == {}  # type: ignore[arg-type]
-    assert selection_settings(SelectionConfig(budget=1, **chosen)).resolve().keeps_all  # type: ignore[arg-type]
+    method, options = reduction(**chosen).resolve()
+    assert (method, options) == (hired.METHOD, hired.HiredOptions(**chosen))  # type: ignore[arg-type]
+    assert reduction(**chosen).variations == chosen
+    assert reduction(budget=1, **chosen).variations == {}
+    assert reduction(budget=1, **chosen).resolve()[0].keeps_all

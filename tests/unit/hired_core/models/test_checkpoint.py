@@ -12,15 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hired_core.geometry.anyres import AnyRes
 from hired_core.models import checkpoint
 from hired_core.models.checkpoint import CheckpointError, resolve_checkpoint
-from hired_core.models.llava_next import (
+from tests.support.checkpoints import EMBEDDED, build_checkpoint
+from tests.support.models import (
     load_language,
     load_prompt_template,
     load_spec,
     load_vision,
 )
-from tests.support.checkpoints import EMBEDDED, build_checkpoint
 
 CPU = torch.device("cpu")
 WEIGHTS = "model.safetensors"
@@ -46,7 +47,7 @@ def language_state(folder: Path) -> dict[str, torch.Tensor]:
     return {
         **dict(model.decoder.named_parameters()),
         **{f"projector.{name}": weight for name, weight in model.projector.named_parameters()},
-        "newline": model.newline,
+        "newline": model.separators[0],
     }
 
 
@@ -281,7 +282,10 @@ def test_an_index_that_names_a_tensor_its_shard_lacks(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(model_type="llava"), "model_type 'llava'"),
+        (
+            lambda c: c.update(model_type="blip"),
+            "model_type 'blip'; families that are read: llava,",
+        ),
         (lambda c: c.pop("model_type"), "model_type None"),
         (lambda c: c["vision_config"].update(model_type="siglip_vision_model"), "siglip"),
         (lambda c: c.update(vision_feature_select_strategy="full"), "select_strategy"),
@@ -351,8 +355,9 @@ def test_only_data_files_are_asked_of_the_hub(
 def test_spec_of_the_embedded_model() -> None:
     spec = load_spec("embedded")
     assert spec.path == str(EMBEDDED)
-    assert (spec.partition_size, spec.patch_size, spec.num_patches) == (168, 14, 144)
-    assert spec.pinpoints == ((168, 336), (336, 168), (336, 336), (504, 168), (168, 504))
+    assert (spec.partition_size, spec.geometry.patch_size, spec.num_patches) == (168, 14, 144)
+    assert isinstance(spec.geometry, AnyRes)
+    assert spec.geometry.pinpoints == ((168, 336), (336, 168), (336, 336), (504, 168), (168, 504))
     assert spec.max_partitions == 5 and spec.nominal_tokens == 720
     assert spec.feature_layer == 5  # hidden_states[-2] of seven layers
 
@@ -401,7 +406,7 @@ def test_half_precision_halves(small_checkpoint: Path) -> None:
     tower = load_vision(spec, device=CPU, dtype=torch.bfloat16)
     assert {p.dtype for layer in tower.layers for p in layer.parameters()} == {torch.bfloat16}
     language = load_language(spec, device=CPU, dtype=torch.bfloat16)
-    assert language.newline.dtype == torch.bfloat16
+    assert language.separators.dtype == torch.bfloat16
     assert {p.dtype for p in language.decoder.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in language.projector.parameters()} == {torch.bfloat16}
 

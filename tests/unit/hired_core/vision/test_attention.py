@@ -10,10 +10,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
-from hired_core.models.llava_next import load_spec, load_vision
 from hired_core.vision.attention import cls_attention, received_attention
 from hired_core.vision.encoder_layer import project
 from hired_core.vision.tower import VisionTower
+from tests.support.models import load_spec, load_vision
 from tests.unit.hired_core.vision.test_vision import encode_all
 
 LAYERS = 4

@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import LlavaNextForConditionalGeneration
 from transformers.activations import ACT2FN
 
-from hired_core.models.llava_next import load_spec, load_vision
 from hired_core.vision.encoder_layer import QuickGELU, attend, attend_at, project, run_layer
 from hired_core.vision.tower import VisionEncoder, VisionTower
 from tests.support.checkpoints import build_checkpoint
+from tests.support.models import load_spec, load_vision
 
 CPU = torch.device("cpu")
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.language.model import GenerationSettings
-from hired_core.vlm.vision_half import SelectionSettings
 from tests.support.checkpoints import EMBEDDED, MANY_STOPS, build_checkpoint
 from tests.support.halves import Halves, Original, picture
+from tests.support.settings import reduction
 
-DENSE = SelectionSettings(method="dense", token_budget=1.0)
+DENSE = reduction(method="dense", token_budget=1.0)
 GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 PROMPTS = (
     "Describe the image.",
@@ -99,7 +99,7 @@ def test_every_method_is_dense_at_budget_one(embedded: Model) -> None:
     texts = [halves.template.render(prompt) for prompt in prompts]
     expected, _ = expected_singly(original, images, texts, 12)
     for method in ("hired", "hired-upstream", "uniform", "stride", "random"):
-        settings = SelectionSettings(method=method, token_budget=1.0)
+        settings = reduction(method=method, token_budget=1.0)
         requests = halves.requests(images, prompts, settings, "all")
         completions = halves.generate(requests, max_new_tokens=12)
         assert [completion.token_ids for completion in completions] == expected, method

@@ -14,11 +14,11 @@ import torch
 from hired_core import PartitionLayout
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.geometry.sequence import NEWLINE, NewlinePolicy, dense_places, visual_sequence
+from hired_core.geometry.sequence import NEWLINE, NewlinePolicy, dense_positions, visual_sequence
 from hired_core.language.model import GenerationSettings, Request
-from hired_core.vlm.vision_half import SelectionSettings
 from tests.support.checkpoints import EMBEDDED
 from tests.support.halves import Halves, Original, picture, slot_backend, slot_plan
+from tests.support.settings import reduction
 
 # 112-pixel partitions: all five grids, some with padding.
 SIZES = [(112, 224), (200, 112), (150, 224), (336, 90), (60, 336), (11, 313)]
@@ -51,11 +51,11 @@ def original() -> Original:
     ],
 )
 def test_places_by_hand(policy: NewlinePolicy, expected: list[int]) -> None:
-    assert dense_places(torch.tensor([2, 8, 10, 11]), WIDE, policy).tolist() == expected
+    assert dense_positions(torch.tensor([2, 8, 10, 11]), WIDE, policy).tolist() == expected
 
 
 def test_nothing_kept_leaves_the_length() -> None:
-    assert dense_places(torch.tensor([], dtype=torch.int64), WIDE, "none").tolist() == [14]
+    assert dense_positions(torch.tensor([], dtype=torch.int64), WIDE, "none").tolist() == [14]
 
 
 def test_positions_of_a_prompt_by_hand() -> None:
@@ -93,24 +93,31 @@ def test_places_are_those_of_transformers_packing(
     halves: Halves, original: Original, size: tuple[int, int], policy: NewlinePolicy
 ) -> None:
     layout, dense = halves.spec.layout(*size), packed(original, halves, size)
-    (kept,) = halves.encode([picture(*size)], SelectionSettings(token_budget=0.15))
-    places = dense_places(kept.order, layout, policy)
-    sequence = visual_sequence(kept.order, layout, policy)
+    (kept,) = halves.encode([picture(*size)], reduction(token_budget=0.15))
+    places = dense_positions(kept.place, layout, policy)
+    sequence = visual_sequence(kept.place, layout, policy)
     assert int(places[-1]) == len(dense)
     assert (places.diff() > 0).all()
-    at = layout.order.flatten().argsort()
+    at = layout.place.flatten().argsort()
     for entry, place in zip(sequence.tolist(), places.tolist(), strict=False):
-        assert dense[place] == (-1 if entry == NEWLINE else int(at[kept.order[entry]]))
+        assert dense[place] == (-1 if entry == NEWLINE else int(at[kept.place[entry]]))
 
 
 def test_with_nothing_dropped_both_are_the_same(halves: Halves) -> None:
-    images, dense = [picture(*size) for size in SIZES], SelectionSettings(token_budget=1.0)
+    images, dense = [picture(*size) for size in SIZES], reduction(token_budget=1.0)
     prompts = [PROMPTS[0]] * len(SIZES)
     compact = halves.requests(images, prompts, dense, "all")
-    gaps = halves.requests(images, prompts, dense, "all", "original")
-    for one, other in zip(compact, gaps, strict=True):
-        assert other.places is not None and other.shift == 0
+    kept = halves.encode(images, dense)
+    gaps = []
+    for one, size, tokens in zip(compact, SIZES, kept, strict=True):
+        places = dense_positions(tokens.place, halves.spec.layout(*size), "all")
+        other = replace(one, places=places)
+        assert other.shift == 0
         assert torch.equal(one.positions(), other.positions())
+        gaps.append(other)
+    # Settings need not say so: one is what they ask for, the other what is done.
+    told = halves.requests(images, prompts, dense, "all", "original")
+    assert [request.places for request in told] == [None] * len(SIZES)
     found = halves.generate(gaps, max_new_tokens=4)
     assert found == halves.generate(compact, max_new_tokens=4)
 
@@ -155,7 +162,7 @@ def rotary_of(request: Request, dense: list[int], kept: Sequence[int]) -> list[i
 
 def asked(halves: Halves, budget: float, policy: NewlinePolicy, **how: Any) -> list[Request]:
     """Every question of every image; those of one image share its tensors."""
-    settings = SelectionSettings(token_budget=budget)
+    settings = reduction(token_budget=budget)
     firsts = halves.requests(
         [picture(*size) for size in SIZES], [PROMPTS[0]] * len(SIZES), settings, policy, **how
     )
@@ -174,13 +181,13 @@ def test_texts_are_those_of_transformers_with_explicit_positions(
     halves: Halves, original: Original, budget: float, policy: NewlinePolicy
 ) -> None:
     requests = asked(halves, budget, policy, positions="original")
-    settings = SelectionSettings(token_budget=budget)
+    settings = reduction(token_budget=budget)
     kept = halves.encode([picture(*size) for size in SIZES], settings)
     expected = []
     for index, request in enumerate(requests):
         size = SIZES[index // len(PROMPTS)]
-        at = halves.spec.layout(*size).order.flatten().argsort()
-        patches = at[kept[index // len(PROMPTS)].order].tolist()
+        at = halves.spec.layout(*size).place.flatten().argsort()
+        patches = at[kept[index // len(PROMPTS)].place].tolist()
         rotary = rotary_of(request, packed(original, halves, size), patches)
         assert request.positions().tolist() == rotary
         expected.append(greedy(original, request, rotary))

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.ablations import STUDIES, Setting, Study
 from pipeline.job.cli import parse_job
-from pipeline.settings.config import CaptionConfig, SelectionConfig
-from pipeline.stages.select import selection_settings
+from pipeline.settings.config import CaptionConfig
+from tests.support.settings import reduction
 
 EVERY = [(study, setting) for study in STUDIES.values() for setting in study.settings]
 IDS = [f"{study.name}: {setting.label}" for study, setting in EVERY]
 
 
-def config(setting: Setting) -> SelectionConfig:
-    return SelectionConfig(**setting.selection)  # type: ignore[arg-type]
+def config(setting: Setting) -> ReductionSettings:
+    return reduction(**setting.selection)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("study", "setting"), EVERY, ids=IDS)
 def test_every_setting_is_one(study: Study, setting: Setting) -> None:
     """For the configuration, for the core, and on a command line."""
     chosen = config(setting)
-    selection_settings(chosen).resolve()
+    chosen.resolve()
     flags = ["--input", "a", "--output", "o"]
     for key, value in setting.selection.items():
         flags += [f"--{key}"] if value is True else [f"--{key}", str(value)]

@@ -17,7 +17,7 @@ from lab.evaluation.questions import Question
 from lab.evaluation.runs import Run, Variant
 from lab.evaluation.scoring.metric import Floats
 from lab.evaluation.store import AskedImage
-from pipeline.settings.config import SelectionConfig
+from tests.support.settings import reduction
 
 NUM_DRAWS = 1000
 
@@ -110,7 +110,7 @@ def answers_to(asked: Sequence[AskedImage], texts: Sequence[str]) -> dict[str, A
 
 
 def variant(label: str, **against: str) -> Variant:
-    return Variant(label=label, run=Run(label=label, selection=SelectionConfig()), against=against)
+    return Variant(label=label, run=Run(label=label, selection=reduction()), against=against)
 
 
 def measured(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hired_core.vlm.vision_half import SelectionSettings
 from jobs.explain import main
 from lab.evaluation.page.explain import Explainer, read_image
 from lab.evaluation.page.picture import DIM, DIMMED, draw_picture, paint_kept
 from tests.support.checkpoints import EMBEDDED
 from tests.support.halves import Halves, picture
+from tests.support.settings import reduction
 
 ROOT = EMBEDDED.parents[1]
 SAMPLE = str(ROOT / "samples/parquet/samples-00.parquet#8")
@@ -33,7 +33,7 @@ def test_answers_are_those_of_both_backends(
     settings: dict[str, float],
 ) -> None:
     """Also where nothing is dropped and the model's own newlines are needed."""
-    chosen = SelectionSettings(**settings)
+    chosen = reduction(**settings)
     halves, image = Halves(small_checkpoint), picture(90, 112)
     policy = "all" if chosen.token_budget == 1 else "none"
     requests = halves.requests([image], [PROMPT], chosen, policy)
@@ -70,7 +70,7 @@ def test_pictures_of_all_grids_fit_their_card(
 ) -> None:
     """Content touches no border: the margins hold the card's own colour and nothing else."""
     picture(*size).save(tmp_path / "a.png")
-    trace = explainer.tracer((tmp_path / "a.png").read_bytes(), [SelectionSettings()])
+    trace = explainer.tracer((tmp_path / "a.png").read_bytes(), [reduction()])
     card = draw_picture(
         picture(*size), trace, trace.selections[0], prompt=PROMPT, answer="a word " * 60
     )

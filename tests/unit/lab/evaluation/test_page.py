@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hired_core.vlm.vision_half import SelectionSettings
 from lab.evaluation.page.choose import choose, kinds_of
 from lab.evaluation.page.encoded import heat_colours, hex_bits, partition_uri
 from lab.evaluation.page.evaluation import page_from_evaluation
@@ -23,6 +22,7 @@ from lab.evaluation.page.examples import Answer, Example
 from lab.evaluation.page.render import render_page
 from lab.evaluation.page.trace import Tracer
 from tests.support.halves import Halves, picture
+from tests.support.settings import reduction
 
 SAID = '</script><script>alert("1")</script> & http://example.com/'
 RUNS = [("hired", 0.1), ("hired", 0.2), ("uniform", 0.1), ("uniform", 0.2), ("dense", 1.0)]
@@ -48,7 +48,7 @@ def answers(scores: list[float], prediction: str | None = "x") -> list[Answer]:
 
 
 def example(tracer: Tracer) -> Example:
-    settings = [SelectionSettings(method=m, token_budget=b) for m, b in RUNS]
+    settings = [reduction(method=m, token_budget=b) for m, b in RUNS]
     return Example(
         name=SAID, task=SAID, question=SAID, references=(SAID,), why=SAID,
         answers=tuple(answers([1, 0.5, 0, 1, 1], SAID)),
@@ -170,7 +170,7 @@ def test_no_question_is_shown_twice_and_few_are_enough() -> None:
 def store(folder: Path, tracer: Tracer, **changed: object) -> Path:
     """An evaluation of three questions, as `jobs/evaluate.py` writes it."""
     images = {f"q{i}": encoded(*size) for i, size in enumerate([(56, 112), (90, 112), (40, 168)])}
-    settings = [SelectionSettings(method=m, token_budget=b) for m, b in RUNS]
+    settings = [reduction(method=m, token_budget=b) for m, b in RUNS]
     rows = []
     for i, (name, data) in enumerate(images.items()):
         trace = tracer(data, settings)
@@ -204,7 +204,7 @@ def test_the_page_of_an_evaluation(tmp_path: Path, tracer: Tracer) -> None:
 
 
 def test_only_the_runs_that_are_named(tmp_path: Path, tracer: Tracer) -> None:
-    runs = {"hired 0.1": SelectionSettings(token_budget=0.1)}
+    runs = {"hired 0.1": reduction(token_budget=0.1)}
     html = page_from_evaluation(store(tmp_path, tracer), tracer, runs=runs)
     assert 'data-method="hired"' in html and "uniform" not in html
 

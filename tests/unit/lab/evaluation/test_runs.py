@@ -16,9 +16,9 @@ from lab.evaluation.runs import grid, label_of, runs_of
 from lab.evaluation.store import AskedImage
 from lab.evaluation.study import Study, ablation_study, studies_of
 from pipeline.rows.errors import ConfigError
-from pipeline.settings.config import SelectionConfig
+from tests.support.settings import reduction
 
-BASE = SelectionConfig()
+BASE = reduction()
 
 
 def study(*flags: str) -> Study:
@@ -52,9 +52,9 @@ def test_settings_of_all_runs_are_part_of_the_label() -> None:
 
 def test_settings_of_the_command_line_reach_every_run() -> None:
     found = study("--methods", "hired,uniform", "--budgets", "0.1,1", "--alpha", "0.25")
-    assert {v.run.selection.alpha for v in found.variants} == {0.25}
-    assert [v.run.selection.method for v in found.variants] == ["hired", "uniform", "hired"]
-    assert [v.run.selection.budget for v in found.variants] == [0.1, 0.1, 1.0]
+    assert {v.run.reduction.alpha for v in found.variants} == {0.25}
+    assert [v.run.reduction.method for v in found.variants] == ["hired", "uniform", "hired"]
+    assert [v.run.reduction.budget for v in found.variants] == [0.1, 0.1, 1.0]
 
 
 def test_seed_is_also_the_samplers() -> None:

@@ -11,20 +11,21 @@ import pytest
 import torch
 
 from hired_core.images.partition import partition_image
-from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
+from hired_core.vlm.vision_half import VisionHalf
 from lab.evaluation.page.trace import ImageTrace, Tracer, kept_mask
 from pipeline.stages.select import content_seed
 from tests.support.halves import Halves, Original, picture
+from tests.support.settings import reduction
 
 SIZES = [(56, 112), (112, 112), (90, 112), (168, 56), (40, 168)]
 SETTINGS = [
-    SelectionSettings(method="hired", token_budget=0.2),
-    SelectionSettings(method="hired", token_budget=0.2, skip_below=3),
-    SelectionSettings(method="hired-upstream", token_budget=0.4, transposed_grid=True),
-    SelectionSettings(method="uniform", token_budget=17),
-    SelectionSettings(method="stride", token_budget=0.1),
-    SelectionSettings(method="random", token_budget=0.3),
-    SelectionSettings(token_budget=1.0),
+    reduction(method="hired", token_budget=0.2),
+    reduction(method="hired", token_budget=0.2, skip_below=3),
+    reduction(method="hired-upstream", token_budget=0.4, transposed_grid=True),
+    reduction(method="uniform", token_budget=17),
+    reduction(method="stride", token_budget=0.1),
+    reduction(method="random", token_budget=0.3),
+    reduction(token_budget=1.0),
 ]
 
 
@@ -51,20 +52,15 @@ def test_each_selection_is_that_of_a_job_s_batch(
 ) -> None:
     """All images in one batch, as the select stage gives them, seeds from their bytes."""
     spec, settings = halves.spec, SETTINGS[which]
-    cut = [
-        partition_image(
-            picture(*size), pinpoints=spec.pinpoints, partition_size=spec.partition_size
-        )
-        for size in SIZES
-    ]
+    cut = [partition_image(picture(*size), spec.geometry) for size in SIZES]
     seeds = [content_seed(hashlib.sha256(encoded(size)).hexdigest()) for size in SIZES]
-    batch = ImageEncoder(halves.vision, spec, settings)(cut, SIZES, seeds)
+    batch = VisionHalf(halves.vision, spec, settings)(cut, SIZES, seeds)
     for size, trace, tokens in zip(SIZES, traces, batch, strict=True):
         selection = trace.selections[which]
         layout = spec.layout(*size, transposed_grid=settings.transposed_grid)
-        kept = sorted(layout.order[torch.from_numpy(selection.keep)].tolist())
-        assert kept == tokens.order.tolist()
-        assert selection.num_kept == len(tokens.order) > 0
+        kept = sorted(layout.place[torch.from_numpy(selection.keep)].tolist())
+        assert kept == tokens.place.tolist()
+        assert selection.num_kept == len(tokens.place) > 0
         assert selection.budgets.tolist() == tokens.budgets.tolist()
         assert selection.num_dense == tokens.num_dense
 

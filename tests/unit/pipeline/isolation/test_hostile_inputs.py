@@ -17,8 +17,8 @@ from PIL import Image
 
 from hired_core.images.decode import ImageError, decode_image
 from hired_core.language.prompts import PromptError
-from hired_core.models.llava_next import load_prompt_template, load_spec
 from pipeline.sources import ReadOptions, Shard
+from tests.support.models import load_prompt_template, load_spec
 from tests.support.source_files import codes, read_rows, tar_shard
 
 MIB = 1024**2

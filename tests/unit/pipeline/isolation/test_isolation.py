@@ -17,19 +17,18 @@ from PIL import Image
 
 from hired_core.images.decode import ImageError
 from hired_core.images.fast_partition import partition_pixels
-from hired_core.models.llava_next import load_spec
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, IsolatedDecoder
 from pipeline.isolation.cut import cut
 from pipeline.isolation.decoder import IMAGES_PER_CHILD
 from tests.support import poison
 from tests.support.bad_images import CASES, GOOD, Case, encode, picture
+from tests.support.models import load_spec
 
 SPEC = load_spec("embedded")
 SIDE = SPEC.partition_size
 REAL = CutSettings(
     limits=DecodeLimits(max_pixels=10**8, timeout_sec=30.0, max_mib=2048),
-    pinpoints=SPEC.pinpoints,
-    partition_size=SPEC.partition_size,
+    geometry=SPEC.geometry,
 )
 FAST = dataclasses.replace(REAL, options=CutOptions(resize="fast"))
 REDUCED = [
@@ -103,9 +102,7 @@ def test_cutting_on_this_side_finds_the_same(fast: IsolatedDecoder, case: Case) 
         assert (caught.value.code, str(caught.value)) == (exc.code, str(exc))
         assert refusal(fast, case.data) == (exc.code, str(exc))
     else:
-        expected = partition_pixels(
-            pixels.copy(), pinpoints=REAL.pinpoints, partition_size=REAL.partition_size
-        )
+        expected = partition_pixels(pixels.copy(), REAL.geometry)
         found = fast.partition(case.data)
         assert (found.height, found.width) == size == pixels.shape[:2]
         assert found.num_partitions == len(expected)

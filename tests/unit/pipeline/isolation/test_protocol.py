@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 
-from hired_core.models.llava_next import load_spec
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits
 from pipeline.isolation.protocol import (
     ANSWER,
@@ -18,13 +17,13 @@ from pipeline.isolation.protocol import (
     BadAnswer,
     parse_refusal,
 )
+from tests.support.models import load_spec
 
 SPEC = load_spec("embedded")
 SIDE = SPEC.partition_size
 REAL = CutSettings(
     limits=DecodeLimits(max_pixels=10**8, timeout_sec=30.0, max_mib=2048),
-    pinpoints=SPEC.pinpoints,
-    partition_size=SPEC.partition_size,
+    geometry=SPEC.geometry,
 )
 FAST = dataclasses.replace(REAL, options=CutOptions(resize="fast"))
 EACH = 3 * SIDE * SIDE

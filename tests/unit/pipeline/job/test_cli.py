@@ -49,7 +49,7 @@ def test_flags_reach_their_sections() -> None:
     assert config.input.limit == 7
     assert config.input.storage_options == {"endpoint_url": "http://h:1"}
     assert config.output.output == "o"
-    assert config.selection.budget == 0.3
+    assert config.reduction.budget == 0.3
     assert config.question == CaptionConfig(prompt="What?")
     assert config.generation.max_new_tokens == 5
     assert config.run.dry_run
@@ -92,7 +92,7 @@ def test_flags_override_files_whatever_the_order(settings: Path, first: bool, jo
     file = [f"--config={settings}"] if joined else ["--config", str(settings)]
     flags = ["--budget", "0.5", "--no-dry-run"]
     config = parse(*(file + flags if first else flags + file))
-    assert config.selection.budget == 0.5
+    assert config.reduction.budget == 0.5
     assert not config.run.dry_run
     assert (config.input.input, config.input.limit) == (["x", "y"], 3)
 
@@ -102,7 +102,7 @@ def test_a_later_file_overrides_an_earlier_one(settings: Path, tmp_path: Path) -
     other = tmp_path / "other.yaml"
     other.write_text("budget: 0.4\n")
     config = parse("--config", str(settings), "--config", str(other))
-    assert (config.selection.budget, config.input.limit) == (0.4, 3)
+    assert (config.reduction.budget, config.input.limit) == (0.4, 3)
 
 
 @pytest.mark.parametrize(

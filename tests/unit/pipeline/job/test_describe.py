@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hired_core.models.llava_next import load_prompt_template, weight_counts
 from pipeline.job import describe as describe_module
 from pipeline.job.describe import describe
 from pipeline.job.plan import Plan, make_plan
@@ -28,10 +27,11 @@ from pipeline.settings.config import (
     OutputConfig,
     QuestionConfig,
     RunConfig,
-    SelectionConfig,
 )
 from tests.support.bad_images import encode, picture
+from tests.support.models import load_prompt_template, weight_counts
 from tests.support.one_run import Run
+from tests.support.settings import reduction
 
 PNG = encode(picture(), "PNG")
 
@@ -151,7 +151,7 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
             {
                 "generation": GenerationConfig(max_new_tokens=2024),
                 "question": CaptionConfig(prompt_column="question"),
-                "selection": SelectionConfig(budget=25),
+                "selection": reduction(budget=25),
             },
             ConfigError,
             "max_new_tokens: 2024 do not fit: prompt, 25 visual tokens and these take 2049 "
@@ -161,7 +161,7 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
             {
                 "generation": GenerationConfig(max_new_tokens=2000),
                 "question": CaptionConfig(prompt_column="question"),
-                "selection": SelectionConfig(budget=20, positions="original"),
+                "selection": reduction(budget=20, positions="original"),
             },
             ConfigError,
             "max_new_tokens: 2000 do not fit: prompt, 144 visual tokens and these take 2144 ",
@@ -187,7 +187,7 @@ def test_what_would_fail_every_row_is_refused_before(
 def test_positions_that_just_fit_are_accepted(data: Path) -> None:
     sections: dict[str, Any] = {
         "question": CaptionConfig(prompt_column="question"),
-        "selection": SelectionConfig(budget=24),
+        "selection": reduction(budget=24),
     }
     plan_of(config(data, **sections, generation=GenerationConfig(max_new_tokens=2024)))
 
@@ -206,8 +206,8 @@ def lines(text: str) -> dict[str, str]:
 @pytest.mark.usefixtures("one_gigaflops")
 def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     run = RunConfig(dry_run=True, cpu_hour_price=3.6, language_actors=1, torch_threads=1)
-    chosen = SelectionConfig(budget=0.2, method="uniform")
-    found = lines(describe(config(data, run=run, selection=chosen)))
+    chosen = reduction(budget=0.2, method="uniform")
+    found = lines(describe(config(data, run=run, reduction=chosen)))
     size = sum(path.stat().st_size for path in data.iterdir()) / 2**20
     assert found["input"] == f"2 shards (2 parquet), {size:.1f} MiB, 5 images"
     assert found["model"] == "embedded (144 patches per partition)"
@@ -216,7 +216,7 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     expected = "144 of at most 720 per image, method uniform, alpha 0.5, newline none"
     assert found["visual tokens"] == expected
     # A CPU at 0.001 USD/s, as many as there are, for as many seconds as an image has GFLOP.
-    plan = plan_of(config(data, selection=chosen))
+    plan = plan_of(config(data, reduction=chosen))
     seconds = estimate(plan.config, plan.spec).flops / 1e9
     usd = 1000 * seconds * 0.001 * len(os.sched_getaffinity(0))
     per_image = f"({seconds:,.1f} GFLOP an image at 1 GFLOP/s)"
@@ -247,7 +247,7 @@ def test_a_dry_run_tells_what_is_stored_and_touches_nothing(data: Path, tmp_path
 def test_a_dry_run_tells_slots_and_memory(data: Path) -> None:
     """25 visual tokens, the words of the prompt and 64 new tokens; 8 KiB a position in float32."""
     run = RunConfig(dry_run=True, memory_limit_gib=0.25, max_slots=12)
-    asked = config(data, run=run, selection=SelectionConfig(budget=25))
+    asked = config(data, run=run, reduction=reduction(budget=25))
     found = lines(describe(asked))
     spec = plan_of(asked).spec
     before, after = load_prompt_template(spec).token_ids("Describe the image.")

@@ -18,11 +18,12 @@ from pipeline.ledger.records import ShardRecord
 from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import find_work, has_changed, opened, refuse_changed
 from pipeline.rows.errors import ConfigError, InputError, StorageError
-from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, SelectionConfig
+from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.settings.fingerprint import fingerprint
 from pipeline.sources import Shard
 from tests.support.one_run import IDENTITY as MINE
 from tests.support.one_run import Run
+from tests.support.settings import reduction
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def plan(folder: Path, *inputs: str, budget: float = 0.2, **output: Any) -> Plan
     config = JobConfig(
         input=InputConfig(input=given),
         output=OutputConfig(output=str(folder / "out"), **output),
-        selection=SelectionConfig(budget=budget),
+        reduction=reduction(budget=budget),
     )
     return make_plan(config, "cpu")
 

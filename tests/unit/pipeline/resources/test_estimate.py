@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 
 from hired_core.geometry.spec import ModelSpec
-from hired_core.models.llava_next import load_spec
 from pipeline.resources.estimate import TEXT_TOKENS, device_flops, estimate
 from pipeline.resources.placement import Cluster
 from pipeline.settings.config import (
@@ -15,15 +14,15 @@ from pipeline.settings.config import (
     InputConfig,
     JobConfig,
     OutputConfig,
-    SelectionConfig,
 )
+from tests.support.geometry import anyres
+from tests.support.models import load_spec
+from tests.support.settings import reduction
 
 # LLaVA-Next-7B in round numbers: 5 partitions of 576 patches.
 SPEC = dataclasses.replace(
     load_spec("embedded"),
-    pinpoints=((336, 672), (672, 672)),
-    partition_size=336,
-    patch_size=14,
+    geometry=anyres(((336, 672), (672, 672)), 336),
     vision_params=1000,
     text_params=7000,
     kv_values_per_token=10,
@@ -34,7 +33,7 @@ def config(new: int = 36, **selection: object) -> JobConfig:
     return JobConfig(
         input=InputConfig(input=["a"]),
         output=OutputConfig(output="o"),
-        selection=SelectionConfig(**selection),  # type: ignore[arg-type]
+        reduction=reduction(**selection),
         generation=GenerationConfig(max_new_tokens=new),
     )
 
@@ -49,7 +48,7 @@ def test_tokens(budget: float, tokens: int) -> None:
 
 def test_a_fraction_is_what_the_selection_makes_of_it() -> None:
     """.29 of 200 is 58, though .29 * 200 is 57.99999999999999."""
-    spec = dataclasses.replace(SPEC, pinpoints=((10, 10),), partition_size=10, patch_size=1)
+    spec = dataclasses.replace(SPEC, geometry=anyres(((10, 10),), 10, 1))
     assert spec.nominal_tokens == 200
     assert int(0.29 * 200) == 57
     assert estimate(config(budget=0.29), spec).tokens == 58

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from hired_core.backends.slots.memory import GIB
-from hired_core.models import llava_next
 from pipeline.resources import memory
 from pipeline.resources.memory import (
     CPU_SHARE,
@@ -31,18 +30,19 @@ from pipeline.settings.config import (
     OutputConfig,
     QuestionConfig,
     RunConfig,
-    SelectionConfig,
 )
+from tests.support import models
 from tests.support.halves import slot_plan
+from tests.support.settings import reduction
 
 CPU = torch.device("cpu")
 BASE = JobConfig(
     input=InputConfig(input=["a"]),
     output=OutputConfig(output="o"),
-    selection=SelectionConfig(budget=0.2),
+    reduction=reduction(budget=0.2),
     generation=GenerationConfig(max_new_tokens=30),
 )
-SPEC = llava_next.load_spec("embedded")
+SPEC = models.load_spec("embedded")
 
 
 def with_parts(**parts: Any) -> JobConfig:
@@ -50,7 +50,7 @@ def with_parts(**parts: Any) -> JobConfig:
 
 
 def words(prompt: str) -> int:
-    before, after = llava_next.load_prompt_template(SPEC).token_ids(prompt)
+    before, after = models.load_prompt_template(SPEC).token_ids(prompt)
     return len(before) + len(after)
 
 
@@ -78,7 +78,7 @@ def test_a_slot_is_as_long_as_its_longest_request() -> None:
 def test_visual_positions_of_a_slot(selection: dict[str, Any], visual: int) -> None:
     config = with_parts(
         question=QuestionConfig(),
-        selection=SelectionConfig(**selection),
+        reduction=reduction(**selection),
         run=RunConfig(max_prompt_tokens=100),
     )
     assert max_length(config, SPEC) == visual + 100 + 30
@@ -97,24 +97,24 @@ def test_visual_positions_of_a_slot(selection: dict[str, Any], visual: int) -> N
 def test_rotary_positions_are_those_of_the_dense_sequence(
     selection: dict[str, Any], rotary: int | None
 ) -> None:
-    chosen = SelectionConfig(**selection)
+    chosen = reduction(**selection)
     asked = with_parts(question=QuestionConfig(), run=RunConfig(max_prompt_tokens=100))
-    config = dataclasses.replace(asked, selection=chosen)
+    config = dataclasses.replace(asked, reduction=chosen)
     assert rotary_length(config, SPEC) == (None if rotary is None else rotary + 100 + 30)
     plan = expected_plan(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
     assert plan is not None
     # No cell is taken for a position without a token.
     compact = dataclasses.replace(
-        config, selection=dataclasses.replace(chosen, positions="compact")
+        config, reduction=dataclasses.replace(chosen, positions="compact")
     )
     assert plan.max_length == max_length(compact, SPEC) <= plan.rotary_length
     assert plan.rotary_length == (rotary_length(config, SPEC) or plan.max_length)
 
 
 def test_no_rotary_position_is_beyond_the_model() -> None:
-    selection = SelectionConfig(budget=0.1, positions="original")
+    selection = reduction(budget=0.1, positions="original")
     run = RunConfig(max_prompt_tokens=5000)
-    config = with_parts(question=QuestionConfig(), selection=selection, run=run)
+    config = with_parts(question=QuestionConfig(), reduction=selection, run=run)
     assert rotary_length(config, SPEC) == SPEC.max_context
 
 
@@ -156,7 +156,7 @@ def test_a_limit_that_is_given_is_the_limit() -> None:
     plan = expected_plan(with_parts(run=run), SPEC, pool(), Cluster(cpus=2, gpus=0))
     assert plan is not None
     assert (plan.limit_bytes, plan.num_slots) == (GIB // 4, 5)
-    vision, language = llava_next.weight_counts(SPEC)
+    vision, language = models.weight_counts(SPEC)
     assert plan.weight_bytes == 4 * (vision + language)
     split = dataclasses.replace(pool(), vision=pool().language)
     alone = expected_plan(with_parts(run=run), SPEC, split, Cluster(cpus=2, gpus=0))

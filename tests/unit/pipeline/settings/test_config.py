@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 
+from hired_core.vlm.settings import ReductionSettings
 from pipeline.rows.errors import ConfigError
 from pipeline.settings import config as settings
 from pipeline.settings.config import (
@@ -17,8 +18,8 @@ from pipeline.settings.config import (
     JobConfig,
     OutputConfig,
     RunConfig,
-    SelectionConfig,
 )
+from tests.support.settings import reduction
 
 CLASSES = [
     cls
@@ -29,7 +30,7 @@ CLASSES = [
 
 @pytest.mark.parametrize("budget", [0.05, 0.2, 0.999, 1, 2, 64, 2880.0, None])
 def test_budgets_that_are_allowed(budget: float | None) -> None:
-    assert SelectionConfig(budget=budget).budget == budget
+    assert reduction(budget=budget).budget == budget
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_budgets_that_are_allowed(budget: float | None) -> None:
 )
 def test_budgets_that_are_refused(budget: float) -> None:
     with pytest.raises(ConfigError, match=r"^budget: .* is out of range; allowed: 0 < x < 1"):
-        SelectionConfig(budget=budget)
+        reduction(budget=budget)
 
 
 @pytest.mark.parametrize(
@@ -56,16 +57,16 @@ def test_budgets_that_are_refused(budget: float) -> None:
 def test_what_budget_and_method_come_to(
     given: dict[str, object], token_budget: float, method: str, newline: str
 ) -> None:
-    chosen = SelectionConfig(**given)  # type: ignore[arg-type]
+    chosen = reduction(**given)  # type: ignore[arg-type]
     assert chosen.token_budget == token_budget
     assert chosen.effective_method == method
     assert chosen.newline_policy == newline
 
 
 def test_only_the_published_code_transposes_the_grid() -> None:
-    assert SelectionConfig(method="hired-upstream", transposed_grid=True).transposed_grid
+    assert reduction(method="hired-upstream", transposed_grid=True).transposed_grid
     with pytest.raises(ConfigError, match="transposed_grid"):
-        SelectionConfig(method="hired", transposed_grid=True)
+        reduction(method="hired", transposed_grid=True)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,8 @@ def test_only_the_published_code_transposes_the_grid() -> None:
         (OutputConfig, "rows_per_part", 0),
         (OutputConfig, "max_error_rate", 1.01),
         (OutputConfig, "max_error_rate", -0.01),
-        (SelectionConfig, "alpha", 1.5),
-        (SelectionConfig, "alpha", -0.1),
+        (ReductionSettings, "alpha", 1.5),
+        (ReductionSettings, "alpha", -0.1),
         (GenerationConfig, "max_new_tokens", 0),
         (GenerationConfig, "temperature", -1),
         (GenerationConfig, "temperature", 100),

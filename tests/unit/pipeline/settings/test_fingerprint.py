@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from hired_core.models.llava_next import load_spec
 from pipeline.settings.config import (
     CaptionConfig,
     GenerationConfig,
@@ -19,14 +18,15 @@ from pipeline.settings.config import (
     OutputConfig,
     QuestionConfig,
     RunConfig,
-    SelectionConfig,
 )
 from pipeline.settings.fingerprint import fingerprint, fingerprint_fields, weights_digest
+from tests.support.models import load_spec
+from tests.support.settings import reduction
 
 BASE = JobConfig(
     input=InputConfig(input=["a"]),
     output=OutputConfig(output="o"),
-    selection=SelectionConfig(budget=0.2),
+    reduction=reduction(budget=0.2),
 )
 SPEC = load_spec("embedded")
 VARIATIONS = [
@@ -47,14 +47,14 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"selection": SelectionConfig(budget=0.4)},
-        {"selection": SelectionConfig(budget=64)},
-        {"selection": SelectionConfig(budget=0.2, method="uniform")},
-        {"selection": SelectionConfig(budget=0.2, alpha=0.6)},
-        {"selection": SelectionConfig(budget=0.2, newline="all")},
-        {"selection": SelectionConfig(budget=0.2, budget_basis="image")},
-        {"selection": SelectionConfig(budget=0.2, skip_below=8)},
-        {"selection": SelectionConfig(budget=0.2, positions="original")},
+        {"selection": reduction(budget=0.4)},
+        {"selection": reduction(budget=64)},
+        {"selection": reduction(budget=0.2, method="uniform")},
+        {"selection": reduction(budget=0.2, alpha=0.6)},
+        {"selection": reduction(budget=0.2, newline="all")},
+        {"selection": reduction(budget=0.2, budget_basis="image")},
+        {"selection": reduction(budget=0.2, skip_below=8)},
+        {"selection": reduction(budget=0.2, positions="original")},
         {"question": CaptionConfig(prompt="Describe the image")},
         {"question": CaptionConfig(prompt_column="prompt")},
         {"question": CaptionConfig(prompt_column="other")},
@@ -96,20 +96,18 @@ def test_settings_for_ablations_are_named_only_where_they_are_chosen_and_count()
         *("prompt_column", "generation", "sampler", "preprocessing"),
     }
     for chosen in VARIATIONS:
-        selection = SelectionConfig(budget=0.2, **chosen)  # type: ignore[arg-type]
-        config = dataclasses.replace(BASE, selection=selection)
+        selection = reduction(budget=0.2, **chosen)  # type: ignore[arg-type]
+        config = dataclasses.replace(BASE, reduction=selection)
         fields = fingerprint_fields(config, SPEC, "float32")
         assert digest(config) != digest(BASE)
         assert {key: fields[key] for key in fields.keys() - plain} == chosen
-        dense = dataclasses.replace(BASE, selection=dataclasses.replace(selection, budget=1))
+        dense = dataclasses.replace(BASE, reduction=dataclasses.replace(selection, budget=1))
         assert fingerprint_fields(dense, SPEC, "float32").keys() == plain
 
 
 def test_gaps_count_where_the_dense_model_is_given_no_newlines() -> None:
-    whole = [
-        SelectionConfig(budget=1, newline="none", positions=p) for p in ("compact", "original")
-    ]
-    first, second = (digest(dataclasses.replace(BASE, selection=one)) for one in whole)
+    whole = [reduction(budget=1, newline="none", positions=p) for p in ("compact", "original")]
+    first, second = (digest(dataclasses.replace(BASE, reduction=one)) for one in whole)
     assert first != second
 
 
@@ -119,15 +117,15 @@ def test_what_the_model_computes_in_changes_it_however_it_was_chosen() -> None:
 
 
 def test_all_these_differ_from_each_other() -> None:
-    selections = [SelectionConfig(budget=b, alpha=a) for b in (0.1, 0.2, 2) for a in (0.1, 0.2)]
-    assert len({digest(dataclasses.replace(BASE, selection=s)) for s in selections}) == 6
+    selections = [reduction(budget=b, alpha=a) for b in (0.1, 0.2, 2) for a in (0.1, 0.2)]
+    assert len({digest(dataclasses.replace(BASE, reduction=s)) for s in selections}) == 6
 
 
 def test_the_published_code_with_and_without_its_transposed_grid_differ() -> None:
     with_it, without = (
-        SelectionConfig(method="hired-upstream", transposed_grid=flag) for flag in (True, False)
+        reduction(method="hired-upstream", transposed_grid=flag) for flag in (True, False)
     )
-    found = [digest(dataclasses.replace(BASE, selection=s)) for s in (with_it, without)]
+    found = [digest(dataclasses.replace(BASE, reduction=s)) for s in (with_it, without)]
     assert found[0] != found[1]
 
 
@@ -140,8 +138,8 @@ def test_the_published_code_with_and_without_its_transposed_grid_differ() -> Non
         {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
         {"input": InputConfig(input=["a"], decode_timeout_sec=1.0, max_decode_mib=1)},
         {"run": RunConfig(placement="split", torch_threads=3, gpu_hour_price=1.0, progress=False)},
-        {"selection": SelectionConfig(budget=None)},  # 0.2 by default
-        {"selection": SelectionConfig(budget=0.2, newline="none")},  # what auto comes to
+        {"selection": reduction(budget=None)},  # 0.2 by default
+        {"selection": reduction(budget=0.2, newline="none")},  # what auto comes to
     ],
 )
 def test_what_changes_no_caption_leaves_it(changed: dict[str, Any]) -> None:
@@ -149,9 +147,9 @@ def test_what_changes_no_caption_leaves_it(changed: dict[str, Any]) -> None:
 
 
 def test_methods_that_come_to_the_dense_model_are_one() -> None:
-    dense = dataclasses.replace(BASE, selection=SelectionConfig(method="dense"))
-    at_one = dataclasses.replace(BASE, selection=SelectionConfig(budget=1, method="stride"))
-    skipping = dataclasses.replace(BASE, selection=SelectionConfig(budget=1, skip_below=8))
+    dense = dataclasses.replace(BASE, reduction=reduction(method="dense"))
+    at_one = dataclasses.replace(BASE, reduction=reduction(budget=1, method="stride"))
+    skipping = dataclasses.replace(BASE, reduction=reduction(budget=1, skip_below=8))
     assert digest(dense) == digest(at_one) == digest(skipping)
 
 

@@ -13,8 +13,6 @@ import pytest
 
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.model import Backend, Completion, Request
-from hired_core.models.llava_next import load_spec
-from hired_core.vlm.vision_half import SelectionSettings
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA
@@ -26,19 +24,20 @@ from pipeline.settings.config import (
     OutputConfig,
     QuestionConfig,
     RunConfig,
-    SelectionConfig,
 )
 from pipeline.stages import GenerateStage, PartitionStage, SelectStage
 from pipeline.stages.context import StageContext
 from tests.support.bad_images import encode, picture
 from tests.support.halves import Halves
+from tests.support.models import load_spec
+from tests.support.settings import reduction
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
 NEW = 6
 BASE = JobConfig(
     input=InputConfig(input=["a"]),
     output=OutputConfig(output="o"),
-    selection=SelectionConfig(budget=0.1),
+    reduction=reduction(budget=0.1),
     generation=GenerationConfig(max_new_tokens=NEW),
     # As long as any of the prompts below: it is what the slots are made for.
     question=CaptionConfig(prompt="Describe the image, its colours and its text. " * 3),
@@ -283,13 +282,13 @@ def test_a_batch_without_questions_is_no_work(rows: list[dict[str, Any]]) -> Non
 def test_positions_as_in_the_dense_sequence(backend: Any) -> None:
     prompts = ["What is on the left?", "Describe the image, its colours and its text."]
     selection = dataclasses.replace(BASE.selection, positions="original")
-    config = dataclasses.replace(BASE, selection=selection, run=RunConfig(backend=backend))
+    config = dataclasses.replace(BASE, reduction=selection, run=RunConfig(backend=backend))
     asked_all = [asked(name, *prompts) for name in SIZES]
     rows, compact = (run(s, *asked_all) for s in (GenerateStage(CONTEXT, config), generate()))
     assert [r["prompt_tokens"] for r in rows] == [r["prompt_tokens"] for r in compact]
     halves = Halves("embedded")
     images = [picture(size=SIZES[name]) for name in SIZES for _ in prompts]
-    settings = SelectionSettings(token_budget=0.1)
+    settings = reduction(token_budget=0.1)
     requests = halves.requests(images, prompts * 3, settings, "none", "original")
     expected = halves.generate(requests, max_new_tokens=NEW)
     assert texts(rows) == [completion.text for completion in expected] != texts(compact)
@@ -307,7 +306,7 @@ def test_a_prompt_whose_positions_the_model_does_not_have(backend: Any) -> None:
     tokens = row["prompt_tokens"]
     assert tokens + NEW < 2048 < tokens + 744 - 72 + NEW
     selection = dataclasses.replace(BASE.selection, positions="original")
-    stage = GenerateStage(CONTEXT, dataclasses.replace(config, selection=selection))
+    stage = GenerateStage(CONTEXT, dataclasses.replace(config, reduction=selection))
     (row,) = run(stage, asked("square", prompt))
     assert row["error_code"] == "prompt_too_long"
     needed = tokens + 744 - 72 + NEW

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hired_core.models.llava_next import load_spec
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import PARTITIONED_SCHEMA, ROW_SCHEMA
@@ -18,6 +17,7 @@ from pipeline.settings.config import InputConfig
 from pipeline.stages import PartitionStage
 from pipeline.stages.context import StageContext
 from tests.support.bad_images import CASES, encode, picture
+from tests.support.models import load_spec
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
 SPEC = load_spec("embedded")

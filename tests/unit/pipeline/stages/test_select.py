@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from hired_core.models.llava_next import load_spec
-from hired_core.vlm.vision_half import ImageEncoder
+from hired_core.vlm.vision_half import VisionHalf
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import PARTITIONED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA
@@ -23,12 +22,13 @@ from pipeline.settings.config import (
     JobConfig,
     OutputConfig,
     RunConfig,
-    SelectionConfig,
 )
 from pipeline.stages import PartitionStage, SelectStage
 from pipeline.stages.context import StageContext
 from pipeline.stages.select import content_seed
 from tests.support.bad_images import encode, picture
+from tests.support.models import load_spec
+from tests.support.settings import reduction
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
 SPEC = load_spec("embedded")
@@ -45,8 +45,8 @@ EXACT = ("hired", "uniform", "stride", "random")
 
 
 def select_stage(**selection: Any) -> SelectStage:
-    chosen = SelectionConfig(**selection)
-    return SelectStage(CONTEXT, dataclasses.replace(BASE, selection=chosen))
+    chosen = reduction(**selection)
+    return SelectStage(CONTEXT, dataclasses.replace(BASE, reduction=chosen))
 
 
 @cache
@@ -103,7 +103,7 @@ def test_as_many_tokens_as_the_budget_says(
         assert row["visual_tokens_dense"] == DENSE[name]
         assert len(row["partition_budgets"]) == row["num_partitions"]
         assert sum(row["partition_budgets"]) == expected
-        order = np.frombuffer(row["order"], np.int32)
+        order = np.frombuffer(row["place"], np.int32)
         assert order.shape == (expected,)
         assert (np.diff(order) > 0).all()
         assert features(row).shape == (expected, SPEC.vision_width)
@@ -129,8 +129,8 @@ def test_a_budget_of_the_image_is_a_share_of_its_own_grid() -> None:
 def test_kept_tokens_are_among_the_dense_ones_at_their_places() -> None:
     (dense,) = run(select_stage(method="dense"), partitioned("narrow"))
     (kept,) = run(hired(), partitioned("narrow"))
-    places = {int(place): i for i, place in enumerate(np.frombuffer(dense["order"], np.int32))}
-    chosen = [places[int(place)] for place in np.frombuffer(kept["order"], np.int32)]
+    places = {int(place): i for i, place in enumerate(np.frombuffer(dense["place"], np.int32))}
+    chosen = [places[int(place)] for place in np.frombuffer(kept["place"], np.int32)]
     np.testing.assert_allclose(features(kept), features(dense)[chosen], rtol=1e-4, atol=1e-4)
 
 
@@ -140,7 +140,7 @@ def test_a_row_does_not_depend_on_its_batch(method: str) -> None:
     together = run(stage, partitioned("square", "narrow", "wide"))
     for name, row in zip(("square", "narrow", "wide"), together, strict=True):
         (alone,) = run(stage, partitioned(name))
-        assert alone["order"] == row["order"]
+        assert alone["place"] == row["place"]
         assert alone["partition_budgets"] == row["partition_budgets"]
         np.testing.assert_allclose(features(alone), features(row), rtol=1e-4, atol=1e-4)
 
@@ -149,14 +149,14 @@ def test_random_tokens_differ_from_image_to_image_and_repeat() -> None:
     table = partitioned("square")
     other = to_table([table.to_pylist()[0] | {"sha256": "ab" * 32}], PARTITIONED_SCHEMA)
     stage = select_stage(method="random", budget=0.2)
-    first, again, different = (run(stage, t)[0]["order"] for t in (table, table, other))
+    first, again, different = (run(stage, t)[0]["place"] for t in (table, table, other))
     assert first == again != different
 
 
 class Counted:
     """Stands before an encoder and counts the images it is given."""
 
-    def __init__(self, encoder: ImageEncoder) -> None:
+    def __init__(self, encoder: VisionHalf) -> None:
         self.encoder = encoder
         self.calls: list[int] = []
 
@@ -178,7 +178,7 @@ def test_the_same_image_is_encoded_once_in_a_batch() -> None:
 class Faulty:
     """An encoder that cannot do with images of so many partitions, wherever they are."""
 
-    def __init__(self, encoder: ImageEncoder, num_partitions: int, error: Exception) -> None:
+    def __init__(self, encoder: VisionHalf, num_partitions: int, error: Exception) -> None:
         self.encoder = encoder
         self.num_partitions = num_partitions
         self.error = error
@@ -202,7 +202,7 @@ def test_an_image_that_fails_costs_its_rows_alone(error: Exception) -> None:
     assert [row["error_code"] for row in found] == [bad[i] for i in (0, 1, 0, 1)]
     assert found[1]["error_detail"] == f"{type(error).__name__}: {' '.join(str(error).split())}"
     assert found[1]["error_stage"] == "select"
-    assert [row["order"] for row in found] == [good[0]["order"], None, good[2]["order"], None]
+    assert [row["place"] for row in found] == [good[0]["place"], None, good[2]["place"], None]
     (record,) = [json.loads(text) for text in found[0]["stats"]]
     assert (record["num_images"], record["errors"]) == (4, 2)
     assert record["visual_tokens_kept"] == sum(good[i]["visual_tokens_kept"] for i in (0, 2))

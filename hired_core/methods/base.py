@@ -1,0 +1,218 @@
+"""What a method is: what it needs, what it is handed, what it returns.
+
+A method says which evidence it looks at (`Needs`), is handed that and nothing more (`Evidence`),
+and returns rows (`Reduction`): a selection keeps visual tokens as they are, a merging sums several
+into one. How many each partition gets (allocation) and which (selection) are plain functions that
+swap freely (`SelectionMethod`). Shape letters: B images, P partitions (padded to the batch's most),
+H heads, N patches, K rows, C width of a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from hired_core.geometry.layout import LayoutBatch
+from hired_core.methods.selection import gather_places
+
+Layer = Literal["initial", "middle", "final"]
+"""Vision layers by what they are to a method: the first, the one halfway, the feature layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a method looks at; what nobody looks at is not computed.
+
+    Attributes:
+        full_image_layer: attention of the full-image alone. Of the initial layer it is known before
+            anything is encoded.
+        cls_layers: attention from the CLS token, of all partitions; of a tower without one, the
+            attention that patches receive.
+        received_layers: mean attention that patches receive, whatever the tower.
+        keys_layer: keys, heads side by side.
+        features: all of the feature layer's, not only those that are kept.
+        projected: features as the language model sees them. Rows are then taken behind the
+            projector and travel so.
+    """
+
+    full_image_layer: Layer | None = None
+    cls_layers: tuple[Layer, ...] = ()
+    received_layers: tuple[Layer, ...] = ()
+    keys_layer: Layer | None = None
+    features: bool = False
+    projected: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What `Needs` asked for, of B images; all else is None or empty.
+
+    Values at partitions that are absent or were not encoded are arbitrary.
+
+    Attributes:
+        layout: geometry.
+        seeds: int64 [B], derived from each image's content.
+        max_rows: the most rows that any of the images may get.
+        full_image_attention: float [B, H, N].
+        attention, received: float [B, P, H, N], by layer.
+        keys: [B, P, N, C].
+        features: [B, P, N, C]; projected where that was asked for.
+    """
+
+    layout: LayoutBatch
+    seeds: Tensor
+    max_rows: int = 0
+    full_image_attention: Tensor | None = None
+    attention: Mapping[Layer, Tensor] = field(default_factory=dict)
+    received: Mapping[Layer, Tensor] = field(default_factory=dict)
+    keys: Tensor | None = None
+    features: Tensor | None = None
+
+    @property
+    def capacities(self) -> Tensor:
+        """int64 [B, P]: valid patches."""
+        return self.layout.valid.sum(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduction:
+    """Rows of B images, in sequence order, padded to K = `Evidence.max_rows`.
+
+    Attributes:
+        count: int64 [B], rows that are real.
+        place: int64 [B, K], ascending: where each row stands (`PartitionLayout.place`).
+        source: int64 [B, K] into the flattened P*N: the patch at that place.
+        budgets: int64 [B, P], rows given to each partition.
+        weights: float [B, K, P*N]: a row is `sum_j weights[k, j] * feature[j]`. None: each row is
+            its source as it is.
+    """
+
+    count: Tensor
+    place: Tensor
+    source: Tensor
+    budgets: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """Of a method that has none."""
+
+
+class Method(Protocol):
+    """One file of this folder each; see CONTRIBUTING.
+
+    Attributes:
+        options: frozen dataclass of the method's own options; its checks raise `SettingError`.
+        own_basis: a fractional budget is always of the image's own P*N (the published code).
+        keeps_all: the budget has no say in it (the dense model).
+        merges: rows may be weighted sums, so that all features are computed.
+    """
+
+    @property
+    def options(self) -> type[Any]: ...
+    @property
+    def own_basis(self) -> bool: ...
+    @property
+    def keeps_all(self) -> bool: ...
+    @property
+    def merges(self) -> bool: ...
+
+    def needs(self, options: Any) -> Needs:
+        """What `reduce` will be shown."""
+        ...
+
+    def reduce(self, evidence: Evidence, budget: Tensor, options: Any) -> Reduction:
+        """Rows for budgets of int64 [B] visual tokens."""
+        ...
+
+    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
+        """What need not be encoded, told from the full-image's attention at the initial layer.
+
+        Called only where `skips`. Returns the evidence, patches of what is left out no longer valid
+        in it, and bool [B, P]: the partitions to encode.
+        """
+        ...
+
+    def skips(self, options: Any) -> bool:
+        """Whether partitions may be left out before they are encoded."""
+        ...
+
+
+Allocate = Callable[[Evidence, Tensor, Any], Tensor]
+"""(evidence, budget int64 [B], options) -> budgets int64 [B, P]."""
+
+Select = Callable[[Evidence, Tensor, Any], Tensor]
+"""(evidence, budgets int64 [B, P], options) -> keep bool [B, P, N], a subset of the valid."""
+
+
+def _nothing(options: Any) -> Needs:
+    return Needs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionMethod:
+    """A pair of allocation and selection.
+
+    Attributes:
+        looks_at: from options to what the two look at.
+        worthwhile: bool [B, P] of the partitions worth encoding, where a method can tell that
+            beforehand; `wants_to_skip` says under which options it does.
+    """
+
+    allocate: Allocate
+    select: Select
+    looks_at: Callable[[Any], Needs] = _nothing
+    options: type[Any] = NoOptions
+    own_basis: bool = False
+    keeps_all: bool = False
+    merges: bool = False
+    worthwhile: Allocate | None = None
+    wants_to_skip: Callable[[Any], bool] = bool
+
+    def needs(self, options: Any) -> Needs:
+        return self.looks_at(options)
+
+    def reduce(self, evidence: Evidence, budget: Tensor, options: Any) -> Reduction:
+        budgets = self.allocate(evidence, budget, options)
+        return selection(evidence, self.select(evidence, budgets, options), budgets)
+
+    def skips(self, options: Any) -> bool:
+        return self.worthwhile is not None and self.wants_to_skip(options)
+
+    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
+        assert self.worthwhile is not None, "asked to skip by a method that never does"
+        evidence = without(evidence, ~self.worthwhile(evidence, budget, options))
+        return evidence, self.allocate(evidence, budget, options) > 0
+
+
+def selection(evidence: Evidence, keep: Tensor, budgets: Tensor) -> Reduction:
+    """The rows of a selection, `keep` being bool [B, P, N]."""
+    place = evidence.layout.place
+    source, count = gather_places(keep, place, evidence.max_rows)
+    return Reduction(
+        count=count, place=place.flatten(1).gather(1, source), source=source, budgets=budgets
+    )
+
+
+def without(evidence: Evidence, partitions: Tensor) -> Evidence:
+    """The evidence with the patches of some partitions, bool [B, P], no longer valid."""
+    valid = evidence.layout.valid & ~partitions[..., None]
+    return replace(evidence, layout=replace(evidence.layout, valid=valid))
+
+
+def given(evidence: Tensor | None) -> Tensor:
+    """What was asked for; a method that looks at more than it said is a bug."""
+    assert evidence is not None, "the method looks at what it does not say it needs"
+    return evidence
+
+
+def weighted_rows(weights: Tensor, features: Tensor) -> Tensor:
+    """[B, K, C] sums of features [B, P, N, C], in their dtype, computed in float32 at least."""
+    flat = features.flatten(1, 2)
+    dtype = torch.promote_types(flat.dtype, torch.float32)
+    return (weights.to(dtype) @ flat.to(dtype)).to(flat.dtype)

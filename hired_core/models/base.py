@@ -1,0 +1,197 @@
+"""What a family says of a checkpoint, and what most families have in common.
+
+A family is one file with one subclass of `Family`: how an image is cut (`Geometry`), the tower and
+which attention it can show, the projector, what separates rows, the decoder. The two halves load
+apart, so that an actor holds only the weights it runs. Reads both the names that transformers 4
+stored (`language_model.model.*`) and those of transformers 5.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hired_core.geometry.base import Geometry
+from hired_core.geometry.spec import ModelSpec
+from hired_core.language.model import LanguageModel
+from hired_core.language.prompts import PromptTemplate
+from hired_core.models import clip_tower, text
+from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
+from hired_core.vision.tower import VisionTower
+
+
+class Family(ABC):
+    """One `model_type`; stateless."""
+
+    name: str
+    """The `model_type` of config.json."""
+
+    num_separators = 0
+    """S, embeddings that may stand between visual tokens, such as row ends."""
+
+    @abstractmethod
+    def geometry(self, folder: Path, config: Any) -> Geometry:
+        """How this checkpoint's images are cut.
+
+        Raises:
+            CheckpointError: if its image processor does otherwise than the family's geometry.
+        """
+
+    @abstractmethod
+    def make_projector(self, config: Any) -> nn.Module:
+        """From the tower's features [K, C] to visual tokens [K, D]; without weights yet."""
+
+    def separators(self, folder: Path, spec: ModelSpec) -> Tensor:
+        """[S, D], the embeddings that stand between visual tokens."""
+        return torch.empty(0, spec.text_width)
+
+    def live_separators(self, model: Any) -> Tensor:
+        """The same of a model in memory."""
+        return torch.empty(0, model.config.text_config.hidden_size)
+
+    def check(self, config: Any) -> None:
+        """Raises `CheckpointError` for what the family's code does not do."""
+        if config.vision_config.model_type != "clip_vision_model":
+            kind = config.vision_config.model_type
+            only = "only clip_vision_model is supported"
+            raise CheckpointError(f"the vision tower is {kind}; {only}")
+        if config.vision_feature_select_strategy != "default":
+            raise CheckpointError("only vision_feature_select_strategy 'default' is supported")
+
+    def config(self, folder: Path) -> Any:
+        """transformers' configuration, checked."""
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        self.check(config)
+        # The outer setting decides in transformers' models, whatever the inner one says.
+        config.text_config.tie_word_embeddings = config.tie_word_embeddings
+        return config
+
+    def spec(self, folder: Path, name: str) -> ModelSpec:
+        """Geometry and limits; reads configuration files only.
+
+        Raises:
+            CheckpointError: if the family's code does not support it; the message says what
+                differs.
+        """
+        config = self.config(folder)
+        mean, std = clip_tower.normalisation(image_processor(folder))
+        projector = sum(weight.numel() for weight in self._empty_projector(config).parameters())
+        feature_layer = clip_tower.feature_layer(config)
+        return ModelSpec(
+            name=name,
+            path=str(folder),
+            family=self.name,
+            geometry=self.geometry(folder, config),
+            feature_layer=feature_layer,
+            vision_width=config.vision_config.hidden_size,
+            vision_inner=config.vision_config.intermediate_size,
+            vision_params=clip_tower.params(config.vision_config, feature_layer + 1),
+            mean=mean,
+            std=std,
+            stored_dtype=str(config.dtype or torch.float16).removeprefix("torch."),
+            **text.spec_fields(config.text_config, projector_params=projector),
+        )
+
+    def weight_counts(self, spec: ModelSpec) -> tuple[int, int]:
+        """Numbers that `load_vision` and `load_language` hold; reads no weights."""
+        config = self.config(Path(spec.path))
+        parts = (text.empty_decoder(config), self._empty_projector(config))
+        language = self.num_separators * spec.text_width + sum(map(text.count, parts))
+        return clip_tower.count(config, spec.feature_layer + 1), language
+
+    def projector_count(self, spec: ModelSpec) -> int:
+        """Numbers that `load_projector` holds."""
+        return text.count(self._empty_projector(self.config(Path(spec.path))))
+
+    def load_vision(
+        self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
+    ) -> VisionTower:
+        """The tower up to the feature layer; later layers are neither read nor kept."""
+        config = self.config(Path(spec.path))
+        return clip_tower.load(spec, config, device=device, dtype=dtype)
+
+    def load_projector(
+        self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
+    ) -> nn.Module:
+        """From features to visual tokens."""
+        folder = Path(spec.path)
+        config = self.config(folder)
+        with text.no_init(device):
+            projector = self.make_projector(config).to(dtype)
+        fill(projector, iter_tensors(folder, part("multi_modal_projector")), tied=set())
+        return projector.eval()
+
+    def load_language(
+        self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
+    ) -> LanguageModel:
+        """Projector, separators, decoder and tokenizer; nothing of the vision tower."""
+        folder = Path(spec.path)
+        config = self.config(folder)
+        return LanguageModel(
+            spec=spec,
+            projector=self.load_projector(spec, device=device, dtype=dtype),
+            separators=self.separators(folder, spec).to(device, dtype),
+            decoder=text.load_decoder(folder, config, device=device, dtype=dtype),
+            tokenizer=text.load_tokenizer(spec),
+            stop_ids=text.stop_ids(folder, config),
+        )
+
+    def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
+        """The checkpoint's chat template, from whichever of its files carries it."""
+        return text.load_prompt_template(spec, self.config(Path(spec.path)).image_token_index)
+
+    def vision_of(self, model: Any, spec: ModelSpec) -> VisionTower:
+        """The tower of a model in memory, up to the feature layer; no weight is copied."""
+        return clip_tower.live(model.model.vision_tower, spec)
+
+    def language_of(self, model: Any, spec: ModelSpec) -> LanguageModel:
+        """Projector, separators and decoder of a model in memory; no weight is copied.
+
+        Args:
+            spec: of a folder that holds at least the tokenizer.
+        """
+        stop = model.generation_config.eos_token_id
+        return LanguageModel(
+            spec=spec,
+            projector=model.model.multi_modal_projector,
+            separators=self.live_separators(model),
+            decoder=text.live_decoder(model),
+            tokenizer=text.load_tokenizer(spec),
+            stop_ids=frozenset(stop if isinstance(stop, list) else [stop]),
+        )
+
+    def _empty_projector(self, config: Any) -> nn.Module:
+        with torch.device("meta"):
+            return self.make_projector(config)
+
+
+def image_processor(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's files say of its image processor; {} if they say nothing."""
+    nested = read_json(folder, "processor_config.json").get("image_processor", {})
+    return nested or read_json(folder, "preprocessor_config.json")
+
+
+def check_image_processor(image: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuses settings under which transformers would cut images otherwise than the geometry.
+
+    What a file does not say is transformers' default, which is what this project does.
+
+    Args:
+        wanted: by key. Sizes are compared by their values: {"height": 336, "width": 336} is {336}.
+    """
+    for key, value in wanted.items():
+        found = image.get(key, value)
+        if isinstance(found, dict):
+            found = {number for number in found.values() if number}
+        elif isinstance(value, set) and not isinstance(found, set):
+            found = {found}
+        elif isinstance(found, list):
+            found = tuple(tuple(each) for each in found)
+        if found != value:
+            raise CheckpointError(f"the image processor's {key} is {found}, expected {value}")
