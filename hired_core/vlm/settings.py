@@ -117,8 +117,8 @@ class ReductionSettings:
 
     @property
     def effective_alpha(self) -> float:
-        """Share of the full-image; 0.5 where a method has none, as it was always recorded."""
-        return float(getattr(self.options, "alpha", 0.5))
+        """Share of the full-image; what was asked for, or 0.5, where a method has none."""
+        return float(getattr(self.options, "alpha", 0.5 if self.alpha is None else self.alpha))
 
     @property
     def effective_skip_below(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from hired_core.vlm.settings import ReductionSettings
 from lab.benchmark.environment import environment
 from lab.evaluation.answers import (
     SAMPLES_SCHEMA,
@@ -109,6 +110,12 @@ def _names(variant: Variant) -> dict[str, Any]:
     }
 
 
+def _selection(reduction: ReductionSettings) -> dict[str, Any]:
+    """Its settings, options of the method among them."""
+    settings = asdict(reduction) | {"alpha": reduction.effective_alpha}
+    return settings | asdict(reduction.options)
+
+
 def _facts(
     settings: Settings, variant: Variant, asked: Sequence[AskedImage], answers: Mapping[str, Answer]
 ) -> dict[str, Any]:
@@ -119,7 +126,7 @@ def _facts(
     report = sink.get_json(REPORT) or {}
     return _names(variant) | {
         "run": variant.run.label,
-        "selection": asdict(variant.run.reduction),
+        "selection": _selection(variant.run.reduction),
         "fingerprint": report.get("fingerprint"),
         "images": len(asked),
         "questions": len(given),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
+from hired_core.errors import SettingError
 from hired_core.methods.registry import METHODS
 from hired_core.vlm.settings import ReductionSettings, changed_options
 from pipeline.rows.errors import ConfigError
@@ -61,8 +62,11 @@ def grid(
         ConfigError: for a method or budget that does not exist.
     """
     found: dict[str, Run] = {}
-    for run in _grid_runs(methods, budgets, base):
-        found.setdefault(run.label, run)
+    try:
+        for run in _grid_runs(methods, budgets, base):
+            found.setdefault(run.label, run)
+    except SettingError as exc:
+        raise ConfigError(str(exc)) from exc
     runs = list(found.values())
     return tuple(Variant(label=run.label, run=run, against=_against(run, runs)) for run in runs)
 
@@ -107,10 +111,12 @@ def label_of(reduction: ReductionSettings) -> str:
     method = reduction.effective_method
     parts = [method] if method == DENSE else [method, f"{reduction.token_budget:g}"]
     default = ReductionSettings()
-    chosen = {key: getattr(reduction, key) for key in ("budget_basis", "newline", "positions")}
+    settings = ("budget_basis", "effective_alpha", "newline", "positions")
+    chosen = {key: getattr(reduction, key) for key in settings}
     chosen = {k: v for k, v in chosen.items() if v != getattr(default, k)}
-    for key, value in (chosen | dict(changed_options(reduction))).items():
-        parts += [key.replace("_", "-"), str(value)]
+    for key, value in {**chosen, **changed_options(reduction)}.items():
+        if key != "alpha":
+            parts += [key.removeprefix("effective_").replace("_", "-"), str(value)]
     return re.sub(r"[^\w.-]+", "-", "-".join(parts))
 
 

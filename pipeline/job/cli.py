@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ActionYesNo, ArgumentParser, set_parsing_settings
 
+from hired_core.errors import SettingError
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.rows.errors import ConfigError
 from pipeline.rows.redact import redact_text
@@ -140,7 +141,10 @@ def _section(cls: type[Any], values: dict[str, Any]) -> Any:
     for name in names:
         if values[name] is None and NoneType not in get_args(hints[name]):
             raise ConfigError(f"{name}: null is no value for it; leave it out")
-    return cls(**{name: values[name] for name in names})
+    try:
+        return cls(**{name: values[name] for name in names})
+    except SettingError as exc:
+        raise ConfigError(redact_text(str(exc))) from exc
 
 
 def _parse(parser: _Parser, argv: list[str]) -> dict[str, Any]:

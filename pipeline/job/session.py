@@ -14,11 +14,12 @@ from contextlib import contextmanager
 import ray
 from ray.exceptions import RayError
 
+from hired_core.errors import SettingError
 from pipeline.job.cli import parse_job
 from pipeline.job.describe import describe
 from pipeline.job.run import run_job
 from pipeline.rows import errors
-from pipeline.rows.errors import EXIT_FAILED, JobError
+from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_FAILED, JobError
 from pipeline.settings.config import CaptionConfig, QuestionConfig
 
 
@@ -46,6 +47,8 @@ def exit_code_of(job: Callable[[], int]) -> int:
             return job()
     except JobError as exc:
         return _complain(str(exc), exc.exit_code)
+    except SettingError as exc:
+        return _complain(str(exc), EXIT_BAD_CONFIG)
     except RayError as exc:
         return _complain(*_out_of_a_stage(exc))
     except KeyboardInterrupt:

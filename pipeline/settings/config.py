@@ -10,10 +10,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hired_core.errors import require
+from hired_core.errors import SettingError, require
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
-from pipeline.rows.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +126,7 @@ class OutputConfig:
         ok = 0 <= self.max_error_rate <= 1
         require(ok, "max_error_rate", self.max_error_rate, "0 to 1")
         if self.overwrite and self.new_run:
-            raise ConfigError("new_run: keeps the results that --overwrite deletes; choose one")
+            raise SettingError("new_run: keeps the results that --overwrite deletes; choose one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.ablations import STUDIES, Setting, Study
 from pipeline.job.cli import parse_job
 from pipeline.settings.config import CaptionConfig
-from tests.support.settings import reduction
+from tests.support.settings import OPTIONS, reduction
 
 EVERY = [(study, setting) for study in STUDIES.values() for setting in study.settings]
 IDS = [f"{study.name}: {setting.label}" for study, setting in EVERY]
@@ -24,9 +26,11 @@ def test_every_setting_is_one(study: Study, setting: Setting) -> None:
     chosen = config(setting)
     chosen.resolve()
     flags = ["--input", "a", "--output", "o"]
-    for key, value in setting.selection.items():
-        flags += [f"--{key}"] if value is True else [f"--{key}", str(value)]
-    assert parse_job(flags, CaptionConfig, "Caption images.").selection == chosen
+    options = {key: value for key, value in setting.selection.items() if key in OPTIONS}
+    for key, value in setting.selection.items() - options.items():
+        flags += [f"--{key}", str(value)]
+    flags += ["--method-options", json.dumps(options)]
+    assert parse_job(flags, CaptionConfig, "Caption images.").reduction == chosen
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)

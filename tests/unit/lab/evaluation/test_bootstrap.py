@@ -110,7 +110,7 @@ def answers_to(asked: Sequence[AskedImage], texts: Sequence[str]) -> dict[str, A
 
 
 def variant(label: str, **against: str) -> Variant:
-    return Variant(label=label, run=Run(label=label, selection=reduction()), against=against)
+    return Variant(label=label, run=Run(label=label, reduction=reduction()), against=against)
 
 
 def measured(

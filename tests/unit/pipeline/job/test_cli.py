@@ -63,19 +63,17 @@ def test_underscores_are_as_good_as_dashes_and_values_keep_theirs() -> None:
     assert config.run.dry_run
 
 
-def test_settings_of_ablations(settings: Path) -> None:
-    settings.write_text("dropping: middle\npositions: original\n")
-    selection = parse(
-        *NEEDED, "--config", str(settings), "--allocation", "final", "--heads", "none"
-    ).selection
-    assert selection.variations == {
-        "allocation": "final",
-        "dropping": "middle",
-        "heads": "none",
-        "positions": "original",
-    }
-    assert "even" in complaint([*NEEDED, "--allocation", "middle"])
-    assert complaint([*NEEDED, "--method", "uniform", "--heads", "none"]).startswith("heads: only")
+def test_options_of_the_method(settings: Path) -> None:
+    settings.write_text("method_options:\n  dropping: middle\npositions: original\n")
+    chosen = parse(*NEEDED, "--config", str(settings)).reduction
+    assert chosen.variations == {"dropping": "middle", "positions": "original"}
+    options = '{"allocation": "final", "heads": "none"}'
+    chosen = parse(*NEEDED, "--config", str(settings), "--method-options", options).reduction
+    assert chosen.variations == {"allocation": "final", "heads": "none", "positions": "original"}
+    options = '{"allocation": "middle"}'
+    assert "even" in complaint([*NEEDED, "--method-options", options])
+    line = complaint([*NEEDED, "--method", "uniform", "--method-options", '{"heads": "none"}'])
+    assert line == "heads: no option of method uniform; it has none"
 
 
 def test_questions_have_a_column_and_no_prompt() -> None:
@@ -126,7 +124,7 @@ def test_a_later_file_overrides_an_earlier_one(settings: Path, tmp_path: Path) -
         ("--budget 7.5", "budget: 7.5 is out of range; allowed: 0 < x < 1 (a fraction), 1 (dense)"),
         ("--budget 0", "budget: 0.0 is out of range"),
         ("--method dense --budget 0.2", "budget: 0.2 contradicts --method dense"),
-        ("--transposed-grid", "transposed_grid: only --method hired-upstream"),
+        ('--method-options {"transposed_grid":true}', "transposed_grid: no option of method"),
         ("--prompt", "prompt: expected one argument"),
         ("--output=", "output: '' is out of range; allowed: a folder or URL"),
         ("--config /no/such.yaml", "config: File does not exist: '/no/such.yaml'"),
@@ -152,7 +150,7 @@ def test_what_is_required_is_named() -> None:
         ("limit: 1.5", "limit: expected a whole number or null, got '1.5'"),
         ("prompt: 5", "prompt: expected a text, got '5'"),
         ("prompt: null", "prompt: null is no value for it; leave it out"),
-        ("alpha: null", "alpha: null is no value for it; leave it out"),
+        ("newline: null", "newline: null is no value for it; leave it out"),
         ("dry_run: 5", "dry_run: expected true or false, got '5'"),
         ("dry_run: null", "dry_run: null is no value for it"),
         ("storage_options: 5", "storage_options: expected a JSON object"),

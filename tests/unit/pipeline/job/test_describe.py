@@ -151,7 +151,7 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
             {
                 "generation": GenerationConfig(max_new_tokens=2024),
                 "question": CaptionConfig(prompt_column="question"),
-                "selection": reduction(budget=25),
+                "reduction": reduction(budget=25),
             },
             ConfigError,
             "max_new_tokens: 2024 do not fit: prompt, 25 visual tokens and these take 2049 "
@@ -161,7 +161,7 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
             {
                 "generation": GenerationConfig(max_new_tokens=2000),
                 "question": CaptionConfig(prompt_column="question"),
-                "selection": reduction(budget=20, positions="original"),
+                "reduction": reduction(budget=20, positions="original"),
             },
             ConfigError,
             "max_new_tokens: 2000 do not fit: prompt, 144 visual tokens and these take 2144 ",
@@ -187,7 +187,7 @@ def test_what_would_fail_every_row_is_refused_before(
 def test_positions_that_just_fit_are_accepted(data: Path) -> None:
     sections: dict[str, Any] = {
         "question": CaptionConfig(prompt_column="question"),
-        "selection": reduction(budget=24),
+        "reduction": reduction(budget=24),
     }
     plan_of(config(data, **sections, generation=GenerationConfig(max_new_tokens=2024)))
 

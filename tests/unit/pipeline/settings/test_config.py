@@ -8,8 +8,8 @@ import pickle
 
 import pytest
 
+from hired_core.errors import SettingError
 from hired_core.vlm.settings import ReductionSettings
-from pipeline.rows.errors import ConfigError
 from pipeline.settings import config as settings
 from pipeline.settings.config import (
     CaptionConfig,
@@ -37,7 +37,7 @@ def test_budgets_that_are_allowed(budget: float | None) -> None:
     "budget", [0, -0.2, -5, 1.0001, 2.5, float("nan"), float("inf"), float("-inf")]
 )
 def test_budgets_that_are_refused(budget: float) -> None:
-    with pytest.raises(ConfigError, match=r"^budget: .* is out of range; allowed: 0 < x < 1"):
+    with pytest.raises(SettingError, match=r"^budget: .* is out of range; allowed: 0 < x < 1"):
         reduction(budget=budget)
 
 
@@ -65,7 +65,7 @@ def test_what_budget_and_method_come_to(
 
 def test_only_the_published_code_transposes_the_grid() -> None:
     assert reduction(method="hired-upstream", transposed_grid=True).transposed_grid
-    with pytest.raises(ConfigError, match="transposed_grid"):
+    with pytest.raises(SettingError, match="transposed_grid"):
         reduction(method="hired", transposed_grid=True)
 
 
@@ -106,7 +106,7 @@ def test_only_the_published_code_transposes_the_grid() -> None:
 def test_values_out_of_range_are_refused_by_name(cls: type, key: str, value: object) -> None:
     needed = {InputConfig: {"input": ["a"]}, OutputConfig: {"output": "o"}}.get(cls, {})
     cls(**needed)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(SettingError) as caught:
         cls(**{**needed, key: value})
     assert str(caught.value).startswith(f"{key}: {value!r} is out of range; allowed: ")
 

@@ -47,14 +47,14 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"selection": reduction(budget=0.4)},
-        {"selection": reduction(budget=64)},
-        {"selection": reduction(budget=0.2, method="uniform")},
-        {"selection": reduction(budget=0.2, alpha=0.6)},
-        {"selection": reduction(budget=0.2, newline="all")},
-        {"selection": reduction(budget=0.2, budget_basis="image")},
-        {"selection": reduction(budget=0.2, skip_below=8)},
-        {"selection": reduction(budget=0.2, positions="original")},
+        {"reduction": reduction(budget=0.4)},
+        {"reduction": reduction(budget=64)},
+        {"reduction": reduction(budget=0.2, method="uniform")},
+        {"reduction": reduction(budget=0.2, alpha=0.6)},
+        {"reduction": reduction(budget=0.2, newline="all")},
+        {"reduction": reduction(budget=0.2, budget_basis="image")},
+        {"reduction": reduction(budget=0.2, skip_below=8)},
+        {"reduction": reduction(budget=0.2, positions="original")},
         {"question": CaptionConfig(prompt="Describe the image")},
         {"question": CaptionConfig(prompt_column="prompt")},
         {"question": CaptionConfig(prompt_column="other")},
@@ -138,8 +138,8 @@ def test_the_published_code_with_and_without_its_transposed_grid_differ() -> Non
         {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
         {"input": InputConfig(input=["a"], decode_timeout_sec=1.0, max_decode_mib=1)},
         {"run": RunConfig(placement="split", torch_threads=3, gpu_hour_price=1.0, progress=False)},
-        {"selection": reduction(budget=None)},  # 0.2 by default
-        {"selection": reduction(budget=0.2, newline="none")},  # what auto comes to
+        {"reduction": reduction(budget=None)},  # 0.2 by default
+        {"reduction": reduction(budget=0.2, newline="none")},  # what auto comes to
     ],
 )
 def test_what_changes_no_caption_leaves_it(changed: dict[str, Any]) -> None:

@@ -281,7 +281,7 @@ def test_a_batch_without_questions_is_no_work(rows: list[dict[str, Any]]) -> Non
 @pytest.mark.parametrize("backend", ["slots", "reference"])
 def test_positions_as_in_the_dense_sequence(backend: Any) -> None:
     prompts = ["What is on the left?", "Describe the image, its colours and its text."]
-    selection = dataclasses.replace(BASE.selection, positions="original")
+    selection = dataclasses.replace(BASE.reduction, positions="original")
     config = dataclasses.replace(BASE, reduction=selection, run=RunConfig(backend=backend))
     asked_all = [asked(name, *prompts) for name in SIZES]
     rows, compact = (run(s, *asked_all) for s in (GenerateStage(CONTEXT, config), generate()))
@@ -305,7 +305,7 @@ def test_a_prompt_whose_positions_the_model_does_not_have(backend: Any) -> None:
     assert row["error_code"] is None
     tokens = row["prompt_tokens"]
     assert tokens + NEW < 2048 < tokens + 744 - 72 + NEW
-    selection = dataclasses.replace(BASE.selection, positions="original")
+    selection = dataclasses.replace(BASE.reduction, positions="original")
     stage = GenerateStage(CONTEXT, dataclasses.replace(config, reduction=selection))
     (row,) = run(stage, asked("square", prompt))
     assert row["error_code"] == "prompt_too_long"

@@ -167,8 +167,8 @@ class Counted:
 
 def test_the_same_image_is_encoded_once_in_a_batch() -> None:
     stage = select_stage(budget=0.2)
-    counted = Counted(stage._encoder)
-    stage._encoder = counted  # type: ignore[assignment]
+    counted = Counted(stage._vision)
+    stage._vision = counted  # type: ignore[assignment]
     rows = run(stage, partitioned("wide", "narrow", "wide", "wide"))
     assert counted.calls == [2]
     assert rows[0]["features"] == rows[2]["features"] == rows[3]["features"]
@@ -196,7 +196,7 @@ def test_an_image_that_fails_costs_its_rows_alone(error: Exception) -> None:
     table = partitioned("wide", "square", "narrow", "square")
     good = run(hired(), table)
     stage = select_stage(budget=0.2)
-    stage._encoder = Faulty(stage._encoder, 5, error)  # type: ignore[assignment]
+    stage._vision = Faulty(stage._vision, 5, error)  # type: ignore[assignment]
     found = run(stage, table)
     bad = (None, "encoding_failed")
     assert [row["error_code"] for row in found] == [bad[i] for i in (0, 1, 0, 1)]
@@ -213,7 +213,7 @@ def test_an_image_that_fails_costs_its_rows_alone(error: Exception) -> None:
 )
 def test_an_error_that_is_no_images_fault_stops_the_job(error: Exception) -> None:
     stage = select_stage(budget=0.2)
-    stage._encoder = Faulty(stage._encoder, 5, error)  # type: ignore[assignment]
+    stage._vision = Faulty(stage._vision, 5, error)  # type: ignore[assignment]
     with pytest.raises(type(error), match=str(error)):
         stage(partitioned("square", "wide"))
 
