@@ -35,7 +35,8 @@ def test_core_needs_neither_ray_nor_transformers_nor_the_pipeline() -> None:
         "vision.encoder_layer", "language.model", "geometry.layout", "methods.registry",
         "images.partition", "language.prompts", "methods.scores", "methods.selection",
         "geometry.sequence", "transfer", "methods.hired_upstream", "vision.tower",
-        "models.checkpoint", "geometry.spec", "models.registry", "vlm.settings", "vlm.language_half",
+        "models.checkpoint", "geometry.spec", "models.registry", "vlm.settings",
+        "vlm.language_half",
     ]  # fmt: skip
     loaded = modules_after("hired_core", *(f"hired_core.{name}" for name in plain))
     assert "torch" in loaded  # the probe sees something
