@@ -18,9 +18,9 @@ from torch import Tensor
 from hired_core.geometry.layout import LayoutBatch
 from hired_core.methods import upstream
 from hired_core.methods.budget import allocate_budget, allocate_evenly
+from hired_core.methods.layers import Layer
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.methods.selection import random_scores, select_stride, select_tokens
-from hired_core.vision.tower import Layer
 
 Allocation = Literal["initial", "final", "even"]
 Heads = Literal["sum", "none"]

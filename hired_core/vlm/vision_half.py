@@ -14,6 +14,7 @@ from torch import Tensor
 from hired_core.geometry.layout import LayoutBatch, PartitionLayout
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.budget import BudgetBasis, token_budget_to_count
+from hired_core.methods.layers import Layer
 from hired_core.methods.registry import (
     METHODS,
     Allocation,
@@ -25,7 +26,7 @@ from hired_core.methods.registry import (
 )
 from hired_core.methods.selection import gather_order
 from hired_core.transfer import download, upload, upload_ahead, wait_for
-from hired_core.vision.tower import FinalLayer, Layer, VisionEncoder
+from hired_core.vision.tower import FinalLayer, VisionEncoder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from lab.evaluation.questions import Question
 from lab.evaluation.scoring.metric import Answered
 from lab.evaluation.scoring.registry import metrics_of
 from lab.evaluation.store import AskedImage
-from pipeline.ledger.sink import REPORT, Sink
+from pipeline.parts.sink import REPORT, Sink
 from pipeline.rows.errors import StorageError
 
 __all__ = ["SAMPLES_SCHEMA", "Answer", "Speed", "read_answers", "sample_table", "speed_of"]

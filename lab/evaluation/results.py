@@ -29,7 +29,7 @@ from lab.evaluation.store import AskedImage, QuestionStore
 from lab.evaluation.study import GRID, Study
 from pipeline.job.plan import load_spec
 from pipeline.job.report import versions
-from pipeline.ledger.sink import REPORT
+from pipeline.parts.sink import REPORT
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.fingerprint import weights_digest
 from pipeline.storage.store import Store

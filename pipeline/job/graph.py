@@ -17,8 +17,8 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.geometry.spec import ModelSpec
 from pipeline.ledger.lease import Fence
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import Assignment
+from pipeline.parts.sink import Sink
 from pipeline.resources.placement import Placement, Pool
 from pipeline.settings.config import JobConfig
 from pipeline.sources import ReadOptions
@@ -31,8 +31,8 @@ from pipeline.stages import (
     WriteStage,
 )
 from pipeline.stages.context import StageContext
-from pipeline.stages.gate import Gate
 from pipeline.stages.read import COLUMN
+from pipeline.stages.shared_lock import Gate
 from pipeline.stages.write import Provenance
 
 BLOCK_BYTES = 32 * 1024**2
@@ -65,7 +65,7 @@ def end_process() -> NoReturn:
     """After an error that a CUDA context does not survive: Ray starts the actor anew elsewhere.
 
     Only a new process gets a new context. The rows that were under way become suspects, as after
-    any death (see `pipeline.stages.strikes`).
+    any death (see `pipeline.stages.crash_tracker`).
     """
     traceback.print_exc()
     sys.stderr.flush()

@@ -9,11 +9,11 @@ import torch
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptError
 from hired_core.models.checkpoint import CheckpointError
+from pipeline.ledger.existing import Existing, check_fits, choose_sink, look_at
 from pipeline.ledger.identity import Identity
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.look import Existing, check_fits, choose_sink, look_at
-from pipeline.ledger.sink import KINDS, Sink
 from pipeline.ledger.work import Work, find_work, refuse_changed
+from pipeline.parts.sink import KINDS, Sink
 from pipeline.resources.estimate import estimate
 from pipeline.rows.errors import ConfigError, ModelError
 from pipeline.settings.config import CaptionConfig, JobConfig, ModelConfig, QuestionConfig

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.job.plan import Plan
-from pipeline.ledger.keeper import Keeper
-from pipeline.ledger.sink import Sink
+from pipeline.ledger.writer import Keeper
+from pipeline.parts.sink import Sink
 from pipeline.resources.placement import Cluster, Placement
 from pipeline.sources import redact_url
 

@@ -15,17 +15,17 @@ from pipeline.accounting.progress import ProgressPrinter, Reporter, start_board
 from pipeline.job.graph import build, set_up_ray_data
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
-from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.lease import Lease, new_run_id
-from pipeline.ledger.sink import REPORT
 from pipeline.ledger.work import Assignment
+from pipeline.ledger.writer import Keeper, Wishes
+from pipeline.parts.sink import REPORT
 from pipeline.resources.memory import expected_plan, with_calls
 from pipeline.resources.placement import Cluster, Placement, place
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
 from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
-from pipeline.stages.strikes import start_strikes
+from pipeline.stages.crash_tracker import start_strikes
 from pipeline.stages.write import Provenance
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import InputError
 from pipeline.sources import DoneRows, Shard
 

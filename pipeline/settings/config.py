@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from hired_core.geometry.sequence import NewlinePolicy, Positions
 from hired_core.methods.budget import BudgetBasis
+from hired_core.methods.layers import Layer
 from hired_core.methods.registry import Allocation, Heads
-from hired_core.vision.tower import Layer
 from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
 from pipeline.rows.errors import ConfigError
 

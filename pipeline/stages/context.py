@@ -13,7 +13,7 @@ from pipeline.accounting.cost import Prices
 from pipeline.accounting.progress import Reporter
 from pipeline.accounting.stats import Meter
 from pipeline.rows.errors import ModelError
-from pipeline.stages.strikes import StrikeBook
+from pipeline.stages.crash_tracker import StrikeBook
 
 
 @dataclass(frozen=True, kw_only=True)

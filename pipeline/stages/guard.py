@@ -1,6 +1,6 @@
 """A stage under guard: a row that keeps killing its process ends in quarantine.
 
-See `pipeline.stages.strikes` for when a row is a suspect and when it is condemned.
+See `pipeline.stages.crash_tracker` for when a row is a suspect and when it is condemned.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from pipeline.rows.row import fail, is_active, to_table
 from pipeline.stages.context import StageContext
-from pipeline.stages.gate import Gate
-from pipeline.stages.strikes import MAX_STRIKES
+from pipeline.stages.crash_tracker import MAX_STRIKES
+from pipeline.stages.shared_lock import Gate
 
 _NEEDED = ["image_id", "error_code", "shard_rows"]
 

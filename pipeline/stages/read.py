@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import Assignment
+from pipeline.parts.sink import Sink
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ROW_SCHEMA
 from pipeline.sources import Failure, ReadOptions, read_shard, unread_tables

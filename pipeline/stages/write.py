@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from pipeline.accounting.stats import STATS_SCHEMA
 from pipeline.ledger.lease import Fence
-from pipeline.ledger.records import Share
-from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.ledger.sink import Sink
+from pipeline.parts.entries import SHARES_KEY, Held, Share
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.row import Row, to_table

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from pipeline.rows.errors import ConfigError, StorageError
+from pipeline.storage.atomic_write import ASIDE, put, remove
 from pipeline.storage.files import (
     StorageFile,
     open_path,
@@ -20,7 +21,6 @@ from pipeline.storage.files import (
     with_client_defaults,
 )
 from pipeline.storage.walk import exists
-from pipeline.storage.write import ASIDE, put, remove
 
 T = TypeVar("T")
 

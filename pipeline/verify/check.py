@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipeline.ledger.files import load_ledger
 from pipeline.ledger.identity import load_identity
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.ledger.snapshots import load_ledger
+from pipeline.parts.entries import SHARES_KEY, Held
+from pipeline.parts.sink import ROW_KINDS, Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.idsum import IdSum
-from pipeline.verify.doubles import find_doubles
+from pipeline.verify.repeated_ids import find_doubles
 
 
 @dataclass

@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TextIO
 
-from pipeline.ledger.doubles import remove_doubles
-from pipeline.ledger.files import LedgerWriter, load_ledger, remove_ledger
+from pipeline.ledger.duplicates import remove_doubles
 from pipeline.ledger.identity import Identity, load_identity
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.scan import Held, read_held
-from pipeline.ledger.sink import ROW_KINDS, Sink
-from pipeline.ledger.withdraw import withdraw_void
+from pipeline.ledger.leftovers import withdraw_void
+from pipeline.ledger.records import ShardRecord
+from pipeline.ledger.snapshots import LedgerWriter, load_ledger, remove_ledger
+from pipeline.parts.entries import Held, Share, read_held
+from pipeline.parts.sink import ROW_KINDS, Sink
 from pipeline.rows.errors import ConfigError, StorageError
 from pipeline.rows.idsum import IdSum
 from pipeline.verify.check import Findings

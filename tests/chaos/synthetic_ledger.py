@@ -20,14 +20,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.job.plan import Plan, make_plan
-from pipeline.ledger.files import LedgerWriter
 from pipeline.ledger.identity import load_identity
-from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord, Share, to_table
-from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.ledger.sink import Sink
+from pipeline.ledger.records import ShardRecord, to_table
+from pipeline.ledger.snapshots import LedgerWriter
+from pipeline.ledger.writer import Keeper, Wishes
+from pipeline.parts.entries import SHARES_KEY, Held, Share
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.sources import list_input

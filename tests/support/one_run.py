@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from pipeline.accounting.cost import Prices
 from pipeline.ledger.identity import Identity
-from pipeline.ledger.keeper import Keeper, Wishes
-from pipeline.ledger.lease import LOCK, Fence
-from pipeline.ledger.sink import Sink
+from pipeline.ledger.lease import Fence
 from pipeline.ledger.work import Assignment
+from pipeline.ledger.writer import Keeper, Wishes
+from pipeline.parts.sink import LOCK, Sink
 from pipeline.rows.row import Row, fail, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA
 from pipeline.sources import ReadOptions, Shard

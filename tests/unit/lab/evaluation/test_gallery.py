@@ -10,7 +10,7 @@ import pytest
 
 from lab.evaluation.captions import items_named
 from lab.evaluation.gallery import compare, load_samples, overall_f1, page
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import CAPTIONS_SCHEMA
 from tests.support.checkpoints import EMBEDDED

@@ -17,10 +17,10 @@ from lab.evaluation.options import EvaluationConfig
 from lab.evaluation.questions import BenchmarkImage, Question
 from lab.evaluation.store import AskedImage, QuestionStore
 from pipeline.accounting.stats import STATS_SCHEMA
-from pipeline.ledger.sink import REPORT, Sink
+from pipeline.parts.sink import REPORT, Sink
 from pipeline.rows.errors import ConfigError, InputError, JobError, StorageError
 from pipeline.sources import ReadOptions, Shard, list_input
-from pipeline.sources.read import read_shard
+from pipeline.sources.shard_reader import read_shard
 from pipeline.storage.store import Store
 
 SETTING = {"benchmark": "b", "seed": 0}

@@ -14,8 +14,8 @@ from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import STATS_SCHEMA
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
-from pipeline.ledger.keeper import Keeper
-from pipeline.ledger.sink import REPORT
+from pipeline.ledger.writer import Keeper
+from pipeline.parts.sink import REPORT
 from pipeline.resources.placement import Cluster, place
 from pipeline.rows.row import to_table
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, RunConfig

@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.job.plan import Plan, make_plan
 from pipeline.ledger.clear import finish_clearing
+from pipeline.ledger.existing import check_fits, choose_sink, look_at
 from pipeline.ledger.identity import CLEARING, IDENTITY, Identity, check_same, load_identity
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.look import check_fits, choose_sink, look_at
 from pipeline.ledger.records import ShardRecord
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import find_work, has_changed, opened, refuse_changed
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import ConfigError, InputError, StorageError
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, SelectionConfig
 from pipeline.settings.fingerprint import fingerprint

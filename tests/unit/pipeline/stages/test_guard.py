@@ -17,8 +17,8 @@ from pipeline.rows.row import is_active, to_table
 from pipeline.rows.schemas import PARTITIONED_SCHEMA
 from pipeline.stages import Guarded
 from pipeline.stages.context import StageContext
-from pipeline.stages.gate import Gate
-from pipeline.stages.strikes import StrikeBook, Strikes
+from pipeline.stages.crash_tracker import StrikeBook, Strikes
+from pipeline.stages.shared_lock import Gate
 
 PRICES = Prices(gpu_hour_usd=0, cpu_hour_usd=0)
 FAILED = {

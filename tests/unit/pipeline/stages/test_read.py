@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.accounting.cost import Prices
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import Assignment
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import CAPTIONS_SCHEMA, ROW_SCHEMA
 from pipeline.sources import ReadOptions, Shard
 from pipeline.stages import ReadStage
 from pipeline.stages.context import StageContext
+from pipeline.stages.crash_tracker import Strikes
 from pipeline.stages.read import COLUMN, MAX_DEATHS
-from pipeline.stages.strikes import Strikes
 from tests.unit.pipeline.stages.test_guard import Local
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))

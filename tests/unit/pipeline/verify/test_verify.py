@@ -10,14 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ledger.files import FOLDER
-from pipeline.ledger.lease import LOCK
-from pipeline.ledger.sink import METADATA_KEY, Sink
+from pipeline.parts.sink import LEDGER_FOLDER, LOCK, METADATA_KEY, Sink
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_FAILED
 from pipeline.sources import Shard
 from pipeline.verify.check import check
 from pipeline.verify.command import main
-from pipeline.verify.doubles import find_doubles
+from pipeline.verify.repeated_ids import find_doubles
 from tests.support.one_run import Run
 
 ROWS = [f"{name}#{i}" for name in "ab" for i in range(6)]
@@ -84,11 +82,11 @@ def leave_temporary(output: Path) -> None:
 
 
 def lose_ledger(output: Path) -> None:
-    shutil.rmtree(output / FOLDER)
+    shutil.rmtree(output / LEDGER_FOLDER)
 
 
 def tear_ledger(output: Path) -> None:
-    (snapshot,) = (output / FOLDER).glob("*.snapshot.parquet")
+    (snapshot,) = (output / LEDGER_FOLDER).glob("*.snapshot.parquet")
     snapshot.write_bytes(snapshot.read_bytes()[:100])
 
 

@@ -1,22 +1,39 @@
-"""Parts of which the ledger does not know: what a killed run stored last.
+"""What a part says of itself: an entry for each shard that has rows in it.
 
-Each part tells of itself, so nothing that was committed is done again.
+Entries travel as JSON in the part's own metadata, so that nothing that was committed is done again,
+whatever became of the ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import Share
-from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 
 SHARES_KEY: Final = "shares"
 _THREADS: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """The rows of one shard in one part.
+
+    Attributes:
+        path: of the part below the output, e.g. "captions/part-....parquet".
+        codes: rows by error code, for parts in quarantine.
+    """
+
+    path: str
+    ids: IdSum
+    codes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def in_quarantine(self) -> bool:
+        return self.path.startswith("quarantine/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +63,6 @@ class Held:
         ids = IdSum(content["rows"], content["digest"])
         share = Share(path=path, ids=ids, codes=content["codes"])
         return cls(ledger_id=content["ledger_id"], name=content["name"], share=share)
-
-
-def unknown_parts(sink: Sink, ledger: Ledger, run_ids: Iterable[str]) -> list[str]:
-    """Parts of these runs that no record names."""
-    runs = list(run_ids)
-    known = ledger.paths_of_runs(runs)
-    stored = (path for kind in ROW_KINDS for run in runs for path in sink.parts(kind, run))
-    return [path for path in stored if path not in known]
 
 
 def read_held(sink: Sink, paths: Iterable[str]) -> list[Held]:

@@ -6,37 +6,31 @@ A part is replaced by one without the rows, in one atomic step; doing it twice c
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.ledger.sink import Sink
+from pipeline.parts.entries import SHARES_KEY, Held, Share
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.sources.images import bucket_of
 
 _BUCKET: Final = re.compile(r"\[(\d+)/(\d+)\]$")
 
 
-def withdraw_void(sink: Sink, ledger: Ledger) -> list[ShardRecord]:
-    """Carry out what records note as withdrawn; returns these records, settled."""
-    void: dict[str, list[ShardRecord]] = defaultdict(list)
-    pending = list(ledger.select("withdrawn"))
-    for record in pending:
-        for path in record.withdrawn:
-            void[path].append(record)
-    for path, records in sorted(void.items()):
-        remove_shards(sink, path, records)
-    return [replace(record, withdrawn=()) for record in pending]
+class Shard(Protocol):
+    """Whose rows are meant: their name in the part, and which bucket of it."""
+
+    @property
+    def ledger_id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
 
 
-def remove_shards(sink: Sink, path: str, shards: Iterable[ShardRecord | Held]) -> None:
+def remove_shards(sink: Sink, path: str, shards: Iterable[Shard]) -> None:
     """Take every row of `shards` out of the part at `path`."""
     gone = {shard.ledger_id: shard for shard in shards}
     metadata = _metadata(sink, path)
@@ -48,17 +42,17 @@ def remove_shards(sink: Sink, path: str, shards: Iterable[ShardRecord | Held]) -
     _replace(sink, path, table, _any(void), metadata | {SHARES_KEY: shares})
 
 
-def remove_ids(sink: Sink, path: str, record: ShardRecord, ids: set[str]) -> Share | None:
+def remove_ids(sink: Sink, path: str, shard: Shard, ids: set[str]) -> Share | None:
     """Take rows of one shard out by id; returns what is left of it there, None if nothing is."""
     metadata = _metadata(sink, path)
     assert metadata is not None, f"{path} was there a moment ago"
     table = sink.read_part(path)
-    mine = belongs(table, record.name, record.ledger_id)
+    mine = belongs(table, shard.name, shard.ledger_id)
     void = pc.and_(mine, pc.is_in(table["image_id"], value_set=pa.array(sorted(ids))))
     left = table.filter(pc.and_not(mine, void))
-    others = [s for s in metadata[SHARES_KEY] if s["ledger_id"] != record.ledger_id]
+    others = [s for s in metadata[SHARES_KEY] if s["ledger_id"] != shard.ledger_id]
     share = Share(path=path, ids=IdSum.of(left["image_id"].to_pylist()), codes=codes_of(left))
-    held = Held(ledger_id=record.ledger_id, name=record.name, share=share)
+    held = Held(ledger_id=shard.ledger_id, name=shard.name, share=share)
     shares = [*others, held.to_json()] if left.num_rows else others
     _replace(sink, path, table, void, metadata | {SHARES_KEY: shares})
     return share if left.num_rows else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.ledger.files import load_ledger
 from pipeline.ledger.identity import CLEARING, Identity, check_same, load_identity
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.ledger.snapshots import load_ledger
+from pipeline.parts.sink import ROW_KINDS, Sink
 from pipeline.rows.errors import ConfigError
 from pipeline.sources import redact_url
 

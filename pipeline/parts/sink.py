@@ -11,14 +11,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ledger.files import FOLDER
-from pipeline.ledger.lease import LOCK
 from pipeline.rows.errors import StorageError
 from pipeline.storage.store import Store
 
 ROW_KINDS: Final = ("captions", "quarantine")
 KINDS: Final = (*ROW_KINDS, "stats")
 REPORT: Final = "report.json"
+LEDGER_FOLDER: Final = "_ledger"
+LOCK: Final = f"{LEDGER_FOLDER}/lock.json"
 METADATA_KEY: Final = b"hired"
 _CHECK_BYTES: Final = 64 * 1024
 
@@ -52,9 +52,11 @@ class Sink(Store):
 
         Not that of the lock, which a thread of the run that holds it may be writing just now.
         """
-        found = [path for folder in ("", *KINDS, FOLDER) for path in self.half_written(folder)]
+        found = [
+            path for folder in ("", *KINDS, LEDGER_FOLDER) for path in self.half_written(folder)
+        ]
         lock = LOCK.rpartition("/")[2]
-        return [path for path in found if not path.startswith(f"{FOLDER}/.{lock}.")]
+        return [path for path in found if not path.startswith(f"{LEDGER_FOLDER}/.{lock}.")]
 
     def read(
         self, kind: str, columns: list[str] | None = None, run_id: str | None = None

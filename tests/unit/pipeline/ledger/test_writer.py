@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ledger.files import load_ledger
-from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.sink import Sink
+from pipeline.ledger.snapshots import load_ledger
 from pipeline.ledger.work import Assignment
+from pipeline.ledger.writer import Keeper, Wishes
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import BusyError, ReconcileError
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA

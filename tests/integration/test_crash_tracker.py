@@ -8,7 +8,7 @@ import time
 import pytest
 import ray
 
-from pipeline.stages.strikes import ANSWER_TIMEOUT_SEC, StrikeBook, start_strikes
+from pipeline.stages.crash_tracker import ANSWER_TIMEOUT_SEC, StrikeBook, start_strikes
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.ledger.doubles import remove_doubles
+from pipeline.ledger.duplicates import remove_doubles
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.scan import held_in, read_held, unknown_parts
-from pipeline.ledger.sink import Sink
-from pipeline.ledger.withdraw import remove_ids, remove_shards, withdraw_void
+from pipeline.ledger.leftovers import unknown_parts, withdraw_void
+from pipeline.ledger.records import ShardRecord
+from pipeline.parts.entries import Share, held_in, read_held
+from pipeline.parts.remove_rows import remove_ids, remove_shards
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA

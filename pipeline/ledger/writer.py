@@ -11,17 +11,18 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.ledger.clear import clear, finish_clearing
-from pipeline.ledger.doubles import remove_doubles
-from pipeline.ledger.files import LedgerWriter, load_ledger
+from pipeline.ledger.duplicates import remove_doubles
 from pipeline.ledger.identity import Identity, check_same, load_identity
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.ledger import Ledger, Totals
+from pipeline.ledger.leftovers import unknown_parts, withdraw_void
 from pipeline.ledger.reconcile import Tally, reconcile
-from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.scan import Held, read_held, unknown_parts
-from pipeline.ledger.sink import Sink
-from pipeline.ledger.withdraw import remove_shards, withdraw_void
+from pipeline.ledger.records import ShardRecord
+from pipeline.ledger.snapshots import LedgerWriter, load_ledger
 from pipeline.ledger.work import Assignment, assign, find_work, opened, refuse_changed
+from pipeline.parts.entries import Held, Share, read_held
+from pipeline.parts.remove_rows import remove_shards
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import BusyError, ReconcileError
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.schemas import ShardEnd

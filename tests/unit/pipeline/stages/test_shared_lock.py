@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from pipeline.stages.gate import Gate
+from pipeline.stages.shared_lock import Gate
 
 PATIENCE_SEC = 30
 

@@ -17,11 +17,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.ledger.clear import clear
-from pipeline.ledger.files import LedgerWriter
 from pipeline.ledger.identity import Identity
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.sink import KINDS, METADATA_KEY, REPORT, Sink
+from pipeline.ledger.snapshots import LedgerWriter
+from pipeline.parts.sink import KINDS, METADATA_KEY, REPORT, Sink
 from pipeline.rows.errors import ConfigError, StorageError
 
 TABLE = pa.table({"image_id": ["a#0", "a#1"], "text": ["x", "y"]})

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.sink import Sink
-from pipeline.ledger.withdraw import belongs, codes_of, remove_ids
+from pipeline.ledger.records import ShardRecord
+from pipeline.parts.entries import Share
+from pipeline.parts.remove_rows import belongs, codes_of, remove_ids
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 
 

@@ -16,10 +16,10 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.ledger.lease import Lease
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import StorageError
+from pipeline.storage.atomic_write import put, remove
 from pipeline.storage.retry import Retry
-from pipeline.storage.write import put, remove
 
 QUICK = Retry(for_sec=60.0, max_wait_sec=0.001)
 NOISE = os.urandom(1_000_000)

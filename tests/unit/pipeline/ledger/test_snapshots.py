@@ -10,15 +10,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ledger.files import (
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.records import ShardRecord
+from pipeline.ledger.snapshots import (
     SEGMENT_SEC,
     SEGMENTS_PER_SNAPSHOT,
     LedgerWriter,
     load_ledger,
     remove_ledger,
 )
-from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord
 from pipeline.rows.errors import StorageError
 from pipeline.storage.store import Store
 

@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord, to_table
+from pipeline.parts.sink import LEDGER_FOLDER
 from pipeline.rows.errors import StorageError
 from pipeline.storage.store import Store
 
-FOLDER: Final = "_ledger"
 _SNAPSHOT, _SEGMENT = ".snapshot.parquet", ".segment.parquet"
 _OPEN_RUNS: Final = b"open_runs"
 SEGMENT_SEC: Final = 10.0
@@ -51,7 +51,7 @@ def load_ledger(store: Store) -> Ledger | None:
 
 
 def _load(store: Store) -> Ledger | None:
-    names = store.names(FOLDER)
+    names = store.names(LEDGER_FOLDER)
     snapshots = [name for name in names if name.endswith(_SNAPSHOT)]
     if not snapshots:
         return None
@@ -73,7 +73,7 @@ def _run(name: str) -> tuple[str, str]:
 
 def remove_ledger(store: Store) -> None:
     """Delete all ledger files; the lock and the marks of what is under way stay."""
-    for name in store.names(FOLDER):
+    for name in store.names(LEDGER_FOLDER):
         if name.endswith((_SNAPSHOT, _SEGMENT)):
             store.remove(name)
 
@@ -147,7 +147,7 @@ class LedgerWriter:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         self._number += 1
-        name = f"{FOLDER}/{self._epoch:06}-{self._number:06}-{self.run_id}{ending}"
+        name = f"{LEDGER_FOLDER}/{self._epoch:06}-{self._number:06}-{self.run_id}{ending}"
         self.store.put(name, buffer.getvalue())
         self._dirty.clear()
         self._since_snapshot += 1
@@ -155,5 +155,5 @@ class LedgerWriter:
         return name
 
     def _files(self) -> list[str]:
-        found = self.store.names(FOLDER)
+        found = self.store.names(LEDGER_FOLDER)
         return [name for name in found if name.endswith((_SNAPSHOT, _SEGMENT))]
