@@ -11,20 +11,16 @@ from typing import Any
 
 import torch
 
-from lab.benchmark import bounds, parts
-from lab.benchmark.contestants import Entry, batch_sizes, chosen, end_to_end
-from lab.benchmark.environment import environment
+from lab.benchmark import parts
+from lab.benchmark.contestants.registry import Entry, batch_sizes, chosen, end_to_end
+from lab.benchmark.contestants.subject import Subject, prepared
 from lab.benchmark.images import make_images
-from lab.benchmark.memory import memory_part
+from lab.benchmark.measurements.memory import memory_part
 from lab.benchmark.options import Options
-from lab.benchmark.subject import Subject, prepared
-from lab.benchmark.tables import (
-    Table,
-    contest_table,
-    memory_table,
-    roofline_table,
-    stage_table,
-)
+from lab.benchmark.roofline import bounds
+from lab.benchmark.tables import contest_table, memory_table, roofline_table, stage_table
+from lab.environment import environment
+from lab.tables import Table
 
 
 def run(options: Options, *, samples: Path) -> str:

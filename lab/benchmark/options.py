@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 
 import torch
 
-from lab.benchmark.models import PRESETS
-from lab.benchmark.subject import DTYPES, Setting
+from lab.benchmark.contestants.models import PRESETS
+from lab.benchmark.contestants.subject import DTYPES, Setting
 
 PARTS: Final = ("end-to-end", "batches", "stages", "roofline", "memory")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from lab.evaluation.captions import Items, items_named, items_shown
+from lab.evaluation.scoring.captions import Items, items_named, items_shown
 
 if TYPE_CHECKING:  # The benchmark reads samples where there is no storage to speak to.
     from pipeline.parts.sink import Sink

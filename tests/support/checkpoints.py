@@ -1,6 +1,6 @@
 """Random-weight LLaVA-Next checkpoints, written by transformers' own `save_pretrained`.
 
-See `lab.benchmark.models` for how weights are drawn.
+See `lab.benchmark.contestants.models` for how weights are drawn.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
 
-from lab.benchmark.models import GRIDS, STOP_ID, random_model, write_processor
+from lab.benchmark.contestants.models import GRIDS, STOP_ID, random_model, write_processor
 
 EMBEDDED = Path(__file__).parents[2] / "hired_core" / "embedded"
 VOCABULARY: int = json.loads((EMBEDDED / "config.json").read_text())["text_config"]["vocab_size"]

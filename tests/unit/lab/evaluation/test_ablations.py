@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.evaluation.ablations import STUDIES, Setting, Study
+from lab.evaluation.study.ablations import STUDIES, Setting, Study
 from pipeline.job.cli import parse_job
 from pipeline.settings.config import CaptionConfig, SelectionConfig
 from pipeline.stages.select import selection_settings

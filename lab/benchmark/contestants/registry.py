@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.benchmark.answers import Contestant
-from lab.benchmark.subject import Subject
+from lab.benchmark.contestants.answers import Contestant
+from lab.benchmark.contestants.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,10 @@ class Entry:
     def build(self, subject: Subject) -> Contestant:
         # Each is imported where it is built: a child process holds only what its own side needs.
         if self.transformers:
-            from lab.benchmark.baseline import TransformersDense
+            from lab.benchmark.contestants.baseline import TransformersDense
 
             return TransformersDense(subject, batch_size=self.batch_size or 1)
-        from lab.benchmark.captioner import Captioner
+        from lab.benchmark.contestants.captioner import Captioner
 
         return Captioner(subject, budget=self.budget, batch_size=self.batch_size)
 

@@ -17,7 +17,7 @@ from transformers import LlavaNextForConditionalGeneration
 from hired_core.language.model import LanguageModel
 from hired_core.models import live, llava_next
 from hired_core.vision.tower import VisionTower
-from lab.benchmark.models import (
+from lab.benchmark.contestants.models import (
     PRESETS,
     never_stopping,
     preset_config,

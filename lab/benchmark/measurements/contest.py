@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from lab.benchmark.answers import PHASES, Answer, Contestant
+from lab.benchmark.contestants.answers import PHASES, Answer, Contestant
 
 Clock = Callable[[], float]
 

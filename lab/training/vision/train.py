@@ -22,7 +22,6 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from lab.rendering.vocabulary import FIRST_GLYPH, FIRST_KEY, NUM_CLASSES
-from lab.training.augment import augment
 from lab.training.clock import load_checkpoint
 from lab.training.config import (
     FEATURE_LAYER,
@@ -31,12 +30,13 @@ from lab.training.config import (
     TrainingConfig,
     model_config,
 )
+from lab.training.data.augment import augment
+from lab.training.data.partitions import IGNORED, LABELS
+from lab.training.data.shards import Shard, finished_shards, open_shard
+from lab.training.data.stream import Draw, stream
 from lab.training.loop import StageLoop
 from lab.training.machine import can_compile, num_feeders, pick_device, precision
-from lab.training.partitions import IGNORED, LABELS
-from lab.training.shards import Shard, finished_shards, open_shard
-from lab.training.stream import Draw, stream
-from lab.training.vision_losses import (
+from lab.training.vision.losses import (
     PartitionBatch,
     VisionLogits,
     cls_loss,

@@ -12,8 +12,8 @@ from functools import partial
 
 import torch
 
-from lab.benchmark.answers import now
-from lab.benchmark.roofline import TextShape, VisionShape
+from lab.benchmark.contestants.answers import now
+from lab.benchmark.roofline.work import TextShape, VisionShape
 
 _TRIES = 10
 _LEAST_SEC = 0.05

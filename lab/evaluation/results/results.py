@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from lab.benchmark.environment import environment
-from lab.evaluation.answers import (
+from lab.environment import environment
+from lab.evaluation.job import sink_of
+from lab.evaluation.options import Settings
+from lab.evaluation.results.answers import (
     SAMPLES_SCHEMA,
     Answer,
     mean,
@@ -20,13 +22,11 @@ from lab.evaluation.answers import (
     sample_table,
     speed_of,
 )
-from lab.evaluation.bootstrap import LEVEL
-from lab.evaluation.job import sink_of
-from lab.evaluation.measure import Counts, count, measure
-from lab.evaluation.options import Settings
-from lab.evaluation.runs import Variant
+from lab.evaluation.results.bootstrap import LEVEL
+from lab.evaluation.results.measure import Counts, count, measure
 from lab.evaluation.store import AskedImage, QuestionStore
-from lab.evaluation.study import GRID, Study
+from lab.evaluation.study.runs import Variant
+from lab.evaluation.study.study import GRID, Study
 from pipeline.job.plan import load_spec
 from pipeline.job.report import versions
 from pipeline.parts.sink import REPORT

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lab.benchmark.tables import Table
-from lab.evaluation.measure import AVERAGE
+from lab.evaluation.results.measure import AVERAGE
+from lab.tables import Table
 
 __all__ = ["markdown", "notes", "tables"]
 

@@ -18,8 +18,8 @@ from hired_core.methods.budget import token_budget_to_count
 from hired_core.models import llava_next
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
-from lab.benchmark.answers import Answer, now
-from lab.benchmark.subject import Subject
+from lab.benchmark.contestants.answers import Answer, now
+from lab.benchmark.contestants.subject import Subject
 
 IMAGES_AT_ONCE = 8
 """In a call of the vision stage."""

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from lab.benchmark.contestants import Entry
-from lab.benchmark.subject import Setting, Subject
+from lab.benchmark.contestants.registry import Entry
+from lab.benchmark.contestants.subject import Setting, Subject
 
 
 def peak_memory(setting: Setting, entry: Entry, images: Sequence[bytes]) -> dict[str, Any]:

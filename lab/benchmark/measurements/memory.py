@@ -11,8 +11,8 @@ from typing import Any, Final
 import torch
 
 from hired_core.backends.slots.memory import GIB
-from lab.benchmark.peak import reset_peak, resident_bytes
-from lab.benchmark.subject import Setting, Subject
+from lab.benchmark.contestants.subject import Setting, Subject
+from lab.benchmark.measurements.peak import reset_peak, resident_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def _measure(
     result: Connection, setting: Setting, limit: Limit, images: list[bytes], threads: int
 ) -> None:
     """Fills every slot once, with whatever images there are, over and over."""
-    from lab.benchmark.captioner import Captioner
+    from lab.benchmark.contestants.captioner import Captioner
 
     torch.set_num_threads(threads)
     subject = Subject(replace(setting, dtype=limit.dtype))

@@ -13,9 +13,10 @@ from hired_core.geometry.layout import PartitionLayout
 from hired_core.geometry.sequence import visual_sequence
 from hired_core.images.decode import decode_image
 from hired_core.methods.budget import token_budget_to_count
-from lab.benchmark.ceilings import Ceilings, measure_ceilings
-from lab.benchmark.contestants import Entry
-from lab.benchmark.roofline import (
+from lab.benchmark.contestants.registry import Entry
+from lab.benchmark.contestants.subject import Subject
+from lab.benchmark.roofline.ceilings import Ceilings, measure_ceilings
+from lab.benchmark.roofline.work import (
     Work,
     decode_work,
     prefill_work,
@@ -23,7 +24,6 @@ from lab.benchmark.roofline import (
     vision_shape,
     vision_work,
 )
-from lab.benchmark.subject import Subject
 
 
 def roofline(

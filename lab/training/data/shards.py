@@ -16,7 +16,7 @@ from lab.rendering.compose import make_picture
 from lab.rendering.picture import Picture
 from lab.rendering.splits import SPLITS
 from lab.training.config import TrainingConfig
-from lab.training.partitions import cut_picture
+from lab.training.data.partitions import cut_picture
 
 __all__ = ["Shard", "finished_shards", "kind_of", "open_shard", "render_shards", "shard_folder"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from lab.evaluation.answers import Answer
-from lab.evaluation.bootstrap import Draws, interval
-from lab.evaluation.runs import Variant
+from lab.evaluation.results.answers import Answer
+from lab.evaluation.results.bootstrap import Draws, interval
 from lab.evaluation.scoring.metric import Answered, Floats, Metric
 from lab.evaluation.scoring.registry import metrics_of
 from lab.evaluation.store import AskedImage
+from lab.evaluation.study.runs import Variant
 
 __all__ = ["AVERAGE", "Counts", "count", "measure"]
 

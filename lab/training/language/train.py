@@ -22,21 +22,21 @@ from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerF
 
 from lab.rendering.geometry import PARTITION_SIZE
 from lab.rendering.vocabulary import COLOURS, GLYPHS, SHAPES
-from lab.training.attention import PACKED
-from lab.training.augment import augment
-from lab.training.batches import (
+from lab.training.config import PATCH_SIZE, TrainingConfig
+from lab.training.data.augment import augment
+from lab.training.data.stream import Draw, stream
+from lab.training.language.attention import PACKED
+from lab.training.language.batches import (
     LanguageBatch,
     PictureTable,
     TextMaker,
     build_batch,
 )
-from lab.training.config import PATCH_SIZE, TrainingConfig
-from lab.training.features import FrozenTower
+from lab.training.language.features import FrozenTower
+from lab.training.language.packing import NEWLINE, NO_LABEL
 from lab.training.loop import StageLoop
 from lab.training.machine import can_compile, num_feeders, pick_device, precision
 from lab.training.model import empty_model
-from lab.training.packing import NEWLINE, NO_LABEL
-from lab.training.stream import Draw, stream
 from lab.training.tokenizer import build_processor
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lab.rendering.vocabulary import BAR, FIRST_GLYPH, FIRST_KEY, NUM_CLASSES
 from lab.training.config import PATCHES_PER_PARTITION
-from lab.training.partitions import IGNORED, LABELS
+from lab.training.data.partitions import IGNORED, LABELS
 
 __all__ = ["PartitionBatch", "VisionLogits", "cls_loss", "describe_accuracy", "patch_loss"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.training.config import TrainingConfig
 from lab.training.machine import precision
-from lab.training.vision import load_learner, normalise
+from lab.training.vision.train import load_learner, normalise
 
 __all__ = ["FrozenTower"]
 

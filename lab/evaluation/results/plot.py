@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from lab.evaluation.measure import AVERAGE
-from lab.evaluation.runs import DENSE
+from lab.evaluation.results.measure import AVERAGE
+from lab.evaluation.study.runs import DENSE
 
 __all__ = ["Axis", "plot"]
 

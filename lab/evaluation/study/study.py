@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from lab.evaluation.options import Settings
-from lab.evaluation.plot import Axis
-from lab.evaluation.runs import DENSE, REFERENCE, Variant, grid, run_of
+from lab.evaluation.results.plot import Axis
+from lab.evaluation.study.runs import DENSE, REFERENCE, Variant, grid, run_of
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import SelectionConfig
 

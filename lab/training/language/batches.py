@@ -22,8 +22,9 @@ from lab.rendering.tasks import (
     caption,
 )
 from lab.training.config import TrainingConfig
-from lab.training.lessons import ask_order, ask_place
-from lab.training.packing import (
+from lab.training.data.lessons import ask_order, ask_place
+from lab.training.data.shards import finished_shards, kind_of, open_shard
+from lab.training.language.packing import (
     NO_LABEL,
     PackedImage,
     TextTokens,
@@ -31,7 +32,6 @@ from lab.training.packing import (
     patch_at,
     visual_order,
 )
-from lab.training.shards import finished_shards, kind_of, open_shard
 from lab.training.tokenizer import EOS, prompt
 
 __all__ = ["TEXT_ROOM", "LanguageBatch", "PictureRows", "PictureTable", "TextMaker", "build_batch"]

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.benchmark.answers import PHASES
-from lab.benchmark.measure import Results, Turn
+from lab.benchmark.contestants.answers import PHASES
+from lab.benchmark.measurements.contest import Results, Turn
 
 
 def summarise(results: Results, peaks: Mapping[str, int | None] | None = None) -> dict[str, Any]:

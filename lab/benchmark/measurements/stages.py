@@ -20,10 +20,10 @@ from hired_core.images.fast_partition import partition_pixels
 from hired_core.images.partition import partition_image
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
-from lab.benchmark.answers import now
+from lab.benchmark.contestants.answers import now
+from lab.benchmark.contestants.subject import Subject
 from lab.benchmark.images import make_images
-from lab.benchmark.subject import Subject
-from lab.benchmark.summary import spread
+from lab.benchmark.measurements.summary import spread
 
 Call = Callable[[], object]
 _CPU = torch.device("cpu")

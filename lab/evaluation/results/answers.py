@@ -9,10 +9,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.metric import Answered
 from lab.evaluation.scoring.registry import metrics_of
 from lab.evaluation.store import AskedImage
+from lab.questions import Question
 from pipeline.parts.sink import REPORT, Sink
 from pipeline.rows.errors import StorageError
 

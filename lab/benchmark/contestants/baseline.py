@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, StoppingCriteria, StoppingCriteriaList
 
-from lab.benchmark.answers import Answer, now
-from lab.benchmark.subject import Subject
+from lab.benchmark.contestants.answers import Answer, now
+from lab.benchmark.contestants.subject import Subject
 
 
 class TransformersDense:
