@@ -20,7 +20,7 @@ from tests.support.import_graph import (
 
 Floors = Sequence[set[str]]
 MODULES = read_modules()
-ARROWS = [arrow for arrow in read_arrows(MODULES)]
+ARROWS = read_arrows(MODULES)
 INSIDE = [arrow for arrow in ARROWS if arrow.target in MODULES]
 
 MOST_FILES = 14
@@ -134,6 +134,17 @@ def test_no_modules_import_each_other() -> None:
 def test_only_storage_knows_the_file_systems() -> None:
     found = {m for m in importers("fsspec", "s3fs") if of("pipeline", m) or of("lab", m)}
     assert found and {room_of(m, "pipeline") for m in found} == {"storage"}
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["write_text", "write_bytes", "makedirs", "mkdir", "pipe_file", "cat_file", "invalidate_cache"],
+)
+def test_only_storage_reads_and_writes(method: str) -> None:
+    """Within the job; and whoever is handed a file system hands it back to ask it something."""
+    inside = {m: path for m, path in MODULES.items() if of("pipeline", m)}
+    callers = {m for m, path in inside.items() if calls_of(path, method)}
+    assert {room_of(m, "pipeline") for m in callers} <= {"storage"}
 
 
 def test_only_one_file_calls_map_batches() -> None:
