@@ -24,7 +24,7 @@ from pipeline.settings.config import JobConfig
 from pipeline.sources import ReadOptions
 from pipeline.stages import (
     GenerateStage,
-    Guarded,
+    GuardedStage,
     PartitionStage,
     ReadStage,
     SelectStage,
@@ -32,7 +32,7 @@ from pipeline.stages import (
 )
 from pipeline.stages.context import StageContext
 from pipeline.stages.read import COLUMN
-from pipeline.stages.shared_lock import Gate
+from pipeline.stages.shared_lock import SharedLock
 from pipeline.stages.write import Provenance
 
 BLOCK_BYTES = 32 * 1024**2
@@ -49,8 +49,8 @@ class ModelStages:
 
     def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, config: JobConfig):
         here = replace(context, fused=len(kinds) > 1)
-        queue, gate = DeviceQueue(), Gate()
-        self._stages = [Guarded(kind, here, config, queue, gate=gate) for kind in kinds]
+        queue, lock = DeviceQueue(), SharedLock()
+        self._stages = [GuardedStage(kind, here, config, queue, lock=lock) for kind in kinds]
 
     def __call__(self, table: pa.Table) -> pa.Table:
         try:
@@ -99,7 +99,9 @@ def build(
     """
     read = ReadStage(context, options, sink)
     images = config.input
-    partition = Guarded(PartitionStage, context, spec, images.decode_limits, images.cut_options)
+    partition = GuardedStage(
+        PartitionStage, context, spec, images.decode_limits, images.cut_options
+    )
     write = WriteStage(context, sink, provenance, fence)
     texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
     rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))

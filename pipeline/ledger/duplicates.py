@@ -15,7 +15,7 @@ from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 
 
-def remove_doubles(sink: Sink, record: ShardRecord) -> ShardRecord:
+def remove_duplicates(sink: Sink, record: ShardRecord) -> ShardRecord:
     """Keep the first of each id, a caption rather than a quarantined row.
 
     Writers of a run that was killed may have stored rows while the next had begun to do them again.

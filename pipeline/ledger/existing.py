@@ -1,4 +1,4 @@
-"""An output as a run finds it, looked at without touching it."""
+"""What is at an output before a run begins, read without changing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.sources import redact_url
 
 
 @dataclass(frozen=True, kw_only=True)
-class Existing:
+class ExistingOutput:
     """What is at an output.
 
     Attributes:
@@ -33,14 +33,14 @@ def choose_sink(sink: Sink, fingerprint: str, *, new_run: bool) -> Sink:
     return Sink(url=url, storage_options=sink.storage_options)
 
 
-def look_at(sink: Sink, *, overwrite: bool) -> Existing:
+def inspect_output(sink: Sink, *, overwrite: bool) -> ExistingOutput:
     """What is there; nothing if it is to be deleted anyway.
 
     Raises:
         ConfigError: if there are results without a ledger.
     """
     if overwrite or sink.exists(CLEARING):
-        return Existing()
+        return ExistingOutput()
     identity = load_identity(sink)
     if identity is None:
         if any(sink.parts(kind) for kind in ROW_KINDS):
@@ -49,11 +49,11 @@ def look_at(sink: Sink, *, overwrite: bool) -> Existing:
                 f"output: {where} holds results but no ledger; give another --output, --overwrite, "
                 "or make the ledger anew with jobs/verify.py --repair"
             )
-        return Existing()
-    return Existing(identity=identity, ledger=load_ledger(sink) or Ledger())
+        return ExistingOutput()
+    return ExistingOutput(identity=identity, ledger=load_ledger(sink) or Ledger())
 
 
-def check_fits(existing: Existing, identity: Identity) -> None:
+def check_fits(existing: ExistingOutput, identity: Identity) -> None:
     """Raises `ConfigError` if what is there was made of other settings or named otherwise."""
     there = existing.identity
     if there is None:

@@ -42,7 +42,10 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Fence:
-    """What a writer needs to know whether its run still holds the output; small and picklable."""
+    """Keeps out writers of a run that has lost its lease, as a fencing token does.
+
+    Small and picklable: every writer carries one, and asks it before and after it writes.
+    """
 
     store: Store
     run_id: str

@@ -92,7 +92,7 @@ def _read(store: Store, name: str) -> pa.Table:
 
 
 @dataclass
-class LedgerWriter:
+class LedgerLog:
     """Stores one run's changes to `ledger`, a little behind.
 
     Attributes:

@@ -1,4 +1,7 @@
-"""An output while a run holds it: put in order at the start, added to, proven at the end."""
+"""The ledger of a run: put in order at the start, added to part by part, proven at the end.
+
+A run may find results in the output: `ResumeOptions` say what becomes of them.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.ledger.clear import clear, finish_clearing
-from pipeline.ledger.duplicates import remove_doubles
+from pipeline.ledger.duplicates import remove_duplicates
 from pipeline.ledger.identity import Identity, check_same, load_identity
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.ledger import Ledger, Totals
 from pipeline.ledger.leftovers import unknown_parts, withdraw_void
-from pipeline.ledger.reconcile import Tally, reconcile
+from pipeline.ledger.reconcile import ReportedRows, reconcile
 from pipeline.ledger.records import ShardRecord
-from pipeline.ledger.snapshots import LedgerWriter, load_ledger
+from pipeline.ledger.snapshots import LedgerLog, load_ledger
 from pipeline.ledger.work import Assignment, assign, find_work, opened, refuse_changed
-from pipeline.parts.entries import Held, Share, read_held
+from pipeline.parts.entries import PartEntry, Share, read_entries
 from pipeline.parts.remove_rows import remove_shards
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import BusyError, ReconcileError
@@ -32,7 +35,7 @@ OnChanged = Literal["fail", "redo", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class ResumeOptions:
     """What a run is to do with results that are there."""
 
     overwrite: bool = False
@@ -40,7 +43,7 @@ class Wishes:
     on_changed: OnChanged = "fail"
 
 
-class Keeper:
+class LedgerWriter:
     """Keeps parts and ledger of an output in step with each other.
 
     Whatever moment it is killed at, the next one finds in the parts what the ledger lacks, and in
@@ -52,7 +55,7 @@ class Keeper:
 
     def __init__(self, sink: Sink, fence: Fence, identity: Identity) -> None:
         self._sink = sink
-        self._tally = Tally()
+        self._reported = ReportedRows()
         self._opened: dict[str, Shard] = {}
         self._before: dict[str, IdSum] = {}
         self._identity = identity
@@ -69,17 +72,17 @@ class Keeper:
 
     @property
     def ledger(self) -> Ledger:
-        return self._writer.ledger
+        return self._log.ledger
 
-    def begin(self, shards: Iterable[Shard], wishes: Wishes) -> list[Assignment]:
+    def begin(self, shards: Iterable[Shard], resume: ResumeOptions) -> list[Assignment]:
         """Put the output in order and return what is to be read of `shards`.
 
         Raises:
             ConfigError: if the output is of another configuration.
-            InputError: if a shard has changed and `wishes` do not say what then.
+            InputError: if a shard has changed and `resume` does not say what then.
         """
         former = finish_clearing(self._sink)
-        if wishes.overwrite:
+        if resume.overwrite:
             former += clear(self._sink)
         there = load_identity(self._sink)
         if there is not None:
@@ -90,16 +93,16 @@ class Keeper:
         self._adopt_unknown()
         planned = tuple(shards)
         self._check_buckets(planned)
-        self._note_void(planned, wishes)
-        self._writer.snapshot()
+        self._note_void(planned, resume)
+        self._log.snapshot()
         for record in withdraw_void(self._sink, self.ledger):
-            self._writer.put(record)
+            self._log.put(record)
         work = find_work(planned, self.ledger)
-        if wishes.on_changed == "skip":
+        if resume.on_changed == "skip":
             work = work.without_changed()
         self._reread(work.to_open)
         assignments = [self._assign(shard) for shard in work.to_open]
-        self._writer.flush()
+        self._log.flush()
         return assignments
 
     def add(self, summary: pa.Table) -> None:
@@ -108,15 +111,15 @@ class Keeper:
             ledger_id = row["ledger_id"]
             if row["path"] is None:
                 end = ShardEnd(**{field.name: row[field.name] for field in fields(ShardEnd)})
-                self._tally.ends[ledger_id].append(end)
+                self._reported.ends[ledger_id].append(end)
             else:
                 self._add_share(ledger_id, _share(row))
             self._settle(ledger_id)
-        self._writer.tick()
+        self._log.tick()
 
     def flush(self) -> None:
         """Store what the ledger knows; when a run fails, the next has less to look for."""
-        self._writer.flush()
+        self._log.flush()
 
     def finish(self) -> None:
         """Prove that all is there once, and close the run's account.
@@ -124,13 +127,13 @@ class Keeper:
         Raises:
             ReconcileError: naming shards that do not add up; the next run mends them.
         """
-        reconcile(self._tally, self._opened)
+        reconcile(self._reported, self._opened)
         self._check_nothing_foreign()
-        for ledger_id, (end, *_) in self._tally.ends.items():
+        for ledger_id, (end, *_) in self._reported.ends.items():
             if end.doubled_rows:
-                self._writer.put(remove_doubles(self._sink, self._record(ledger_id)))
+                self._log.put(remove_duplicates(self._sink, self._record(ledger_id)))
         for ledger_id in self._opened:
-            self._writer.put(replace(self._record(ledger_id), complete=True))
+            self._log.put(replace(self._record(ledger_id), complete=True))
         self._adopt_unknown()
         for path in self._sink.temporaries():
             self._sink.remove(path)
@@ -150,14 +153,14 @@ class Keeper:
     def close(self) -> None:
         """The last thing a run does: nothing of it is left to look for."""
         self.ledger.open_runs = ()
-        self._writer.snapshot()
+        self._log.snapshot()
 
     def _open_ledger(self, former: tuple[str, ...]) -> None:
         ledger = load_ledger(self._sink) or Ledger()
         for path in self._sink.temporaries():
             self._sink.remove(path)
         run_id = self.fence.run_id
-        self._writer = LedgerWriter(
+        self._log = LedgerLog(
             store=self._sink, ledger=ledger, run_id=run_id, may_write=self.fence.check
         )
         ledger.open_runs = tuple(dict.fromkeys((*former, *ledger.open_runs, run_id)))
@@ -169,32 +172,32 @@ class Keeper:
         overwritten.
         """
         paths = unknown_parts(self._sink, self.ledger, self.ledger.open_runs)
-        for held in read_held(self._sink, paths):
-            if held.fingerprint != self._identity.fingerprint:
-                self._sink.remove(held.share.path)
+        for entry in read_entries(self._sink, paths):
+            if entry.fingerprint != self._identity.fingerprint:
+                self._sink.remove(entry.share.path)
                 continue
-            record = self.ledger.get(held.ledger_id) or _unopened(held)
-            path = held.share.path
+            record = self.ledger.get(entry.ledger_id) or _unopened(entry)
+            path = entry.share.path
             if record.complete:
-                remove_shards(self._sink, path, [held])
+                remove_shards(self._sink, path, [entry])
             elif path not in record.withdrawn:
-                self._writer.put(record.with_shares([held.share]))
+                self._log.put(record.with_shares([entry.share]))
 
-    def _note_void(self, shards: tuple[Shard, ...], wishes: Wishes) -> None:
+    def _note_void(self, shards: tuple[Shard, ...], resume: ResumeOptions) -> None:
         """Enter which rows are to be taken out; doing so comes when that is stored."""
         work = find_work(shards, self.ledger)
-        if wishes.on_changed == "fail":
+        if resume.on_changed == "fail":
             refuse_changed(work)
-        if wishes.on_changed == "redo":
+        if resume.on_changed == "redo":
             for shard in work.changed:
                 record = self._record(shard.ledger_id)
-                self._writer.put(record.without(share.path for share in record.shares))
-        if wishes.retry_quarantined:
+                self._log.put(record.without(share.path for share in record.shares))
+        if resume.retry_quarantined:
             planned = {shard.ledger_id for shard in shards}
             for record in list(self.ledger.select("quarantined")):
                 if record.ledger_id in planned:
                     bad = [share.path for share in record.shares if share.in_quarantine]
-                    self._writer.put(record.without(bad))
+                    self._log.put(record.without(bad))
 
     def _check_buckets(self, shards: Iterable[Shard]) -> None:
         """A folder of images is divided once; another run may have begun since this one planned."""
@@ -213,31 +216,31 @@ class Keeper:
             return
         known = [record for shard in shards if (record := self.ledger.get(shard.ledger_id))]
         paths = {share.path for record in known for share in record.shares}
-        held: dict[str, list[Share]] = defaultdict(list)
-        for each in read_held(self._sink, sorted(paths)):
-            held[each.ledger_id].append(each.share)
+        stored: dict[str, list[Share]] = defaultdict(list)
+        for each in read_entries(self._sink, sorted(paths)):
+            stored[each.ledger_id].append(each.share)
         for record in known:
             empty = replace(record, shares=(), codes={})
-            self._writer.put(empty.with_shares(held[record.ledger_id]))
+            self._log.put(empty.with_shares(stored[record.ledger_id]))
 
     def _assign(self, shard: Shard) -> Assignment:
         record = opened(shard, self.ledger.get(shard.ledger_id))
-        self._writer.put(record)
+        self._log.put(record)
         self._opened[shard.ledger_id] = shard
         self._before[shard.ledger_id] = record.ids
         return assign(shard, record)
 
     def _add_share(self, ledger_id: str, share: Share) -> None:
-        self._tally.stored[ledger_id] += share.ids
-        self._writer.put(self._record(ledger_id).with_shares([share]))
+        self._reported.stored[ledger_id] += share.ids
+        self._log.put(self._record(ledger_id).with_shares([share]))
 
     def _settle(self, ledger_id: str) -> None:
         """Mark the shard complete as soon as it is."""
-        if ledger_id not in self._opened or not self._tally.is_settled(ledger_id):
+        if ledger_id not in self._opened or not self._reported.is_settled(ledger_id):
             return
-        doubled = self._tally.ends[ledger_id][0].doubled_rows
+        doubled = self._reported.ends[ledger_id][0].doubled_rows
         if not doubled and not self._num_foreign(ledger_id):
-            self._writer.put(replace(self._record(ledger_id), complete=True))
+            self._log.put(replace(self._record(ledger_id), complete=True))
 
     def _check_nothing_foreign(self) -> None:
         for ledger_id in self._opened:
@@ -249,7 +252,7 @@ class Keeper:
 
     def _num_foreign(self, ledger_id: str) -> int:
         """Rows stored before this run that are not among those its reader met and left out."""
-        shard, end = self._opened[ledger_id], self._tally.ends[ledger_id][0]
+        shard, end = self._opened[ledger_id], self._reported.ends[ledger_id][0]
         if shard.max_rows is not None or shard.format == "images":
             return 0
         return self._before[ledger_id].rows - end.skipped_rows - end.doubled_rows
@@ -265,6 +268,6 @@ def _share(row: dict[str, Any]) -> Share:
     return Share(path=row["path"], ids=ids, codes=json.loads(row["codes"]))
 
 
-def _unopened(held: Held) -> ShardRecord:
+def _unopened(entry: PartEntry) -> ShardRecord:
     """For a part whose shard the ledger has lost: an empty signature makes it be read again."""
-    return ShardRecord(ledger_id=held.ledger_id, name=held.name, signature="")
+    return ShardRecord(ledger_id=entry.ledger_id, name=entry.name, signature="")

@@ -37,7 +37,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class PartEntry:
     """The rows of one shard in one part, as the part's own metadata tells.
 
     Attributes:
@@ -59,23 +59,23 @@ class Held:
         }
 
     @classmethod
-    def from_json(cls, path: str, content: Mapping[str, Any]) -> Held:
+    def from_json(cls, path: str, content: Mapping[str, Any]) -> PartEntry:
         ids = IdSum(content["rows"], content["digest"])
         share = Share(path=path, ids=ids, codes=content["codes"])
         return cls(ledger_id=content["ledger_id"], name=content["name"], share=share)
 
 
-def read_held(sink: Sink, paths: Iterable[str]) -> list[Held]:
+def read_entries(sink: Sink, paths: Iterable[str]) -> list[PartEntry]:
     """What the parts at `paths` say they hold."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        every = pool.map(lambda path: held_in(sink, path), list(paths))
-        return [held for each in every for held in each]
+        every = pool.map(lambda path: entries_of(sink, path), list(paths))
+        return [entry for entries in every for entry in entries]
 
 
-def held_in(sink: Sink, path: str) -> list[Held]:
+def entries_of(sink: Sink, path: str) -> list[PartEntry]:
     """Nothing, if the part is gone."""
     if not sink.exists(path):
         return []
     metadata = sink.metadata(path)
-    held = (Held.from_json(path, content) for content in metadata[SHARES_KEY])
-    return [replace(each, fingerprint=metadata["fingerprint"]) for each in held]
+    entries = (PartEntry.from_json(path, content) for content in metadata[SHARES_KEY])
+    return [replace(each, fingerprint=metadata["fingerprint"]) for each in entries]

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.parts.entries import SHARES_KEY, Held, Share
+from pipeline.parts.entries import SHARES_KEY, PartEntry, Share
 from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.sources.images import bucket_of
@@ -52,8 +52,8 @@ def remove_ids(sink: Sink, path: str, shard: Shard, ids: set[str]) -> Share | No
     left = table.filter(pc.and_not(mine, void))
     others = [s for s in metadata[SHARES_KEY] if s["ledger_id"] != shard.ledger_id]
     share = Share(path=path, ids=IdSum.of(left["image_id"].to_pylist()), codes=codes_of(left))
-    held = Held(ledger_id=shard.ledger_id, name=shard.name, share=share)
-    shares = [*others, held.to_json()] if left.num_rows else others
+    entry = PartEntry(ledger_id=shard.ledger_id, name=shard.name, share=share)
+    shares = [*others, entry.to_json()] if left.num_rows else others
     _replace(sink, path, table, void, metadata | {SHARES_KEY: shares})
     return share if left.num_rows else None
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from pipeline.rows.errors import InputError
 from pipeline.sources.arrow_dataset import arrow_schema, count_arrow_rows, read_arrow
-from pipeline.sources.columns import plan_columns
+from pipeline.sources.columns import choose_columns
 from pipeline.sources.images import read_images
 from pipeline.sources.parquet import count_parquet_rows, parquet_schema, read_parquet
-from pipeline.sources.rows import DoneRows, read_tables
+from pipeline.sources.rows import StoredRows, read_tables
 from pipeline.sources.samples import Sample
 from pipeline.sources.shard import ReadOptions, Shard, ShardFormat
 from pipeline.sources.webdataset import read_webdataset
@@ -35,7 +35,7 @@ _READERS: Final[
 
 
 def read_shard(
-    shard: Shard, options: ReadOptions, done: DoneRows | None = None
+    shard: Shard, options: ReadOptions, done: StoredRows | None = None
 ) -> Iterator[pa.Table]:
     """Tables of `ROW_SCHEMA`: every image of the shard, good or bad, in order; then one marker.
 
@@ -46,7 +46,7 @@ def read_shard(
         StorageError: if the shard cannot be opened or read. Bad data is never an exception.
     """
     samples = _READERS[shard.format](shard, options)
-    return read_tables(shard, samples, options, done or DoneRows())
+    return read_tables(shard, samples, options, done or StoredRows())
 
 
 def count_rows(shard: Shard, options: ReadOptions) -> int | None:
@@ -104,7 +104,7 @@ def check_columns(shards: Sequence[Shard], options: ReadOptions) -> None:
         raise InputError(f"loose images have no {options.prompt_column!r}: set a constant prompt")
     problems = []
     for shard, schema in itertools.islice(_schemas(shards, options), _SHARDS_TO_CHECK):
-        failure = plan_columns(schema, options).failure
+        failure = choose_columns(schema, options).failure
         if failure is None:
             return
         problems.append(f"{redact_url(shard.url)}: {failure.detail}")

@@ -7,9 +7,9 @@ and never ended are suspects:
 
 * A batch with a suspect is run one row at a time, each announced alone. So a process that is
   killed from outside costs no more than that.
-* A row that was begun alone `MAX_STRIKES` times and never ended is not run again: `Guarded` sends
-  it to quarantine as `row_kills_process`. An innocent row ends there only if its process is killed
-  from outside during that very row, twice, after once during its batch.
+* A row that was begun alone `MAX_CRASHES` times and never ended is not run again: `GuardedStage`
+  sends it to quarantine as `row_kills_process`. An innocent row ends there only if its process is
+  killed from outside during that very row, twice, after once during its batch.
 
 A stage waits for the answer before it begins, so whatever it announced before has arrived by then:
 calls of one process to one actor keep their order. That Ray runs a batch in two processes at once,
@@ -25,11 +25,11 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-MAX_STRIKES: Final = 2
+MAX_CRASHES: Final = 2
 ANSWER_TIMEOUT_SEC: Final = 10.0
 
 
-class Strikes:
+class CrashTracker:
     """Rows under way, by stage and id, with how often each was begun alone and never ended."""
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ class Strikes:
 
     def begin_alone(self, stage: str, row_id: str) -> int:
         """How often the row was begun alone and never ended before now."""
-        strikes = self._begun.get((stage, row_id), 0)
-        self._begun[stage, row_id] = strikes + 1
-        return strikes
+        crashes = self._begun.get((stage, row_id), 0)
+        self._begun[stage, row_id] = crashes + 1
+        return crashes
 
     def end(self, stage: str, ids: list[str]) -> None:
         """The rows are done with, whatever became of them; their process is alive."""
@@ -59,7 +59,7 @@ class Strikes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StrikeBook:
+class CrashTrackerClient:
     """What a stage holds. Without an actor, or when it does not answer, nobody is a suspect."""
 
     actor: Any = None
@@ -82,12 +82,12 @@ class StrikeBook:
             answer = getattr(self.actor, method).remote(*args)
             return ray.get(answer, timeout=ANSWER_TIMEOUT_SEC)
         except (RayActorError, GetTimeoutError):
-            return None  # It is being restarted, with an empty book: as good as no strikes.
+            return None  # It is being restarted, and remembers nothing: as good as no crashes.
 
 
-def start_strikes() -> StrikeBook:
-    """A book kept on the driver's node, which the job cannot survive anyway."""
+def start_crash_tracker() -> CrashTrackerClient:
+    """A tracker on the driver's node, which the job cannot survive anyway."""
     node = ray.get_runtime_context().get_node_id()
     here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     options = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
-    return StrikeBook(actor=options(Strikes).remote())
+    return CrashTrackerClient(actor=options(CrashTracker).remote())

@@ -1,4 +1,4 @@
-"""Rows under suspicion run alone in their process, all others side by side."""
+"""A readers-writer lock: suspect rows run alone in their process, all others side by side."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Gate:
+class SharedLock:
     """Lets any number of threads in together, or one alone.
 
-    Who wants to be alone waits until all have left, and nobody enters meanwhile. A gate is of its
-    process: a pickled one arrives as a new one.
+    `shared` is the readers' side, `exclusive` the writer's. Who wants to be alone waits until all
+    have left, and nobody enters meanwhile. A lock is of its process: a pickled one arrives as a new
+    one.
     """
 
     def __init__(self) -> None:
@@ -19,11 +20,11 @@ class Gate:
         self._inside = 0
         self._alone = 0  # threads that are alone, or wait to be
 
-    def __reduce__(self) -> tuple[type[Gate], tuple[()]]:
-        return Gate, ()
+    def __reduce__(self) -> tuple[type[SharedLock], tuple[()]]:
+        return SharedLock, ()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._alone)
             self._inside += 1
@@ -33,7 +34,7 @@ class Gate:
             self._leave()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         with self._changed:
             self._alone += 1
             self._changed.wait_for(lambda: not self._inside)

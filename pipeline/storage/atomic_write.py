@@ -17,9 +17,9 @@ from typing import Any, Final
 from pipeline.storage.files import is_local, protocols, retry_of
 from pipeline.storage.retry import Retry
 
-__all__ = ["ASIDE", "put", "remove"]
+__all__ = ["TEMPORARY_SUFFIX", "put", "remove"]
 
-ASIDE: Final = ".tmp"
+TEMPORARY_SUFFIX: Final = ".tmp"
 """Ends the names of files that are being written."""
 
 _RENAMING: Final = frozenset(
@@ -51,24 +51,24 @@ def remove(fs: Any, path: str, retry: Retry | None = None) -> None:
         (retry or retry_of(fs))(lambda: fs.rm_file(path))
 
 
-def _aside(path: str) -> str:
+def _temporary(path: str) -> str:
     folder, _, base = path.rpartition("/")
-    return f"{folder}/.{base}.{uuid.uuid4().hex}{ASIDE}"
+    return f"{folder}/.{base}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
 
 
 def _put_local(path: str, data: bytes) -> None:
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
-    aside = _aside(path)
+    temporary = _temporary(path)
     try:
-        with open(aside, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # Full and failing disks say so here at the latest.
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.remove(aside)
+            os.remove(temporary)
         raise
     _sync_folder(folder)
 
@@ -85,13 +85,13 @@ def _sync_folder(folder: str) -> None:
 
 def _put_renamed(fs: Any, path: str, data: bytes) -> None:
     fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-    aside = _aside(path)
+    temporary = _temporary(path)
     try:
-        fs.pipe_file(aside, data)
-        _rename(fs, aside, path)
+        fs.pipe_file(temporary, data)
+        _rename(fs, temporary, path)
     except BaseException:
         with contextlib.suppress(Exception):  # The first failure is the one to tell.
-            fs.rm_file(aside)
+            fs.rm_file(temporary)
         raise
 
 

@@ -15,7 +15,7 @@ HASHES_IN_MEMORY: Final = 50_000_000
 _Hashes = npt.NDArray[np.uint64]
 
 
-def find_doubles(
+def find_repeated_ids(
     batches: Callable[[], Iterable[list[str]]], num_rows: int, at_once: int = HASHES_IN_MEMORY
 ) -> set[str]:
     """The ids that occur more than once.

@@ -15,7 +15,7 @@ from pipeline.ledger.records import ShardRecord
 from pipeline.ledger.snapshots import (
     SEGMENT_SEC,
     SEGMENTS_PER_SNAPSHOT,
-    LedgerWriter,
+    LedgerLog,
     load_ledger,
     remove_ledger,
 )
@@ -29,10 +29,10 @@ def record(ledger_id: str, signature: str = "1") -> ShardRecord:
 
 def writer(
     store: Store, run_id: str = "r", may_write: Callable[[], None] = lambda: None
-) -> LedgerWriter:
+) -> LedgerLog:
     """As a run begins: with what is there, and one snapshot of it."""
     ledger = load_ledger(store) or Ledger()
-    made = LedgerWriter(store=store, ledger=ledger, run_id=run_id, may_write=may_write)
+    made = LedgerLog(store=store, ledger=ledger, run_id=run_id, may_write=may_write)
     ledger.open_runs = (*ledger.open_runs, run_id)
     return made
 
@@ -229,7 +229,7 @@ class Mortal(Store):
 
 def test_killed_at_any_write_the_ledger_is_as_before_or_after_it(tmp_path: Path) -> None:
     """A run that takes over, enters three changes, compacts and ends."""
-    steps: list[Callable[[LedgerWriter], None]] = [
+    steps: list[Callable[[LedgerLog], None]] = [
         lambda w: w.snapshot(),
         lambda w: (w.put(record("a", "2")), w.flush())[1],
         lambda w: (w.put(record("b")), w.put(record("c")), w.flush())[2],

@@ -17,7 +17,7 @@ import pytest
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.snapshots import load_ledger
 from pipeline.ledger.work import Assignment
-from pipeline.ledger.writer import Keeper, Wishes
+from pipeline.ledger.writer import LedgerWriter, ResumeOptions
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import BusyError, ReconcileError
 from pipeline.rows.row import to_table
@@ -115,7 +115,7 @@ def retried(folder: Path) -> Story:
     again = frozenset({"b#1"})
     return Story(
         before=Run(run_id="0", shards=shards, bad=bad).play,
-        run=Run(run_id="1", shards=shards, bad=again, wishes=Wishes(retry_quarantined=True)),
+        run=Run(run_id="1", shards=shards, bad=again, resume=ResumeOptions(retry_quarantined=True)),
         rows=ids(a=5, b=3),
         bad=again | {"a#3"},
     )
@@ -127,7 +127,7 @@ def redone(folder: Path) -> Story:
     Run(run_id="0", shards=before, bad=frozenset({"a#0", "b#0"})).play(Sink(url=URL))
     after = [before[0], shard(folder, "b", 2, version="v2")]
     return Story(
-        run=Run(run_id="1", shards=after, wishes=Wishes(on_changed="redo")),
+        run=Run(run_id="1", shards=after, resume=ResumeOptions(on_changed="redo")),
         rows=ids(a=3, b=2),
         bad=frozenset({"a#0"}),
         anew=frozenset({"b"}),
@@ -141,7 +141,7 @@ def redone_unfinished(folder: Path) -> Story:
     assert texts().keys() & {"a#0", "b#1"} == {"a#0", "b#1"}
     after = [before[0], shard(folder, "b", 2, version="v2")]
     return Story(
-        run=Run(run_id="1", shards=after, wishes=Wishes(on_changed="redo")),
+        run=Run(run_id="1", shards=after, resume=ResumeOptions(on_changed="redo")),
         rows=ids(a=3, b=2),
         anew=frozenset({"b"}),
     )
@@ -151,7 +151,7 @@ def overwritten(folder: Path) -> Story:
     shards = [shard(folder, "a", 3), shard(folder, "b", 3)]
     return Story(
         before=Run(run_id="0", shards=shards, bad=frozenset({"a#0"})).play,
-        run=Run(run_id="1", shards=shards[1:], wishes=Wishes(overwrite=True)),
+        run=Run(run_id="1", shards=shards[1:], resume=ResumeOptions(overwrite=True)),
         rows=ids(b=3),
         anew=frozenset({"b"}),
     )
@@ -182,7 +182,7 @@ def questioned(folder: Path) -> Story:
             shards=shards,
             options=ASKING,
             bad=bad,
-            wishes=Wishes(retry_quarantined=True),
+            resume=ResumeOptions(retry_quarantined=True),
             rows_per_part=3,
         ),
         rows=rows,
@@ -202,7 +202,7 @@ def images(folder: Path) -> Story:
     for i in range(5, 9):
         (folder / f"{i}.jpg").write_bytes(b"new %d" % i)
     return Story(
-        run=Run(run_id="1", shards=listed(), wishes=Wishes(retry_quarantined=True)),
+        run=Run(run_id="1", shards=listed(), resume=ResumeOptions(retry_quarantined=True)),
         rows=[f".#{i}.jpg" for i in range(9)],
     )
 
@@ -388,7 +388,11 @@ def test_a_late_part_of_a_run_that_was_overwritten_is_taken_away(
     ghost = late("0", shards, "a#0", "a#1", bad=frozenset())
     other = replace(IDENTITY, fingerprint=fingerprint)
     anew = Run(
-        run_id="1", shards=shards, identity=other, wishes=Wishes(overwrite=True), meanwhile=ghost
+        run_id="1",
+        shards=shards,
+        identity=other,
+        resume=ResumeOptions(overwrite=True),
+        meanwhile=ghost,
     )
     cut_short(sink, anew, 10)
     Run(run_id="2", shards=shards, identity=other).play(sink)
@@ -406,6 +410,6 @@ def test_a_folder_divided_otherwise_meanwhile_is_refused(tmp_path: Path) -> None
         for count in (16, 32)
     )
     sink = Sink(url=URL)
-    Keeper(sink, hold(sink, "0"), IDENTITY).begin([theirs], Wishes())
+    LedgerWriter(sink, hold(sink, "0"), IDENTITY).begin([theirs], ResumeOptions())
     with pytest.raises(BusyError, match="another run has begun with f"):
-        Keeper(sink, hold(sink, "1"), IDENTITY).begin([ours], Wishes())
+        LedgerWriter(sink, hold(sink, "1"), IDENTITY).begin([ours], ResumeOptions())

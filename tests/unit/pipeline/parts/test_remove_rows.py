@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.ledger.duplicates import remove_doubles
+from pipeline.ledger.duplicates import remove_duplicates
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.leftovers import unknown_parts, withdraw_void
 from pipeline.ledger.records import ShardRecord
-from pipeline.parts.entries import Share, held_in, read_held
+from pipeline.parts.entries import Share, entries_of, read_entries
 from pipeline.parts.remove_rows import remove_ids, remove_shards
 from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
@@ -53,7 +53,9 @@ def record(ledger_id: str, *shares: Share, withdrawn: tuple[str, ...] = ()) -> S
 def known(sink: Sink, ledger_id: str) -> ShardRecord:
     """With all that the parts say of it."""
     paths = [path for kind in ("captions", "quarantine") for path in sink.parts(kind)]
-    return record(ledger_id, *(h.share for h in read_held(sink, paths) if h.ledger_id == ledger_id))
+    return record(
+        ledger_id, *(h.share for h in read_entries(sink, paths) if h.ledger_id == ledger_id)
+    )
 
 
 def rows(sink: Sink, kind: str = "captions") -> list[str]:
@@ -64,12 +66,12 @@ def check_metadata(sink: Sink) -> None:
     """Each part says of itself what is in it."""
     for path in (*sink.parts("captions"), *sink.parts("quarantine")):
         table = sink.read_part(path).to_pylist()
-        held = {each.ledger_id: each.share for each in held_in(sink, path)}
-        ids = {i: [row["image_id"] for row in table if of(row) == i] for i in held}
-        assert {i: share.ids for i, share in held.items()} == {i: IdSum.of(ids[i]) for i in ids}
+        entries = {each.ledger_id: each.share for each in entries_of(sink, path)}
+        ids = {i: [row["image_id"] for row in table if of(row) == i] for i in entries}
+        assert {i: share.ids for i, share in entries.items()} == {i: IdSum.of(ids[i]) for i in ids}
         assert sum(map(len, ids.values())) == len(table) > 0
         if path.startswith("quarantine/"):
-            assert sum(share.codes["x"] for share in held.values()) == len(table)
+            assert sum(share.codes["x"] for share in entries.values()) == len(table)
 
 
 def of(row: dict[str, Any]) -> str:
@@ -89,7 +91,7 @@ def test_parts_of_open_runs_that_no_record_names_are_found(sink: Sink) -> None:
     assert unknown_parts(sink, ledger, ["r1"]) == [late, quarantined]
     assert unknown_parts(sink, ledger, ["r1", "r2"]) == [late, other, quarantined]
     assert unknown_parts(sink, ledger, []) == []
-    assert held_in(sink, "captions/part-gone.parquet") == []
+    assert entries_of(sink, "captions/part-gone.parquet") == []
 
 
 def known_in(sink: Sink, ledger_id: str, *ids: str) -> list[Share]:
@@ -158,7 +160,7 @@ def test_of_doubled_rows_one_stays_a_caption_rather_than_a_failure(sink: Sink) -
     before = rows(sink, "quarantine")
     assert before == ["a#0", "a#2", "a#3", "a#4", "b#2"]
     for _ in range(2):
-        left = remove_doubles(sink, known(sink, "a"))
+        left = remove_duplicates(sink, known(sink, "a"))
         assert rows(sink) == ["a#0", "a#1", "a#2", "b#0", "b#1"]
         assert rows(sink, "quarantine") == ["a#3", "a#4", "b#2"]
         assert left.ids == IdSum.of(f"a#{i}" for i in range(5))
@@ -171,7 +173,7 @@ def test_doubled_rows_of_one_bucket_only(sink: Sink) -> None:
     mine = [i for i in ids if bucket(i.partition("#")[2]) == "pics[0/2]"]
     store(sink, *ids, run_id="r1")
     store(sink, *ids, run_id="r2")
-    left = remove_doubles(sink, known(sink, "pics[0/2]"))
+    left = remove_duplicates(sink, known(sink, "pics[0/2]"))
     assert left.ids == IdSum.of(mine)
     assert rows(sink) == sorted(ids + [i for i in ids if i not in mine])
     check_metadata(sink)
@@ -181,5 +183,5 @@ def test_a_part_without_doubles_is_not_written_again(sink: Sink) -> None:
     store(sink, "a#0", "a#1", bad=["a#2"])
     files = [Path(sink.url, name) for name in sink.parts("captions") + sink.parts("quarantine")]
     inodes = [file.stat().st_ino for file in files]
-    assert remove_doubles(sink, known(sink, "a")).ids.rows == 3
+    assert remove_duplicates(sink, known(sink, "a")).ids.rows == 3
     assert [file.stat().st_ino for file in files] == inodes

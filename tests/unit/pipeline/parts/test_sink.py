@@ -20,7 +20,7 @@ from pipeline.ledger.clear import clear
 from pipeline.ledger.identity import Identity
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.snapshots import LedgerWriter
+from pipeline.ledger.snapshots import LedgerLog
 from pipeline.parts.sink import KINDS, METADATA_KEY, REPORT, Sink
 from pipeline.rows.errors import ConfigError, StorageError
 
@@ -84,7 +84,7 @@ def test_clear_deletes_its_own_files_only(tmp_path: Path) -> None:
         sink.write(f"{kind}/part-0.parquet", TABLE, {})
     sink.put_json(REPORT, {})
     Identity(fingerprint="f", fields={}, input_root="file/in").save(sink)
-    LedgerWriter(store=sink, ledger=Ledger(), run_id="r", may_write=lambda: None).snapshot()
+    LedgerLog(store=sink, ledger=Ledger(), run_id="r", may_write=lambda: None).snapshot()
     others = ["notes.txt", "captions/mine.parquet", "captions/part-x.csv", "images/part-0.parquet"]
     others += ["_ledger/lock.json"]  # the clearing run's own
     for name in others:

@@ -1,4 +1,4 @@
-"""The gate: any number together, or one alone; every wait has a deadline."""
+"""The lock: any number together, or one alone; every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from pipeline.stages.shared_lock import Gate
+from pipeline.stages.shared_lock import SharedLock
 
 PATIENCE_SEC = 30
 
 
 class Visitor:
-    """A thread that goes through a gate, tells when it is inside, and leaves when it is let go."""
+    """A thread that goes through a lock, tells when it is inside, and leaves when it is let go."""
 
     def __init__(self, enter: Callable[[], AbstractContextManager[None]]) -> None:
         self.inside, self.let_go = threading.Event(), threading.Event()
@@ -37,47 +37,47 @@ class Visitor:
         assert not self.thread.is_alive()
 
 
-def waiting(gate: Gate, count: int) -> bool:
-    """Whether so many threads come to wait at the gate."""
+def waiting(lock: SharedLock, count: int) -> bool:
+    """Whether so many threads come to wait at the lock."""
     deadline = time.monotonic() + PATIENCE_SEC
     while time.monotonic() < deadline:
-        with gate._changed:
-            if len(gate._changed._waiters) == count:  # type: ignore[attr-defined]
+        with lock._changed:
+            if len(lock._changed._waiters) == count:  # type: ignore[attr-defined]
                 return True
     return False
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    assert (gate._inside, gate._alone) == (0, 0), "somebody is still inside"
+def lock() -> Iterator[SharedLock]:
+    lock = SharedLock()
+    yield lock
+    assert (lock._inside, lock._alone) == (0, 0), "somebody is still inside"
 
 
-def test_any_number_enter_together(gate: Gate) -> None:
-    visitors = [Visitor(gate.together) for _ in range(5)]
+def test_any_number_enter_together(lock: SharedLock) -> None:
+    visitors = [Visitor(lock.shared) for _ in range(5)]
     assert all(visitor.entered() for visitor in visitors)
     for visitor in visitors:
         visitor.leave()
 
 
-def test_who_is_alone_waits_until_all_have_left(gate: Gate) -> None:
-    first, second = Visitor(gate.together), Visitor(gate.together)
+def test_who_is_alone_waits_until_all_have_left(lock: SharedLock) -> None:
+    first, second = Visitor(lock.shared), Visitor(lock.shared)
     assert first.entered() and second.entered()
-    lonely = Visitor(gate.alone)
-    assert waiting(gate, 1)
+    lonely = Visitor(lock.exclusive)
+    assert waiting(lock, 1)
     first.leave()
-    assert waiting(gate, 1) and not lonely.inside.is_set()
+    assert waiting(lock, 1) and not lonely.inside.is_set()
     second.leave()
     assert lonely.entered()
     lonely.leave()
 
 
-def test_nobody_enters_while_one_is_alone(gate: Gate) -> None:
-    lonely = Visitor(gate.alone)
+def test_nobody_enters_while_one_is_alone(lock: SharedLock) -> None:
+    lonely = Visitor(lock.exclusive)
     assert lonely.entered()
-    others = [Visitor(gate.together), Visitor(gate.alone)]
-    assert waiting(gate, 2)
+    others = [Visitor(lock.shared), Visitor(lock.exclusive)]
+    assert waiting(lock, 2)
     assert not any(other.inside.is_set() for other in others)
     lonely.leave()
     for other in others[::-1]:  # The one who wants to be alone comes first.
@@ -85,14 +85,14 @@ def test_nobody_enters_while_one_is_alone(gate: Gate) -> None:
         other.leave()
 
 
-def test_nobody_enters_while_one_waits_to_be_alone(gate: Gate) -> None:
+def test_nobody_enters_while_one_waits_to_be_alone(lock: SharedLock) -> None:
     """Or a stream of others would keep it waiting for ever."""
-    first = Visitor(gate.together)
+    first = Visitor(lock.shared)
     assert first.entered()
-    lonely = Visitor(gate.alone)
-    assert waiting(gate, 1)
-    late = Visitor(gate.together)
-    assert waiting(gate, 2)
+    lonely = Visitor(lock.exclusive)
+    assert waiting(lock, 1)
+    late = Visitor(lock.shared)
+    assert waiting(lock, 2)
     assert not late.inside.is_set()
     first.leave()
     assert lonely.entered() and not late.inside.is_set()
@@ -101,14 +101,14 @@ def test_nobody_enters_while_one_waits_to_be_alone(gate: Gate) -> None:
     late.leave()
 
 
-def test_several_who_want_to_be_alone_are_so_one_after_the_other(gate: Gate) -> None:
-    first = Visitor(gate.together)
+def test_several_who_want_to_be_alone_are_so_one_after_the_other(lock: SharedLock) -> None:
+    first = Visitor(lock.shared)
     assert first.entered()
-    lonely = [Visitor(gate.alone) for _ in range(3)]
-    assert waiting(gate, 3)
+    lonely = [Visitor(lock.exclusive) for _ in range(3)]
+    assert waiting(lock, 3)
     first.leave()
     for remaining in (2, 1, 0):
-        assert waiting(gate, remaining)
+        assert waiting(lock, remaining)
         inside = first_inside(lonely)
         lonely.remove(inside)
         assert not any(visitor.inside.is_set() for visitor in lonely)
@@ -124,20 +124,20 @@ def first_inside(visitors: list[Visitor]) -> Visitor:
     raise AssertionError("nobody came in")
 
 
-@pytest.mark.parametrize("way", ["together", "alone"])
-def test_an_exception_opens_the_gate_again(gate: Gate, way: str) -> None:
-    with pytest.raises(ValueError, match="inside"), getattr(gate, way)():
+@pytest.mark.parametrize("way", ["shared", "exclusive"])
+def test_an_exception_releases_the_lock(lock: SharedLock, way: str) -> None:
+    with pytest.raises(ValueError, match="inside"), getattr(lock, way)():
         raise ValueError("inside")
-    visitor = Visitor(gate.alone)
+    visitor = Visitor(lock.exclusive)
     assert visitor.entered()
     visitor.leave()
 
 
-def test_a_pickled_gate_arrives_as_a_new_one() -> None:
+def test_a_pickled_lock_arrives_as_a_new_one() -> None:
     """Whatever goes on at the one that was sent."""
-    gate = Gate()
-    with gate.alone():
-        arrived = pickle.loads(pickle.dumps(gate))
-        visitor = Visitor(arrived.together)
+    lock = SharedLock()
+    with lock.exclusive():
+        arrived = pickle.loads(pickle.dumps(lock))
+        visitor = Visitor(arrived.shared)
         assert visitor.entered()
         visitor.leave()
