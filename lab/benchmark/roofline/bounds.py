@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from transformers import AutoConfig
 
 from hired_core.geometry.layout import PartitionLayout
@@ -24,6 +25,7 @@ from lab.benchmark.roofline.work import (
     vision_shape,
     vision_work,
 )
+from pipeline.resources.gpus import GPUS, match_name
 
 
 def roofline(
@@ -48,11 +50,20 @@ def roofline(
     )
     return {
         "ceilings": asdict(ceilings),
+        "data_sheet": _data_sheet(subject.device),
         "contestants": {
             entry.name: _phases(subject, config, layouts, entry, found, ceilings)
             for entry, found in ran.items()
         },
     }
+
+
+def _data_sheet(device: torch.device) -> dict[str, Any] | None:
+    """What the vendor promises of the card, beside what was measured; None where it is not known."""
+    if device.type != "cuda":
+        return None
+    name = match_name(torch.cuda.get_device_name(device), GPUS)
+    return None if name is None else {"name": name} | asdict(GPUS[name])
 
 
 def _phases(
