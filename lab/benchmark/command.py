@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hired_core.backends.slots.memory import GIB
 from lab.benchmark import parts
 from lab.benchmark.contestants.registry import Entry, batch_sizes, chosen, end_to_end
 from lab.benchmark.contestants.subject import Subject, prepared
@@ -111,7 +112,7 @@ def _cap_memory(cap_gib: float | None, device: torch.device) -> None:
     if device.type != "cuda":
         raise ValueError("--memory-cap-gib caps a GPU, and this run is on the CPU")
     total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib * 1024**3 / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib * GIB / total))
 
 
 class Report:

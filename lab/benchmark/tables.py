@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hired_core.backends.slots.memory import GIB
 from lab.benchmark.contestants.answers import PHASES
 from lab.tables import Table
-
-_GIB = 1024**3
-
 
 _COLUMNS = (
     "contestant",
@@ -47,7 +45,7 @@ def _contest_row(name: str, found: Mapping[str, Any]) -> list[str]:
         f"{found['ttft_p50_sec']:.2f}, {found['ttft_p95_sec']:.2f}",
         ", ".join(phases),
         str(found["slots"]),
-        "" if peak is None else f"{peak / _GIB:.2f}",
+        "" if peak is None else f"{peak / GIB:.2f}",
     ]
 
 
@@ -97,7 +95,7 @@ def memory_table(title: str, limits: Sequence[Mapping[str, Any]]) -> Table:
         [
             f"budget {found['budget']:g}, {found['dtype']}",
             str(found["slots"]),
-            *(f"{found[key] / _GIB:.3f}" for key in _MEMORY),
+            *(f"{found[key] / GIB:.3f}" for key in _MEMORY),
             f"{found['ratio']:.3f}",
         ]
         for found in limits

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hired_core.geometry.sequence import NewlinePolicy, Positions
+from hired_core.images.decode import DEFAULT_MAX_PIXELS
 from hired_core.methods.budget import BudgetBasis
 from hired_core.methods.layers import Layer
 from hired_core.methods.registry import Allocation, Heads
-from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
+from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
 from pipeline.rows.errors import ConfigError
 
 MethodName = Literal["hired", "dense", "hired-upstream", "uniform", "stride", "random"]
@@ -41,7 +42,7 @@ class InputConfig:
     """Parquet and Hugging Face: column that names a row. Default: its position in the shard."""
     limit: int | None = None
     """Stop after this many rows."""
-    max_pixels: int = 100_000_000
+    max_pixels: int = DEFAULT_MAX_PIXELS
     """Larger images are quarantined unread."""
     max_image_bytes: int = 64 * 1024**2
     """Larger encoded images are quarantined unread."""
@@ -49,12 +50,12 @@ class InputConfig:
     """Images that take longer to decode are quarantined."""
     max_decode_mib: int = 2048
     """Images that take more memory to decode are quarantined."""
-    resize: Resize = "exact"
+    resize: Resize = DEFAULT_OPTIONS.resize
     """How images are brought to size. 'exact': by Pillow, as transformers' PIL image processor, bit
     by bit. 'fast': by torch, as its torchvision one, which takes less than half the time with
     decoding, and gives a few values in a thousand (in a hundred where an image loses much more
     height than width) that differ, mostly by 1 of 255."""
-    reduced_decode: bool = False
+    reduced_decode: bool = DEFAULT_OPTIONS.reduced_decode
     """Decode a JPEG at 1/2, 1/4 or 1/8 if that divides both its sides and its partitions need no
     more. Several times faster for photographs; shrunk block by block, pixels differ slightly."""
     storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -315,9 +316,9 @@ class RunConfig:
     torch_threads: int | None = None
     """CPU threads of an actor. Default: the node's CPUs shared among its actors."""
     gpu_hour_price: float | None = None
-    """USD per GPU-hour. Default: from configs/prices.yaml by GPU name."""
+    """USD per GPU-hour. Default: a list price, by GPU name."""
     cpu_hour_price: float | None = None
-    """USD per CPU-hour. Default: from configs/prices.yaml."""
+    """USD per CPU-hour. Default: a list price."""
     progress: bool = True
     """Print a line on the state of the job every few seconds."""
 

@@ -20,12 +20,11 @@ from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.vision_half import ImageEncoder, SelectionSettings
 from lab.benchmark.contestants.answers import Answer, now
 from lab.benchmark.contestants.subject import Subject
+from pipeline.resources.defaults import MAX_SLOTS_CPU, MAX_SLOTS_GPU
 
 IMAGES_AT_ONCE = 8
 """In a call of the vision stage."""
 
-MAX_SLOTS_GPU = 256
-MAX_SLOTS_CPU = 16
 Pixels = npt.NDArray[np.uint8]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 import torch
 from transformers import LlavaNextForConditionalGeneration
@@ -24,12 +24,9 @@ from lab.benchmark.contestants.models import (
     random_model,
     write_preset,
 )
-
-DTYPES: Final = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
+from pipeline.resources.defaults import CPU_SHARE, GPU_SHARE
+from pipeline.settings.config import CaptionConfig
+from pipeline.settings.dtypes import DTYPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +43,7 @@ class Setting:
     folder: str | None = None
     device: str = "cpu"
     dtype: str = "float32"
-    prompt: str = "Describe the image."
+    prompt: str = CaptionConfig.prompt
     max_new_tokens: int = 16
 
 
@@ -90,15 +87,15 @@ class Subject:
         return model.to(self.device).eval()
 
     def memory_bytes(self) -> int:
-        """What weights, cache and workspace may take: of a GPU all that the process may use, less
-        a tenth; on a CPU half of the memory."""
+        """What weights, cache and workspace may take: the job's share of what the process may
+        use of a GPU, or of this machine's memory."""
         if self.limit_bytes is not None:
             return self.limit_bytes
         if self.device.type == "cuda":
             share = torch.cuda.get_per_process_memory_fraction(self.device)
             total = torch.cuda.get_device_properties(self.device).total_memory
-            return int(0.9 * share * total)
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+            return int(GPU_SHARE * share * total)
+        return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
     @cached_property
     def vision(self) -> VisionTower:
