@@ -59,7 +59,7 @@ def roofline(
 
 
 def _data_sheet(device: torch.device) -> dict[str, Any] | None:
-    """What the vendor promises of the card, beside what was measured; None where it is not known."""
+    """What the vendor promises of the card; None where that is not known."""
     if device.type != "cuda":
         return None
     name = match_name(torch.cuda.get_device_name(device), GPUS)
