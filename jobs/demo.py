@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab.evaluation.gallery import compare, load_samples, overall_f1, page
 from pipeline.job.session import main
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from pipeline.settings.config import CaptionConfig
 
 SHOWN = 6

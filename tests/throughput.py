@@ -23,10 +23,10 @@ from typing import Any
 import pyarrow.dataset as ds
 import torch
 
-from lab.benchmark.captioner import Captioner
-from lab.benchmark.environment import environment
+from lab.benchmark.contestants.captioner import Captioner
+from lab.benchmark.contestants.subject import Setting, Subject, prepared
 from lab.benchmark.images import make_images
-from lab.benchmark.subject import Setting, Subject, prepared
+from lab.environment import environment
 
 ROOT = Path(__file__).parents[1]
 IMAGES_PER_SHARD = 50

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from hired_core.geometry.layout import LayoutBatch
+from hired_core.methods.layers import Layer
 from hired_core.methods.selection import gather_places
-
-Layer = Literal["initial", "middle", "final"]
-"""Vision layers by what they are to a method: the first, the one halfway, the feature layer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,20 +11,17 @@ from typing import Any
 
 import torch
 
-from lab.benchmark import bounds, parts
-from lab.benchmark.contestants import Entry, batch_sizes, chosen, end_to_end
-from lab.benchmark.environment import environment
+from hired_core.backends.slots.memory import GIB
+from lab.benchmark import parts
+from lab.benchmark.contestants.registry import Entry, batch_sizes, chosen, end_to_end
+from lab.benchmark.contestants.subject import Subject, prepared
 from lab.benchmark.images import make_images
-from lab.benchmark.memory import memory_part
+from lab.benchmark.measurements.memory import memory_part
 from lab.benchmark.options import Options
-from lab.benchmark.subject import Subject, prepared
-from lab.benchmark.tables import (
-    Table,
-    contest_table,
-    memory_table,
-    roofline_table,
-    stage_table,
-)
+from lab.benchmark.roofline import bounds
+from lab.benchmark.tables import contest_table, memory_table, roofline_table, stage_table
+from lab.environment import environment
+from lab.tables import Table
 
 
 def run(options: Options, *, samples: Path) -> str:
@@ -115,7 +112,7 @@ def _cap_memory(cap_gib: float | None, device: torch.device) -> None:
     if device.type != "cuda":
         raise ValueError("--memory-cap-gib caps a GPU, and this run is on the CPU")
     total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib * 1024**3 / total))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib * GIB / total))
 
 
 class Report:

@@ -10,8 +10,9 @@ from typing import Final, TypeVar
 
 import torch
 
-from lab.benchmark.models import PRESETS
-from lab.benchmark.subject import DTYPES, Setting
+from lab.benchmark.contestants.models import PRESETS
+from lab.benchmark.contestants.subject import Setting
+from pipeline.settings.dtypes import DTYPES
 
 PARTS: Final = ("end-to-end", "batches", "stages", "roofline", "memory")
 

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lab.benchmark.contestants import Entry
-from lab.benchmark.measure import Measurement, Results
-from lab.benchmark.peak import peak_memory
-from lab.benchmark.stages import partition_stage, vision_stage
-from lab.benchmark.subject import Setting, Subject
-from lab.benchmark.summary import summarise
+from lab.benchmark.contestants.registry import Entry
+from lab.benchmark.contestants.subject import Setting, Subject
+from lab.benchmark.measurements.contest import Measurement, Results
+from lab.benchmark.measurements.peak import peak_memory
+from lab.benchmark.measurements.stages import partition_stage, vision_stage
+from lab.benchmark.measurements.summary import summarise
 
 Save = Callable[[dict[str, Any]], None]
 _BATCH = 8

@@ -1,40 +1,13 @@
-"""The figures for people: aligned text for a terminal, Markdown for a page."""
+"""The figures of a benchmark as tables for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from lab.benchmark.answers import PHASES
-
-_GIB = 1024**3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A title, column names, and rows whose first cell names them."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def text(self) -> str:
-        lines = [self.columns, *self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
-        return "\n".join([self.title, *(_aligned(line, widths) for line in lines)])
-
-    def markdown(self) -> str:
-        rule = ["---", *["---:"] * (len(self.columns) - 1)]
-        lines = (f"| {' | '.join(line)} |" for line in (self.columns, rule, *self.rows))
-        return "\n".join([f"**{self.title}**", "", *lines])
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [line[0].ljust(widths[0])]
-    cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-    return "  ".join(cells).rstrip()
-
+from hired_core.backends.slots.memory import GIB
+from lab.benchmark.contestants.answers import PHASES
+from lab.tables import Table
 
 _COLUMNS = (
     "contestant",
@@ -72,7 +45,7 @@ def _contest_row(name: str, found: Mapping[str, Any]) -> list[str]:
         f"{found['ttft_p50_sec']:.2f}, {found['ttft_p95_sec']:.2f}",
         ", ".join(phases),
         str(found["slots"]),
-        "" if peak is None else f"{peak / _GIB:.2f}",
+        "" if peak is None else f"{peak / GIB:.2f}",
     ]
 
 
@@ -122,7 +95,7 @@ def memory_table(title: str, limits: Sequence[Mapping[str, Any]]) -> Table:
         [
             f"budget {found['budget']:g}, {found['dtype']}",
             str(found["slots"]),
-            *(f"{found[key] / _GIB:.3f}" for key in _MEMORY),
+            *(f"{found[key] / GIB:.3f}" for key in _MEMORY),
             f"{found['ratio']:.3f}",
         ]
         for found in limits

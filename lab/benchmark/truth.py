@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.benchmark.answers import Contestant
-from lab.evaluation.captions import items_named
+from lab.benchmark.contestants.answers import Contestant
 from lab.evaluation.gallery import Sample, load_samples
+from lab.evaluation.scoring.captions import items_named
 
 
 def samples_in(folder: Path, count: int) -> list[Sample]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lab.evaluation.options import EvaluationConfig
 from lab.evaluation.public.registry import BENCHMARKS
-from lab.evaluation.questions import BenchmarkImage
+from lab.questions import BenchmarkImage
 from pipeline.rows.errors import ConfigError
 
 __all__ = ["Benchmark", "choose", "drawn"]

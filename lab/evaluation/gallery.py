@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from lab.evaluation.captions import Items, items_named, items_shown
+from lab.evaluation.scoring.captions import Items, items_named, items_shown
 
 if TYPE_CHECKING:  # The benchmark reads samples where there is no storage to speak to.
-    from pipeline.ledger.sink import Sink
+    from pipeline.parts.sink import Sink
 
 
 @dataclass(frozen=True, kw_only=True)

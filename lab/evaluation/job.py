@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TextIO
 
 from lab.evaluation.options import Settings
-from lab.evaluation.runs import Run
+from lab.evaluation.study.runs import Run
 from pipeline.job.run import run_job
-from pipeline.ledger.sink import REPORT, Sink
+from pipeline.parts.sink import REPORT, Sink
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, QuestionConfig
 
 __all__ = ["answer_all", "data_url", "is_answered", "sink_of"]

@@ -12,12 +12,12 @@ from lab.evaluation.job import answer_all, data_url, is_answered, sink_of
 from lab.evaluation.options import EvaluationConfig, Settings, parse_evaluation
 from lab.evaluation.page.evaluation import page_from_evaluation
 from lab.evaluation.page.trace import Tracer
-from lab.evaluation.plot import plot
-from lab.evaluation.results import build_results, kept_images
-from lab.evaluation.runs import runs_of
+from lab.evaluation.results.plot import plot
+from lab.evaluation.results.results import build_results, kept_images
+from lab.evaluation.results.table import markdown, notes, tables
 from lab.evaluation.store import QuestionStore
-from lab.evaluation.study import GRID, Ablation, Study, studies_of
-from lab.evaluation.table import markdown, notes, tables
+from lab.evaluation.study.runs import runs_of
+from lab.evaluation.study.study import GRID, Ablation, Study, studies_of
 from pipeline.job.plan import load_spec
 from pipeline.job.session import connect, exit_code_of
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
@@ -56,7 +56,7 @@ def main(
 
 
 def _ablations() -> Mapping[str, Ablation]:
-    from lab.evaluation.ablations import STUDIES
+    from lab.evaluation.study.ablations import STUDIES
 
     return STUDIES
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lab.evaluation.questions import BenchmarkImage, Question
+from lab.questions import BenchmarkImage, Question
 from pipeline.rows.errors import ConfigError, InputError
 from pipeline.storage.store import Store
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from lab.evaluation.questions import BenchmarkImage, Question
+from lab.questions import BenchmarkImage, Question
 from lab.rendering.compose import make_picture
 from lab.rendering.drawing import draw_picture
 from lab.rendering.geometry import best_canvas, content_size

@@ -9,10 +9,10 @@ import torch
 
 from lab.training.clock import load_checkpoint
 from lab.training.config import TrainingConfig
-from lab.training.language import LanguageLearner, language_checkpoint
+from lab.training.language.train import LanguageLearner, language_checkpoint
 from lab.training.model import empty_model
 from lab.training.tokenizer import build_processor
-from lab.training.vision import load_learner
+from lab.training.vision.train import load_learner
 
 __all__ = ["EMBEDDED", "export"]
 

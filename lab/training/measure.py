@@ -20,15 +20,15 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
-from lab.evaluation.questions import BenchmarkImage
+from lab.questions import BenchmarkImage
 from lab.rendering import render
 from lab.rendering.vocabulary import BAR, FIRST_GLYPH, FIRST_KEY
 from lab.training.config import FEATURE_LAYER, TrainingConfig
+from lab.training.data.partitions import IGNORED, LABELS
+from lab.training.data.shards import open_shard
 from lab.training.export import EMBEDDED
-from lab.training.partitions import IGNORED, LABELS
-from lab.training.shards import open_shard
 from lab.training.tokenizer import prompt
-from lab.training.vision import VisionLearner, load_learner, normalise
+from lab.training.vision.train import VisionLearner, load_learner, normalise
 
 __all__ = ["answer_all", "measure", "measure_language", "measure_vision"]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lab.training.config import TrainingConfig
+from lab.training.data.shards import render_shards
 from lab.training.export import export
-from lab.training.language import train_language
+from lab.training.language.train import train_language
 from lab.training.measure import measure
-from lab.training.shards import render_shards
-from lab.training.vision import train_vision
+from lab.training.vision.train import train_vision
 
 __all__ = ["STAGES", "run_stages"]
 

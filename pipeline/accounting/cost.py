@@ -1,18 +1,26 @@
-"""What compute costs. All prices in USD per hour."""
+"""What compute costs. All prices in USD per hour.
+
+List prices are in the table of `pipeline.resources.gpus`. A file of a user's own has
+
+    cpu_hour: 0.05
+    gpu_hour: {H100: 3.50, L40S: 1.60}
+    default_gpu_hour: 2.00
+
+with GPUs matched by name as in the table.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
+from pipeline.resources.gpus import CPU_HOUR_USD, find_gpu, match_name
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import RunConfig
-
-PRICES_FILE: Final = Path(__file__).parents[2] / "configs" / "prices.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +35,8 @@ class Prices:
         return seconds / 3600 * (gpus * self.gpu_hour_usd + cpus * self.cpu_hour_usd)
 
 
-def load_prices(run: RunConfig, gpu_name: str | None, file: Path = PRICES_FILE) -> Prices:
-    """Prices from `file`, overridden by the flags.
+def load_prices(run: RunConfig, gpu_name: str | None, file: Path | None = None) -> Prices:
+    """List prices, or those of `file`, overridden by the flags.
 
     Args:
         gpu_name: as the device reports it, e.g. "NVIDIA H100 80GB HBM3"; None without a GPU.
@@ -36,11 +44,7 @@ def load_prices(run: RunConfig, gpu_name: str | None, file: Path = PRICES_FILE) 
     Raises:
         ConfigError: if the file is missing or holds no such prices.
     """
-    try:
-        listed = _listed(yaml.safe_load(file.read_text(encoding="utf-8")), gpu_name or "")
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as exc:
-        why = " ".join(str(exc).split())
-        raise ConfigError(f"{file.name}: cannot read prices ({why})") from exc
+    listed = _shipped(gpu_name or "") if file is None else _of_file(file, gpu_name or "")
     gpu, cpu = run.gpu_hour_price, run.cpu_hour_price
     return Prices(
         gpu_hour_usd=listed.gpu_hour_usd if gpu is None else gpu,
@@ -48,10 +52,23 @@ def load_prices(run: RunConfig, gpu_name: str | None, file: Path = PRICES_FILE) 
     )
 
 
+def _shipped(gpu_name: str) -> Prices:
+    return Prices(gpu_hour_usd=find_gpu(gpu_name).hour_usd, cpu_hour_usd=CPU_HOUR_USD)
+
+
+def _of_file(file: Path, gpu_name: str) -> Prices:
+    try:
+        return _listed(yaml.safe_load(file.read_text(encoding="utf-8")), gpu_name)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as exc:
+        why = " ".join(str(exc).split())
+        raise ConfigError(f"{file.name}: cannot read prices ({why})") from exc
+
+
 def _listed(content: dict[str, Any], gpu_name: str) -> Prices:
     by_name = {name: _price(value) for name, value in content["gpu_hour"].items()}
     otherwise = _price(content["default_gpu_hour"])
-    gpu = next((price for name, price in by_name.items() if name in gpu_name), otherwise)
+    name = match_name(gpu_name, by_name)
+    gpu = otherwise if name is None else by_name[name]
     return Prices(gpu_hour_usd=gpu, cpu_hour_usd=_price(content["cpu_hour"]))
 
 

@@ -18,7 +18,7 @@ import ray
 EVERY_SEC = 5.0
 
 
-class Board:
+class ProgressCounter:
     """Counts by name, e.g. "read", "captioned", "quarantined"."""
 
     def __init__(self) -> None:
@@ -31,20 +31,20 @@ class Board:
         return dict(self._counts)
 
 
-def start_board() -> Any:
-    """A handle of a new board; it costs no CPU slot and dies with the job."""
-    return ray.remote(num_cpus=0)(Board).remote()
+def start_progress_counter() -> Any:
+    """A handle of a new counter; it costs no CPU slot and dies with the job."""
+    return ray.remote(num_cpus=0)(ProgressCounter).remote()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reporter:
-    """What a stage holds: reports without waiting. Without a board it does nothing."""
+class ProgressReporter:
+    """What a stage holds: reports without waiting. Without a counter it does nothing."""
 
-    board: Any = None
+    counter: Any = None
 
     def add(self, **counts: int) -> None:
-        if self.board is not None:
-            self.board.add.remote(counts)
+        if self.counter is not None:
+            self.counter.add.remote(counts)
 
 
 class ProgressPrinter:
@@ -52,7 +52,7 @@ class ProgressPrinter:
 
     def __init__(
         self,
-        board: Any,
+        counter: Any,
         *,
         total_rows: int | None,
         num_shards: int,
@@ -60,7 +60,7 @@ class ProgressPrinter:
         out: TextIO,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.board = board
+        self.counter = counter
         self.total_rows = total_rows
         self.num_shards = num_shards
         self.usd_per_sec = usd_per_sec
@@ -81,7 +81,7 @@ class ProgressPrinter:
     def _loop(self) -> None:
         while not self._stop.wait(EVERY_SEC):
             try:
-                counts = ray.get(self.board.counts.remote(), timeout=EVERY_SEC)
+                counts = ray.get(self.counter.counts.remote(), timeout=EVERY_SEC)
             except ray.exceptions.RayError:
                 continue
             print(self.line(counts), file=self.out, flush=True)

@@ -54,7 +54,7 @@ STATS_SCHEMA: Final = pa.schema(
 )
 
 
-class Hours:
+class IdleClock:
     """Tells idle seconds from busy ones, for batches that may overlap; pickled, begins anew."""
 
     def __init__(self) -> None:
@@ -62,8 +62,8 @@ class Hours:
         self._since: float | None = None
         self._told = 0.0
 
-    def __reduce__(self) -> tuple[type[Hours], tuple[()]]:
-        return Hours, ()
+    def __reduce__(self) -> tuple[type[IdleClock], tuple[()]]:
+        return IdleClock, ()
 
     def begin(self) -> float:
         """The time now; the first call begins the count."""
@@ -100,7 +100,7 @@ class Meter:
     device: str = "cpu"
     gpus: float = 0.0
     cpus: float = 1.0
-    _hours: Hours = field(default_factory=lambda: Hours())
+    _idle_clock: IdleClock = field(default_factory=lambda: IdleClock())
 
     @contextmanager
     def batch(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -112,11 +112,11 @@ class Meter:
         """
         record: dict[str, Any] = {"started_at": time.time()}
         failed = _num_failed(rows)
-        started = self._hours.begin()
+        started = self._idle_clock.begin()
         yield record
         record["wall_sec"] = time.monotonic() - started
         record.setdefault("busy_sec", record["wall_sec"])
-        record["idle_sec"] = self._hours.idle(record["busy_sec"])
+        record["idle_sec"] = self._idle_clock.idle(record["busy_sec"])
         record.setdefault("num_images", sum(row["shard_rows"] is None for row in rows))
         record["errors"] = _num_failed(rows) - failed
         if rows:

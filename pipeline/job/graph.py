@@ -17,22 +17,22 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.geometry.spec import ModelSpec
 from pipeline.ledger.lease import Fence
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import Assignment
+from pipeline.parts.sink import Sink
 from pipeline.resources.placement import Placement, Pool
 from pipeline.settings.config import JobConfig
 from pipeline.sources import ReadOptions
 from pipeline.stages import (
     GenerateStage,
-    Guarded,
+    GuardedStage,
     PartitionStage,
     ReadStage,
     SelectStage,
     WriteStage,
 )
 from pipeline.stages.context import StageContext
-from pipeline.stages.gate import Gate
 from pipeline.stages.read import COLUMN
+from pipeline.stages.shared_lock import SharedLock
 from pipeline.stages.write import Provenance
 
 BLOCK_BYTES = 32 * 1024**2
@@ -49,8 +49,8 @@ class ModelStages:
 
     def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, config: JobConfig):
         here = replace(context, fused=len(kinds) > 1)
-        queue, gate = DeviceQueue(), Gate()
-        self._stages = [Guarded(kind, here, config, queue, gate=gate) for kind in kinds]
+        queue, lock = DeviceQueue(), SharedLock()
+        self._stages = [GuardedStage(kind, here, config, queue, lock=lock) for kind in kinds]
 
     def __call__(self, table: pa.Table) -> pa.Table:
         try:
@@ -65,7 +65,7 @@ def end_process() -> NoReturn:
     """After an error that a CUDA context does not survive: Ray starts the actor anew elsewhere.
 
     Only a new process gets a new context. The rows that were under way become suspects, as after
-    any death (see `pipeline.stages.strikes`).
+    any death (see `pipeline.stages.crash_tracker`).
     """
     traceback.print_exc()
     sys.stderr.flush()
@@ -99,7 +99,9 @@ def build(
     """
     read = ReadStage(context, options, sink)
     images = config.input
-    partition = Guarded(PartitionStage, context, spec, images.decode_limits, images.cut_options)
+    partition = GuardedStage(
+        PartitionStage, context, spec, images.decode_limits, images.cut_options
+    )
     write = WriteStage(context, sink, provenance, fence)
     texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
     rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))

@@ -10,11 +10,11 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptError
 from hired_core.models import registry
 from hired_core.models.checkpoint import CheckpointError
+from pipeline.ledger.existing import ExistingOutput, check_fits, choose_sink, inspect_output
 from pipeline.ledger.identity import Identity
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.look import Existing, check_fits, choose_sink, look_at
-from pipeline.ledger.sink import KINDS, Sink
 from pipeline.ledger.work import Work, find_work, refuse_changed
+from pipeline.parts.sink import KINDS, Sink
 from pipeline.resources.estimate import estimate
 from pipeline.rows.errors import ConfigError, ModelError
 from pipeline.settings.config import CaptionConfig, JobConfig, ModelConfig, QuestionConfig
@@ -84,7 +84,7 @@ def make_plan(config: JobConfig, device: str) -> Plan:
     _check_prompt(config, spec)
     dtype = compute_dtype(config.model, spec.stored_dtype, torch.device(device))
     fields = fingerprint_fields(config, spec, str(dtype).removeprefix("torch."))
-    sink, existing = _look_at_output(config, fingerprint(fields))
+    sink, existing = _inspect_output(config, fingerprint(fields))
     listing = _list_input(config, existing)
     identity = Identity(fingerprint=fingerprint(fields), fields=fields, input_root=listing.root)
     check_fits(existing, identity)
@@ -108,14 +108,14 @@ def make_plan(config: JobConfig, device: str) -> Plan:
     )
 
 
-def _look_at_output(config: JobConfig, fingerprint: str) -> tuple[Sink, Existing]:
+def _inspect_output(config: JobConfig, fingerprint: str) -> tuple[Sink, ExistingOutput]:
     output = config.output
     sink = Sink(url=output.output, storage_options=config.input.storage_options)
     sink = choose_sink(sink, fingerprint, new_run=output.new_run)
-    return sink, look_at(sink, overwrite=output.overwrite)
+    return sink, inspect_output(sink, overwrite=output.overwrite)
 
 
-def _list_input(config: JobConfig, existing: Existing) -> Listing:
+def _list_input(config: JobConfig, existing: ExistingOutput) -> Listing:
     return list_input(
         config.input.input,
         storage_options=config.input.storage_options,

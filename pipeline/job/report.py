@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.job.plan import Plan
-from pipeline.ledger.keeper import Keeper
-from pipeline.ledger.sink import Sink
+from pipeline.ledger.writer import LedgerWriter
+from pipeline.parts.sink import Sink
 from pipeline.resources.placement import Cluster, Placement
 from pipeline.sources import redact_url
 
@@ -36,21 +36,25 @@ class Occupancy:
 
 
 def build_report(
-    plan: Plan, keeper: Keeper, occupancy: Occupancy, placement: Placement, cluster: Cluster
+    plan: Plan,
+    ledger_writer: LedgerWriter,
+    occupancy: Occupancy,
+    placement: Placement,
+    cluster: Cluster,
 ) -> dict[str, Any]:
     """The content of `report.json`.
 
     Rows are those of the whole output, "opened" those of the shards this run opened; images,
     tokens, time and cost are of this run.
     """
-    totals, opened = keeper.ledger.totals(), keeper.opened()
-    stages = _stages(plan.sink, keeper.run_id)
+    totals, opened = ledger_writer.ledger.totals(), ledger_writer.opened()
+    stages = _stages(plan.sink, ledger_writer.run_id)
     images = stages.get("select", {}).get("num_images", 0)
     gpu_sec = occupancy.gpus * occupancy.wall_sec
     wall, usd = occupancy.wall_sec, occupancy.usd
     tokens = stages.get("generate", {}).get("output_tokens", 0)
     return {
-        "run_id": keeper.run_id,
+        "run_id": ledger_writer.run_id,
         "input": [redact_url(url) for url in plan.config.input.input],
         "output": redact_url(plan.sink.url),
         "fingerprint": plan.identity.fingerprint,
@@ -62,7 +66,7 @@ def build_report(
         "quarantined": totals.quarantined,
         "quarantined_by_code": totals.codes,
         "opened": {
-            "shards": keeper.num_opened,
+            "shards": ledger_writer.num_opened,
             "rows": opened.rows,
             "quarantined": opened.quarantined,
             "quarantined_by_code": opened.codes,

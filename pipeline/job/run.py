@@ -11,21 +11,21 @@ import ray
 from ray.data import Dataset
 
 from pipeline.accounting.cost import load_prices
-from pipeline.accounting.progress import ProgressPrinter, Reporter, start_board
+from pipeline.accounting.progress import ProgressPrinter, ProgressReporter, start_progress_counter
 from pipeline.job.graph import build, set_up_ray_data
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
-from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.lease import Lease, new_run_id
-from pipeline.ledger.sink import REPORT
 from pipeline.ledger.work import Assignment
+from pipeline.ledger.writer import LedgerWriter, ResumeOptions
+from pipeline.parts.sink import REPORT
 from pipeline.resources.memory import expected_plan, with_calls
 from pipeline.resources.placement import Cluster, Placement, place
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
 from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
-from pipeline.stages.strikes import start_strikes
+from pipeline.stages.crash_tracker import start_crash_tracker
 from pipeline.stages.write import Provenance
 
 
@@ -51,19 +51,19 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         return _nothing_to_do(plan, out, log)
     run_id = new_run_id()
     with Lease(store=plan.sink, run_id=run_id, log=log) as lease:
-        keeper = Keeper(plan.sink, lease.fence, plan.identity)
-        assignments = keeper.begin(plan.shards, _wishes(config.output))
-        _tell_resume(plan, keeper, assignments, log)
-        occupancy = _execute(plan, keeper, assignments, placement, cluster, started, log)
-        report = build_report(plan, keeper, occupancy, placement, cluster)
+        ledger_writer = LedgerWriter(plan.sink, lease.fence, plan.identity)
+        assignments = ledger_writer.begin(plan.shards, _resume_options(config.output))
+        _tell_resume(plan, ledger_writer, assignments, log)
+        occupancy = _execute(plan, ledger_writer, assignments, placement, cluster, started, log)
+        report = build_report(plan, ledger_writer, occupancy, placement, cluster)
         plan.sink.put_json(REPORT, report)
-        keeper.close()
+        ledger_writer.close()
     print(summary(report), file=out)
     return _exit_code(report, config.output.max_error_rate, log)
 
 
-def _wishes(output: OutputConfig) -> Wishes:
-    return Wishes(
+def _resume_options(output: OutputConfig) -> ResumeOptions:
+    return ResumeOptions(
         overwrite=output.overwrite,
         retry_quarantined=output.retry_quarantined,
         on_changed=output.on_changed,
@@ -83,10 +83,10 @@ def _nothing_to_do(plan: Plan, out: TextIO, log: TextIO) -> int:
 
 
 def _tell_resume(
-    plan: Plan, keeper: Keeper, assignments: Sequence[Assignment], log: TextIO
+    plan: Plan, ledger_writer: LedgerWriter, assignments: Sequence[Assignment], log: TextIO
 ) -> None:
     """What is there already, when anything is."""
-    rows = keeper.ledger.totals().rows
+    rows = ledger_writer.ledger.totals().rows
     if rows:
         print(
             f"{rows:,} rows are stored; {len(assignments):,} of {len(plan.shards):,} shards "
@@ -98,7 +98,7 @@ def _tell_resume(
 
 def _execute(
     plan: Plan,
-    keeper: Keeper,
+    ledger_writer: LedgerWriter,
     assignments: Sequence[Assignment],
     placement: Placement,
     cluster: Cluster,
@@ -108,30 +108,32 @@ def _execute(
     """Run the pipeline to its end and check that nothing was lost."""
     prices = load_prices(plan.config.run, cluster.gpu_name)
     if assignments:
-        board = start_board()
+        counter = start_progress_counter()
         usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
         printer = ProgressPrinter(
-            board,
+            counter,
             total_rows=plan.num_images if plan.options.prompt_column is None else None,
             num_shards=len(assignments),
             usd_per_sec=usd_per_sec,
             out=log,
         )
-        strikes = start_strikes()
         context = StageContext(
-            run_id=keeper.run_id, prices=prices, reporter=Reporter(board=board), strikes=strikes
+            run_id=ledger_writer.run_id,
+            prices=prices,
+            reporter=ProgressReporter(counter=counter),
+            crash_tracker=start_crash_tracker(),
         )
         with printer if plan.config.run.progress else nullcontext():
-            _stream(_dataset(plan, keeper, assignments, placement, context), keeper)
-        ray.kill(board)
-    keeper.finish()
+            _stream(_dataset(plan, ledger_writer, assignments, placement, context), ledger_writer)
+        ray.kill(counter)
+    ledger_writer.finish()
     wall_sec = time.monotonic() - started
     return Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)
 
 
 def _dataset(
     plan: Plan,
-    keeper: Keeper,
+    ledger_writer: LedgerWriter,
     assignments: Sequence[Assignment],
     placement: Placement,
     context: StageContext,
@@ -145,19 +147,19 @@ def _dataset(
         placement=placement,
         context=context,
         sink=plan.sink,
-        provenance=_provenance(plan, keeper.run_id),
-        fence=keeper.fence,
+        provenance=_provenance(plan, ledger_writer.run_id),
+        fence=ledger_writer.fence,
     )
 
 
-def _stream(dataset: Dataset, keeper: Keeper) -> None:
+def _stream(dataset: Dataset, ledger_writer: LedgerWriter) -> None:
     """Enter each part in the ledger as it is reported; keep what is known if the job fails."""
     try:
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            keeper.add(table)
+            ledger_writer.add(table)
     except BaseException:
         with suppress(StorageError):
-            keeper.flush()
+            ledger_writer.flush()
         raise
 
 

@@ -6,9 +6,9 @@ which the run that goes on here has to look.
 
 from __future__ import annotations
 
-from pipeline.ledger.files import load_ledger, remove_ledger
 from pipeline.ledger.identity import CLEARING, IDENTITY
-from pipeline.ledger.sink import KINDS, REPORT, Sink
+from pipeline.ledger.snapshots import load_ledger, remove_ledger
+from pipeline.parts.sink import KINDS, REPORT, Sink
 from pipeline.rows.errors import StorageError
 
 

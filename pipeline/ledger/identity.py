@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.ledger.files import FOLDER
+from pipeline.parts.sink import LEDGER_FOLDER
 from pipeline.rows.errors import ConfigError, StorageError
 from pipeline.storage.store import Store
 
-IDENTITY: Final = f"{FOLDER}/output.json"
-CLEARING: Final = f"{FOLDER}/clearing.json"
+IDENTITY: Final = f"{LEDGER_FOLDER}/output.json"
+CLEARING: Final = f"{LEDGER_FOLDER}/clearing.json"
 _VERSION: Final = 1
 
 

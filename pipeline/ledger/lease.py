@@ -23,11 +23,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from pipeline.ledger.files import FOLDER
+from pipeline.parts.sink import LEDGER_FOLDER, LOCK
 from pipeline.rows.errors import BusyError, StorageError
 from pipeline.storage.store import Store
 
-LOCK: Final = f"{FOLDER}/lock.json"
 LEASE_SEC: Final = 30.0
 RENEW_SEC: Final = 5.0
 _LOOK_SEC: Final = 1.0
@@ -43,7 +42,10 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Fence:
-    """What a writer needs to know whether its run still holds the output; small and picklable."""
+    """Keeps out writers of a run that has lost its lease, as a fencing token does.
+
+    Small and picklable: every writer carries one, and asks it before and after it writes.
+    """
 
     store: Store
     run_id: str
@@ -81,7 +83,7 @@ class Lease:
         self._write()
         time.sleep(_SETTLE_SEC)
         self.fence.check()  # Of two that come at once, the one that wrote last goes on.
-        for name in self.store.half_written(FOLDER, LOCK.rpartition("/")[2]):
+        for name in self.store.half_written(LEDGER_FOLDER, LOCK.rpartition("/")[2]):
             self.store.remove(name)
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()

@@ -14,7 +14,7 @@ SHOWN = 5
 
 
 @dataclass
-class Tally:
+class ReportedRows:
     """What the write stage reported, by ledger id.
 
     Attributes:
@@ -42,19 +42,19 @@ class Tally:
         return None
 
 
-def reconcile(tally: Tally, ledger_ids: Iterable[str]) -> None:
+def reconcile(reported: ReportedRows, ledger_ids: Iterable[str]) -> None:
     """Check that every opened shard was read to its end and its rows are stored.
 
     Raises:
         ReconcileError: naming shards that do not add up.
     """
     expected = set(ledger_ids)
-    every = sorted({*expected, *tally.stored, *tally.ends})
-    problems = [problem for i in every if (problem := _problem(tally, i, i in expected))]
+    every = sorted({*expected, *reported.stored, *reported.ends})
+    problems = [problem for i in every if (problem := _problem(reported, i, i in expected))]
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise ReconcileError(f"rows do not add up: {'; '.join(problems[:SHOWN])}{more}")
 
 
-def _problem(tally: Tally, ledger_id: str, is_expected: bool) -> str | None:
-    return tally.problem(ledger_id) if is_expected else f"{ledger_id}: was not to be read"
+def _problem(reported: ReportedRows, ledger_id: str, is_expected: bool) -> str | None:
+    return reported.problem(ledger_id) if is_expected else f"{ledger_id}: was not to be read"

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.parts.entries import Share
 from pipeline.rows.idsum import IdSum
 
 _SHARE: Final = pa.struct(
@@ -32,24 +33,6 @@ RECORD_SCHEMA: Final = pa.schema(
         pa.field("withdrawn", pa.list_(pa.string())),
     ]
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """The rows of one shard in one part.
-
-    Attributes:
-        path: of the part below the output, e.g. "captions/part-....parquet".
-        codes: rows by error code, for parts in quarantine.
-    """
-
-    path: str
-    ids: IdSum
-    codes: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def in_quarantine(self) -> bool:
-        return self.path.startswith("quarantine/")
 
 
 @dataclass(frozen=True, kw_only=True)

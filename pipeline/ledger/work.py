@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import ShardRecord
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import InputError
-from pipeline.sources import DoneRows, Shard
+from pipeline.sources import Shard, StoredRows
 
 SHOWN = 5
 
@@ -36,14 +36,14 @@ class Assignment:
         shard = content["shard"] | {"files": tuple(content["shard"]["files"])}
         return cls(shard=Shard(**shard), parts=tuple(content["parts"]))
 
-    def done(self, sink: Sink) -> DoneRows:
+    def done(self, sink: Sink) -> StoredRows:
         """The rows that are stored, read from the parts."""
         times: Counter[str] = Counter()
         for path in self.parts:
             table = sink.read_part(path, ["image_id", "shard"])
             ids, shards = table["image_id"].to_pylist(), table["shard"].to_pylist()
             times.update(i for i, name in zip(ids, shards, strict=True) if name == self.shard.name)
-        return DoneRows(times.keys(), sum(count - 1 for count in times.values()))
+        return StoredRows(times.keys(), sum(count - 1 for count in times.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,16 +14,12 @@ import torch
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.budget import token_budget_to_count
+from pipeline.resources.gpus import find_gpu
 from pipeline.resources.placement import Cluster
 from pipeline.settings.config import JobConfig
 
-GIB: Final = 1024**3
 TEXT_TOKENS: Final = 64
 """Prompt tokens assumed beside the image."""
-
-# Dense half-precision matrix products, from the vendors' data sheets; TFLOP/s.
-GPU_TFLOPS: Final = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "A10": 125}
-DEFAULT_GPU_TFLOPS: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +52,7 @@ def estimate(config: JobConfig, spec: ModelSpec) -> Estimate:
 def device_flops(cluster: Cluster) -> float:
     """FLOP/s of all GPUs by data sheet; without one, of this machine's CPUs as measured now."""
     if cluster.gpu_name is not None:
-        known = (v for name, v in GPU_TFLOPS.items() if name in (cluster.gpu_name or ""))
-        return cluster.gpus * 1e12 * next(known, DEFAULT_GPU_TFLOPS)
+        return cluster.gpus * 1e12 * find_gpu(cluster.gpu_name).tflops
     a = torch.randn(1024, 1024)
     _ = a @ a
     started, repeats = time.perf_counter(), 8

@@ -20,19 +20,11 @@ from hired_core.backends.slots.memory import (
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.budget import token_budget_to_count
 from hired_core.models.registry import family_of
+from pipeline.resources.defaults import CPU_SHARE, GPU_SHARE, MAX_SLOTS_CPU, MAX_SLOTS_GPU
 from pipeline.resources.placement import Cluster, Placement
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import CaptionConfig, JobConfig
 from pipeline.settings.dtypes import compute_dtype
-
-GPU_SHARE: Final = 0.9
-"""Of a card, by default: CUDA itself and fragmentation take the rest."""
-CPU_SHARE: Final = 0.5
-"""Of a node's memory, by default: the other stages, Ray and the system live there too."""
-
-MAX_SLOTS_GPU: Final = 256
-MAX_SLOTS_CPU: Final = 16
-"""Beyond, a step's time grows with the slots: nothing is gained but waiting."""
 
 _CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
 

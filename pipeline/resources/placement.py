@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import ray
 
+from pipeline.resources.gpus import find_gpu
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import RunConfig
 
 CPUS_PER_MODEL_ACTOR = 8
-
-
-# Memory of one card, from the vendors' data sheets; GB.
-GPU_MEMORY: Final = {"H200": 141, "H100": 80, "A100": 40, "L40S": 48, "L4": 24, "A10": 24}
-DEFAULT_GPU_MEMORY: Final = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +26,7 @@ class Cluster:
     @property
     def gpu_bytes(self) -> int:
         """Memory of one GPU by data sheet, of the smallest kind that has the name."""
-        known = (gb for name, gb in GPU_MEMORY.items() if name in (self.gpu_name or ""))
-        return next(known, DEFAULT_GPU_MEMORY) * 10**9
+        return find_gpu(self.gpu_name or "").memory_gb * 10**9
 
     @classmethod
     def of_ray(cls) -> Cluster:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hired_core.errors import SettingError, require
+from hired_core.images.decode import DEFAULT_MAX_PIXELS
 from hired_core.vlm.settings import ReductionSettings
-from pipeline.isolation.protocol import CutOptions, DecodeLimits, Resize
+from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class InputConfig:
     """Parquet and Hugging Face: column that names a row. Default: its position in the shard."""
     limit: int | None = None
     """Stop after this many rows."""
-    max_pixels: int = 100_000_000
+    max_pixels: int = DEFAULT_MAX_PIXELS
     """Larger images are quarantined unread."""
     max_image_bytes: int = 64 * 1024**2
     """Larger encoded images are quarantined unread."""
@@ -38,12 +39,12 @@ class InputConfig:
     """Images that take longer to decode are quarantined."""
     max_decode_mib: int = 2048
     """Images that take more memory to decode are quarantined."""
-    resize: Resize = "exact"
+    resize: Resize = DEFAULT_OPTIONS.resize
     """How images are brought to size. 'exact': by Pillow, as transformers' PIL image processor, bit
     by bit. 'fast': by torch, as its torchvision one, which takes less than half the time with
     decoding, and gives a few values in a thousand (in a hundred where an image loses much more
     height than width) that differ, mostly by 1 of 255."""
-    reduced_decode: bool = False
+    reduced_decode: bool = DEFAULT_OPTIONS.reduced_decode
     """Decode a JPEG at 1/2, 1/4 or 1/8 if that divides both its sides and its partitions need no
     more. Several times faster for photographs; shrunk block by block, pixels differ slightly."""
     storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -199,9 +200,9 @@ class RunConfig:
     torch_threads: int | None = None
     """CPU threads of an actor. Default: the node's CPUs shared among its actors."""
     gpu_hour_price: float | None = None
-    """USD per GPU-hour. Default: from configs/prices.yaml by GPU name."""
+    """USD per GPU-hour. Default: a list price, by GPU name."""
     cpu_hour_price: float | None = None
-    """USD per CPU-hour. Default: from configs/prices.yaml."""
+    """USD per CPU-hour. Default: a list price."""
     progress: bool = True
     """Print a line on the state of the job every few seconds."""
 

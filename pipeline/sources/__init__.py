@@ -5,18 +5,18 @@ Python over pyarrow and fsspec: no Ray here.
 """
 
 from pipeline.sources.listing import Listing, list_input
-from pipeline.sources.read import check_columns, count_rows, limit_shards, read_shard
-from pipeline.sources.rows import DoneRows, unread_tables
+from pipeline.sources.rows import StoredRows, unread_tables
 from pipeline.sources.samples import Failure
 from pipeline.sources.shard import ReadOptions, Shard
+from pipeline.sources.shard_reader import check_columns, count_rows, limit_shards, read_shard
 from pipeline.storage.files import redact_url
 
 __all__ = [
-    "DoneRows",
     "Failure",
     "Listing",
     "ReadOptions",
     "Shard",
+    "StoredRows",
     "check_columns",
     "count_rows",
     "limit_shards",

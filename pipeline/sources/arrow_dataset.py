@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sources.columns import batch_samples, plan_columns
+from pipeline.sources.columns import batch_samples, choose_columns
 from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.validate import check_batch
@@ -31,14 +31,14 @@ def read_arrow(shard: Shard, options: ReadOptions) -> Generator[Sample, None, No
     code, num_rows = "shard_corrupt", 0
     with _source(shard, options) as source:
         try:
-            plan = plan_columns(_schema(source), options)
+            choice = choose_columns(_schema(source), options)
             code = "shard_truncated"
-            for batch in _batches(source, plan.columns):
+            for batch in _batches(source, choice.columns):
                 code = "shard_corrupt"
                 check_batch(batch)
                 code = "shard_truncated"
                 for piece in _pieces(batch):
-                    yield from batch_samples(piece, plan, options, first_row=num_rows)
+                    yield from batch_samples(piece, choice, options, first_row=num_rows)
                     num_rows += piece.num_rows
         except _DATA_ERRORS as exc:
             detail = f"after {num_rows} rows: {type(exc).__name__}: {exc}"

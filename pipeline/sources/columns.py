@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipeline.sources.samples import Failure, Sample, constant_prompt, given_prompt
 from pipeline.sources.shard import ReadOptions
 
-__all__ = ["BYTES_FIELD", "ColumnPlan", "batch_samples", "plan_columns"]
+__all__ = ["BYTES_FIELD", "ColumnChoice", "batch_samples", "choose_columns"]
 
 BYTES_FIELD: Final = "bytes"
 """Where a struct column keeps the image; a path beside it is neither read nor opened."""
@@ -21,7 +21,7 @@ _Want = tuple[str, Callable[[Any], bool], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColumnPlan:
+class ColumnChoice:
     """What to read of one shard."""
 
     columns: tuple[str, ...]
@@ -34,7 +34,7 @@ class ColumnPlan:
     """None: the key is the row ordinal."""
 
 
-def plan_columns(schema: pa.Schema, options: ReadOptions) -> ColumnPlan:
+def choose_columns(schema: pa.Schema, options: ReadOptions) -> ColumnChoice:
     """The columns needed, and the failure of all rows when one of them is missing."""
     wanted: list[_Want] = [
         (options.image_column, _is_image, "binary, or a struct with binary 'bytes'")
@@ -57,17 +57,17 @@ def plan_columns(schema: pa.Schema, options: ReadOptions) -> ColumnPlan:
     else:
         names += [options.image_column, options.prompt_column]
     columns = tuple(dict.fromkeys(name for name in names if name is not None))
-    return ColumnPlan(columns=columns, failure=failure, id_column=id_column)
+    return ColumnChoice(columns=columns, failure=failure, id_column=id_column)
 
 
 def batch_samples(
-    batch: pa.RecordBatch, plan: ColumnPlan, options: ReadOptions, *, first_row: int
+    batch: pa.RecordBatch, choice: ColumnChoice, options: ReadOptions, *, first_row: int
 ) -> Iterator[Sample]:
     """The rows of `batch`, the first of which has the ordinal `first_row`."""
-    keys = _keys(batch, plan, first_row)
+    keys = _keys(batch, choice, first_row)
     constant = constant_prompt(options)
-    if plan.failure is not None:
-        yield from (Sample(key, None, constant, plan.failure) for key in keys)
+    if choice.failure is not None:
+        yield from (Sample(key, None, constant, choice.failure) for key in keys)
         return
     images = batch.column(options.image_column)
     if pa.types.is_struct(images.type):
@@ -135,11 +135,11 @@ def _as_binary(column: Any) -> Any:
     return column.cast(pa.large_binary())
 
 
-def _keys(batch: pa.RecordBatch, plan: ColumnPlan, first_row: int) -> list[str]:
+def _keys(batch: pa.RecordBatch, choice: ColumnChoice, first_row: int) -> list[str]:
     ordinals = range(first_row, first_row + batch.num_rows)
-    if plan.id_column is None:
+    if choice.id_column is None:
         return [str(ordinal) for ordinal in ordinals]
-    column = batch.column(plan.id_column)
+    column = batch.column(choice.id_column)
     if not (_is_binary(column.type) or _is_string(column.type)):
         column = column.cast(pa.string())
     values = _as_binary(column).to_pylist()

@@ -12,13 +12,12 @@ from pipeline.storage.files import (
     filesystem,
     local_path,
     redact_url,
-    retry_of,
     storage_errors,
     url_parts,
 )
-from pipeline.storage.walk import exists, expand, walk
+from pipeline.storage.walk import exists, expand, file_info, plain_path, walk
 
-__all__ = ["STATE_FILE", "FileInfo", "Found", "discover", "format_of"]
+__all__ = ["STATE_FILE", "FileInfo", "FoundFiles", "discover", "format_of"]
 
 STATE_FILE: Final = "state.json"
 """Marks a directory written by Hugging Face `save_to_disk`."""
@@ -48,7 +47,7 @@ class FileInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundFiles:
     """Files below one directory."""
 
     base_url: str
@@ -58,7 +57,7 @@ class Found:
     """By URL."""
 
 
-def discover(url: str, storage_options: Mapping[str, Any]) -> Found:
+def discover(url: str, storage_options: Mapping[str, Any]) -> FoundFiles:
     """The files of known formats that `url` stands for, and the state.json files beside them.
 
     Directories, also those a glob matches, are walked; names that begin with '.' or '_' are
@@ -102,8 +101,8 @@ def _is_web(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def _named(fs: Any, url: str, path: str) -> Found:
-    info = retry_of(fs)(lambda: _fresh_info(fs, path))
+def _named(fs: Any, url: str, path: str) -> FoundFiles:
+    info = file_info(fs, path)
     if info["type"] == "directory":
         return _found(url, _visible(fs, path))
     if format_of(url_parts(url)[-1]) is None:
@@ -111,12 +110,12 @@ def _named(fs: Any, url: str, path: str) -> Found:
         raise InputError(f"{redact_url(url)} is of no known format; known endings: {known}")
     _check_is_file(url, info)
     plain = url.partition("?")[0] if _is_web(url) else url
-    return Found(base_url=plain.rpartition("/")[0], files={url: _info(info)})
+    return FoundFiles(base_url=plain.rpartition("/")[0], files={url: _info(info)})
 
 
-def _glob(fs: Any, url: str) -> Found:
+def _glob(fs: Any, url: str) -> FoundFiles:
     base_url = _literal_directory(url)
-    base_path = fs._strip_protocol(base_url)
+    base_path = plain_path(fs, base_url)
     shown = _is_hidden(url[len(base_url) :].strip("/"))
     files: dict[str, dict[str, Any]] = {}
     walked = "\0"
@@ -134,11 +133,6 @@ def _glob(fs: Any, url: str) -> Found:
     return _found(base_url, files)
 
 
-def _fresh_info(fs: Any, path: str) -> dict[str, Any]:
-    fs.invalidate_cache()
-    return dict(fs.info(path))
-
-
 def _visible(fs: Any, path: str) -> dict[str, dict[str, Any]]:
     """Files below the folder by their path there, without hidden ones."""
     infos = walk(fs, path)
@@ -146,7 +140,7 @@ def _visible(fs: Any, path: str) -> dict[str, dict[str, Any]]:
     return {name: info for name, info in named.items() if not _is_hidden(name)}
 
 
-def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> Found:
+def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> FoundFiles:
     """The files of known formats among those below `base_url`."""
     base = base_url if base_url.endswith("/") else f"{base_url}/"
     files: dict[str, FileInfo] = {}
@@ -154,7 +148,7 @@ def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> Found:
         if format_of(name) is not None or name.rpartition("/")[2] == STATE_FILE:
             _check_is_file(base + name, info)
             files[base + name] = _info(info)
-    return Found(base_url=base_url, files=files)
+    return FoundFiles(base_url=base_url, files=files)
 
 
 def _check_is_file(url: str, info: Mapping[str, Any]) -> None:

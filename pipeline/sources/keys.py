@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline.sources.samples import Failure
 
-__all__ = ["KeyBook", "encode_control", "encode_unsafe"]
+__all__ = ["UniqueKeys", "encode_control", "encode_unsafe"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ABSOLUTE = re.compile(r"^([/\\]|[A-Za-z]:[/\\])")
@@ -16,7 +16,7 @@ _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?=$|[/\\])")
 _QUESTION: Final = re.compile(r"#q\d+$")
 
 
-class KeyBook:
+class UniqueKeys:
     """Gives every sample of one shard an id that no other has.
 
     It holds the keys of the shard: all that is kept in memory of it.

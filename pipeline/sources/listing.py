@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.rows.errors import InputError
-from pipeline.sources.discovery import STATE_FILE, FileInfo, Found, discover, format_of
+from pipeline.sources.discovery import STATE_FILE, FileInfo, FoundFiles, discover, format_of
 from pipeline.sources.images import bucket_of
 from pipeline.sources.keys import encode_control, encode_unsafe
 from pipeline.sources.shard import Shard
@@ -82,7 +82,7 @@ def list_input(
     return Listing(shards=tuple(in_order), root="/".join(root))
 
 
-def _root(given: str | None, known: str | None, found: Sequence[Found]) -> _Parts:
+def _root(given: str | None, known: str | None, found: Sequence[FoundFiles]) -> _Parts:
     if given is not None:
         return url_parts(local_path(given) or given)
     bases = [url_parts(each.base_url) for each in found]

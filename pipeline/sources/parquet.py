@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources.columns import BYTES_FIELD, ColumnPlan, batch_samples, plan_columns
+from pipeline.sources.columns import BYTES_FIELD, ColumnChoice, batch_samples, choose_columns
 from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.storage.files import open_input
@@ -29,9 +29,9 @@ def read_parquet(shard: Shard, options: ReadOptions) -> Generator[Sample, None, 
     num_rows = 0
     try:
         with _open(shard, options) as file:
-            plan = plan_columns(file.schema_arrow, options)
-            for batch in _batches(file, plan, options):
-                yield from batch_samples(batch, plan, options, first_row=num_rows)
+            choice = choose_columns(file.schema_arrow, options)
+            for batch in _batches(file, choice, options):
+                yield from batch_samples(batch, choice, options, first_row=num_rows)
                 num_rows += batch.num_rows
     except _DATA_ERRORS as exc:
         detail = f"after {num_rows} rows: {type(exc).__name__}: {exc}"
@@ -67,11 +67,11 @@ def _open(shard: Shard, options: ReadOptions) -> Generator[pq.ParquetFile, None,
 
 
 def _batches(
-    file: pq.ParquetFile, plan: ColumnPlan, options: ReadOptions
+    file: pq.ParquetFile, choice: ColumnChoice, options: ReadOptions
 ) -> Iterator[pa.RecordBatch]:
     yield from file.iter_batches(
         batch_size=_batch_rows(file.metadata, options),
-        columns=[_leaf(file.schema_arrow, name) for name in plan.columns],
+        columns=[_leaf(file.schema_arrow, name) for name in choice.columns],
         use_threads=False,
     )
 

@@ -12,17 +12,17 @@ import pyarrow as pa
 
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.schemas import ROW_SCHEMA, ShardEnd
-from pipeline.sources.keys import KeyBook
+from pipeline.sources.keys import UniqueKeys
 from pipeline.sources.samples import Failure, Sample, broken_shard, one_line, oversize
 from pipeline.sources.shard import ReadOptions, Shard
 
-__all__ = ["DoneRows", "read_tables", "unread_tables"]
+__all__ = ["StoredRows", "read_tables", "unread_tables"]
 
 _Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class DoneRows:
+class StoredRows:
     """Rows of one shard that are stored already.
 
     Attributes:
@@ -37,16 +37,16 @@ def read_tables(
     shard: Shard,
     samples: Generator[Sample, None, None],
     options: ReadOptions,
-    done: DoneRows,
+    done: StoredRows,
 ) -> Iterator[pa.Table]:
     """Tables of at most `batch_rows` images and about `batch_bytes`; the marker is on its own."""
-    book = KeyBook(shard.name)
+    keys = UniqueKeys(shard.name)
     counted = _Counted(done)
     batch: list[_Row] = []
     num_bytes = 0
     with contextlib.closing(samples):
         for sample in itertools.islice(samples, shard.max_rows):
-            row = _row(shard, sample, book, options)
+            row = _row(shard, sample, keys, options)
             if not counted.is_wanted(row):
                 continue
             num_bytes += len(row["image"] or b"")
@@ -61,15 +61,15 @@ def read_tables(
 
 
 def unread_tables(
-    shard: Shard, failure: Failure, options: ReadOptions, done: DoneRows
+    shard: Shard, failure: Failure, options: ReadOptions, done: StoredRows
 ) -> Iterator[pa.Table]:
     """For a shard that is not to be opened: one row that tells why, and the marker.
 
     What is stored of it is taken for what it holds besides.
     """
     sample = broken_shard(failure, options)
-    counted = _Counted(DoneRows())
-    row = _row(shard, sample, KeyBook(shard.name), options)
+    counted = _Counted(StoredRows())
+    row = _row(shard, sample, UniqueKeys(shard.name), options)
     if row["image_id"] not in done.ids and counted.is_wanted(row):
         yield _table([row])
     stored = IdSum.of(done.ids)
@@ -80,7 +80,7 @@ def unread_tables(
 class _Counted:
     """Leaves out what is done, and adds up both kinds of rows."""
 
-    def __init__(self, done: DoneRows) -> None:
+    def __init__(self, done: StoredRows) -> None:
         self._done = done
         self._emitted, self._skipped = IdSum(), IdSum()
         self._new: list[str] = []
@@ -116,8 +116,8 @@ def _marker(shard: Shard, end: ShardEnd) -> _Row:
     return {"shard": shard.name, "ledger_id": shard.ledger_id} | vars(end)
 
 
-def _row(shard: Shard, sample: Sample, book: KeyBook, options: ReadOptions) -> _Row:
-    image_id, key, key_failure = book.enter(sample.key)
+def _row(shard: Shard, sample: Sample, keys: UniqueKeys, options: ReadOptions) -> _Row:
+    image_id, key, key_failure = keys.enter(sample.key)
     failure = (
         sample.failure
         or key_failure

@@ -10,15 +10,15 @@ import torch
 
 from hired_core.models.checkpoint import CheckpointError
 from pipeline.accounting.cost import Prices
-from pipeline.accounting.progress import Reporter
+from pipeline.accounting.progress import ProgressReporter
 from pipeline.accounting.stats import Meter
 from pipeline.rows.errors import ModelError
-from pipeline.stages.strikes import StrikeBook
+from pipeline.stages.crash_tracker import CrashTrackerClient
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageContext:
-    """Identity, prices, progress and strikes of the run; small and picklable.
+    """Identity, prices, progress and crash tracker of the run; small and picklable.
 
     Attributes:
         gpus, cpus: what one instance of the stage occupies.
@@ -28,8 +28,8 @@ class StageContext:
 
     run_id: str
     prices: Prices
-    reporter: Reporter = field(default_factory=Reporter)
-    strikes: StrikeBook = field(default_factory=StrikeBook)
+    reporter: ProgressReporter = field(default_factory=ProgressReporter)
+    crash_tracker: CrashTrackerClient = field(default_factory=CrashTrackerClient)
     gpus: float = 0.0
     cpus: float = 1.0
     threads: int | None = None

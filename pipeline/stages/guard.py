@@ -1,6 +1,6 @@
 """A stage under guard: a row that keeps killing its process ends in quarantine.
 
-See `pipeline.stages.strikes` for when a row is a suspect and when it is condemned.
+See `pipeline.stages.crash_tracker` for when a row is a suspect and when it is condemned.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from pipeline.rows.row import fail, is_active, to_table
 from pipeline.stages.context import StageContext
-from pipeline.stages.gate import Gate
-from pipeline.stages.strikes import MAX_STRIKES
+from pipeline.stages.crash_tracker import MAX_CRASHES
+from pipeline.stages.shared_lock import SharedLock
 
 _NEEDED = ["image_id", "error_code", "shard_rows"]
 
@@ -27,12 +27,12 @@ class Stage(Protocol):
     def __call__(self, table: pa.Table) -> pa.Table: ...
 
 
-class Guarded:
+class GuardedStage:
     """Announces what the stage `kind(context, *args)` begins, and that it has ended.
 
     Args:
-        gate: shared by what runs side by side in this process: a row that is announced alone has
-            to be alone, or others would be struck for what it does.
+        lock: shared by what runs side by side in this process: a row that is announced alone has
+            to be alone, or others would be blamed for what it does.
     """
 
     def __init__(
@@ -40,44 +40,44 @@ class Guarded:
         kind: Callable[..., Stage],
         context: StageContext,
         *args: Any,
-        gate: Gate | None = None,
+        lock: SharedLock | None = None,
     ) -> None:
         self._stage = kind(context, *args)
-        self._gate = gate or Gate()
+        self._lock = lock or SharedLock()
         self._name = self._stage.name
-        self._strikes = context.strikes
+        self._crash_tracker = context.crash_tracker
 
     def __call__(self, table: pa.Table) -> pa.Table:
         ids = _active_ids(table)
         if not ids:
             return self._stage(table)
-        with self._gate.together():
-            if self._strikes.begin_together(self._name, ids):
+        with self._lock.shared():
+            if self._crash_tracker.begin_together(self._name, ids):
                 result = self._stage(table)
-                self._strikes.end(self._name, ids)
+                self._crash_tracker.end(self._name, ids)
                 return result
         rows = [table.slice(index, 1) for index in range(table.num_rows)]
         return pa.concat_tables([self._alone(row) for row in rows])
 
     def _alone(self, table: pa.Table) -> pa.Table:
         """A table with one row to work on, or none."""
-        with self._gate.alone():
+        with self._lock.exclusive():
             return self._one(table)
 
     def _one(self, table: pa.Table) -> pa.Table:
         ids = _active_ids(table)
-        if ids and self._strikes.begin_alone(self._name, ids[0]) >= MAX_STRIKES:
+        if ids and self._crash_tracker.begin_alone(self._name, ids[0]) >= MAX_CRASHES:
             # It is not said to have ended: should its batch come again, it stays condemned.
             return self._stage(self._condemned(table))
         result = self._stage(table)
         if ids:
-            self._strikes.end(self._name, ids)
+            self._crash_tracker.end(self._name, ids)
         return result
 
     def _condemned(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
         for row in filter(is_active, rows):
-            detail = f"begun alone {MAX_STRIKES} times, and its process died each time"
+            detail = f"begun alone {MAX_CRASHES} times, and its process died each time"
             fail(row, self._name, "row_kills_process", detail)
         return to_table(rows, table.schema)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import Assignment
+from pipeline.parts.sink import Sink
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ROW_SCHEMA
 from pipeline.sources import Failure, ReadOptions, read_shard, unread_tables
@@ -15,7 +15,7 @@ from pipeline.stages.context import StageContext
 
 STAGE = "read"
 COLUMN = "assignment"
-MAX_DEATHS = 3
+MAX_READER_CRASHES = 3
 """More than for a row: much more is lost to a worker that was killed from outside."""
 
 
@@ -29,7 +29,7 @@ class ReadStage:
     def __init__(self, context: StageContext, options: ReadOptions, sink: Sink):
         self._reporter = context.reporter
         self._meter = context.meter(STAGE)
-        self._strikes = context.strikes
+        self._crash_tracker = context.crash_tracker
         self._options = options
         self._sink = sink
 
@@ -49,7 +49,7 @@ class ReadStage:
             if table is None:
                 break
             yield to_table(rows, ROW_SCHEMA)
-        self._strikes.end(STAGE, [assignment.shard.ledger_id])
+        self._crash_tracker.end(STAGE, [assignment.shard.ledger_id])
         self._reporter.add(shards=1)
 
     def _tables(self, assignment: Assignment) -> Iterator[pa.Table]:
@@ -59,7 +59,7 @@ class ReadStage:
         run then ends with rows that do not add up, and the next one, which skips them, with this.
         """
         shard, done = assignment.shard, assignment.done(self._sink)
-        if self._strikes.begin_alone(STAGE, shard.ledger_id) < MAX_DEATHS:
+        if self._crash_tracker.begin_alone(STAGE, shard.ledger_id) < MAX_READER_CRASHES:
             return read_shard(shard, self._options, done)
-        failure = Failure("shard_kills_reader", f"its worker died {MAX_DEATHS} times")
+        failure = Failure("shard_kills_reader", f"its worker died {MAX_READER_CRASHES} times")
         return unread_tables(shard, failure, self._options, done)

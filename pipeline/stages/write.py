@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from pipeline.accounting.stats import STATS_SCHEMA
 from pipeline.ledger.lease import Fence
-from pipeline.ledger.records import Share
-from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.ledger.sink import Sink
+from pipeline.parts.entries import SHARES_KEY, PartEntry, Share
+from pipeline.parts.sink import KINDS, Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.row import Row, to_table
@@ -54,36 +53,36 @@ class WriteStage:
         part = self._part_name([row["image_id"] for row in results] or _stats_of(rows))
         bad = [row for row in results if row["error_code"] is not None]
         good = [row for row in results if row["error_code"] is None]
-        held: list[Held] = []
+        entries: list[PartEntry] = []
         self._fence.check()
         with self._meter.batch(rows):
-            held += self._store(f"quarantine/{part}", bad, QUARANTINE_SCHEMA)
-            held += self._store(f"captions/{part}", good, CAPTIONS_SCHEMA)
+            entries += self._store(f"quarantine/{part}", bad, QUARANTINE_SCHEMA)
+            entries += self._store(f"captions/{part}", good, CAPTIONS_SCHEMA)
         records = [json.loads(text) for text in _stats_of(rows)]
         if records:
             self._sink.write(f"stats/{part}", to_table(records, STATS_SCHEMA), self._provenance)
         self._check_still_ours(part)
-        return to_table([*map(_share_row, held), *_end_rows(rows)], SUMMARY_SCHEMA)
+        return to_table([*map(_share_row, entries), *_end_rows(rows)], SUMMARY_SCHEMA)
 
     def _part_name(self, marks: list[str]) -> str:
         """From the rows' ids; from their statistics where there are but end-of-shard markers."""
         digest = hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()
         return f"part-{self._provenance['run_id']}-{digest[:16]}.parquet"
 
-    def _store(self, path: str, rows: list[Row], schema: pa.Schema) -> list[Held]:
+    def _store(self, path: str, rows: list[Row], schema: pa.Schema) -> list[PartEntry]:
         """Writes a part, unless it were empty; returns what it holds."""
         if not rows:
             return []
-        held = _held(path, rows)
-        shares = [each.to_json() for each in held]
+        entries = _entries(path, rows)
+        shares = [each.to_json() for each in entries]
         self._sink.write(path, to_table(rows, schema), self._provenance | {SHARES_KEY: shares})
-        return held
+        return entries
 
     def _check_still_ours(self, part: str) -> None:
         try:
             self._fence.check()
         except StorageError:
-            for kind in ("captions", "quarantine", "stats"):
+            for kind in KINDS:
                 self._sink.remove(f"{kind}/{part}")
             raise
 
@@ -92,13 +91,13 @@ def _stats_of(rows: list[Row]) -> list[str]:
     return [text for row in rows for text in row["stats"] or []]
 
 
-def _held(path: str, rows: list[Row]) -> list[Held]:
+def _entries(path: str, rows: list[Row]) -> list[PartEntry]:
     """By shard."""
     shards: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         shards[row["ledger_id"]].append(row)
     return [
-        Held(ledger_id=ledger_id, name=mine[0]["shard"], share=_share(path, mine))
+        PartEntry(ledger_id=ledger_id, name=mine[0]["shard"], share=_share(path, mine))
         for ledger_id, mine in sorted(shards.items())
     ]
 
@@ -108,9 +107,9 @@ def _share(path: str, rows: list[Row]) -> Share:
     return Share(path=path, ids=IdSum.of(row["image_id"] for row in rows), codes=dict(codes))
 
 
-def _share_row(held: Held) -> dict[str, Any]:
-    content = held.to_json()
-    return content | {"path": held.share.path, "codes": json.dumps(content["codes"])}
+def _share_row(entry: PartEntry) -> dict[str, Any]:
+    content = entry.to_json()
+    return content | {"path": entry.share.path, "codes": json.dumps(content["codes"])}
 
 
 def _end_rows(rows: list[Row]) -> list[dict[str, Any]]:

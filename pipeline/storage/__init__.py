@@ -1,5 +1,11 @@
 """Every byte that is read or written goes through here: opening, listing, writing whole, retries.
 
-No format and no meaning: shards are `pipeline.sources`', parts and ledger `pipeline.ledger`'s. Only
-this room knows fsspec.
+No format and no meaning: shards are `pipeline.sources`', parts `pipeline.parts`', the ledger
+`pipeline.ledger`'s. Only this room knows fsspec.
+
+    files         opening by URL, failures told apart from bad data
+    walk          listing folders and patterns
+    store         named blobs below one URL
+    atomic_write  a file appears whole or not at all
+    retry         which failures pass by themselves
 """

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from pipeline.rows.errors import ConfigError, StorageError
+from pipeline.storage.atomic_write import TEMPORARY_SUFFIX, put, remove
 from pipeline.storage.files import (
     StorageFile,
     open_path,
@@ -20,7 +21,6 @@ from pipeline.storage.files import (
     with_client_defaults,
 )
 from pipeline.storage.walk import exists
-from pipeline.storage.write import ASIDE, put, remove
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class Store:
 
     def half_written(self, folder: str, base: str = "") -> list[str]:
         """Names of the files in `folder` that a killed process left while it wrote `base`."""
-        return [name for name in self.names(folder, f".{base}") if name.endswith(ASIDE)]
+        return [name for name in self.names(folder, f".{base}") if name.endswith(TEMPORARY_SUFFIX)]
 
     def exists(self, name: str) -> bool:
         filesystem, root = self._open()

@@ -16,7 +16,7 @@ from fsspec.utils import glob_translate
 
 from pipeline.storage.files import retry_of
 
-__all__ = ["exists", "expand", "ls", "walk"]
+__all__ = ["exists", "expand", "file_info", "ls", "plain_path", "walk"]
 
 T = TypeVar("T")
 Infos = dict[str, dict[str, Any]]
@@ -29,6 +29,20 @@ def exists(fs: Any, path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def file_info(fs: Any, path: str) -> dict[str, Any]:
+    """What the file system tells of a file or folder, asked afresh.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+    """
+    return dict(_retried(fs, lambda: fs.info(path)))
+
+
+def plain_path(fs: Any, url: str) -> str:
+    """`url` as this file system spells paths."""
+    return str(fs._strip_protocol(url))
 
 
 def ls(fs: Any, path: str) -> list[dict[str, Any]]:
@@ -51,7 +65,7 @@ def walk(fs: Any, path: str) -> Infos:
 
 def expand(fs: Any, url: str) -> Infos:
     """Files and folders that match the pattern, by path."""
-    parts = str(fs._strip_protocol(url)).split("/")
+    parts = plain_path(fs, url).split("/")
     first = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
     base = "/".join(parts[:first]) or fs.root_marker
     is_web = "://" in base  # No folders, but pages with links, which fsspec knows how to read.

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pipeline.ledger.files import load_ledger
 from pipeline.ledger.identity import load_identity
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.ledger.snapshots import load_ledger
+from pipeline.parts.entries import SHARES_KEY, PartEntry
+from pipeline.parts.sink import ROW_KINDS, Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.idsum import IdSum
-from pipeline.verify.doubles import find_doubles
+from pipeline.verify.repeated_ids import find_repeated_ids
 
 
 @dataclass
@@ -57,14 +57,14 @@ def check(sink: Sink) -> Findings:
         found.ledger["_ledger/output.json"] = "is missing"
     ledger = _ledger(sink, found)
     paths = [path for kind in ROW_KINDS for path in sink.parts(kind)]
-    held: dict[str, dict[str, Held]] = {}
+    entries: dict[str, dict[str, PartEntry]] = {}
     for path in paths:
         shares = _check_part(sink, path, identity.fingerprint if identity else None, found)
         if shares is not None:
-            held[path] = shares
-    _check_ledger(ledger, held, found)
+            entries[path] = shares
+    _check_ledger(ledger, entries, found)
     readable = [path for path in paths if path not in found.unreadable]
-    for image_id in sorted(find_doubles(partial(_ids, sink, readable), found.num_rows)):
+    for image_id in sorted(find_repeated_ids(partial(_ids, sink, readable), found.num_rows)):
         found.doubled[image_id] = "is stored more than once"
     for path in sink.temporaries():
         found.temporary[path] = "was left by a writer that was killed"
@@ -84,7 +84,7 @@ def _ledger(sink: Sink, found: Findings) -> Ledger:
 
 def _check_part(
     sink: Sink, path: str, fingerprint: str | None, found: Findings
-) -> dict[str, Held] | None:
+) -> dict[str, PartEntry] | None:
     """What the part says it holds, by shard; None if it does not read."""
     try:
         metadata = sink.metadata(path)
@@ -94,17 +94,17 @@ def _check_part(
         return None
     found.num_parts += 1
     found.num_rows += table.num_rows
-    held = [Held.from_json(path, content) for content in metadata[SHARES_KEY]]
-    if _by_name(held) != _counted(table):
+    entries = [PartEntry.from_json(path, content) for content in metadata[SHARES_KEY]]
+    if _by_name(entries) != _counted(table):
         found.mislabelled[path] = "its rows are not those that its metadata names"
     if fingerprint is not None and metadata["fingerprint"] != fingerprint:
         found.other_fingerprint[path] = f"was made under fingerprint {metadata['fingerprint']}"
-    return {each.ledger_id: each for each in held}
+    return {each.ledger_id: each for each in entries}
 
 
-def _by_name(held: list[Held]) -> dict[str, IdSum]:
+def _by_name(entries: list[PartEntry]) -> dict[str, IdSum]:
     sums: dict[str, IdSum] = defaultdict(IdSum)
-    for each in held:
+    for each in entries:
         sums[each.name] += each.share.ids
     return dict(sums)
 
@@ -116,7 +116,9 @@ def _counted(table: Any) -> dict[str, IdSum]:
     return {shard: IdSum.of(mine) for shard, mine in ids.items()}
 
 
-def _check_ledger(ledger: Ledger, held: dict[str, dict[str, Held]], found: Findings) -> None:
+def _check_ledger(
+    ledger: Ledger, entries: dict[str, dict[str, PartEntry]], found: Findings
+) -> None:
     """Shares the ledger names must be there, and the other way round."""
     named: set[tuple[str, str]] = set()
     for record in ledger.records():
@@ -124,11 +126,11 @@ def _check_ledger(ledger: Ledger, held: dict[str, dict[str, Held]], found: Findi
             found.incomplete.append(record.ledger_id)
         for share in record.shares:
             named.add((share.path, record.ledger_id))
-            there = held.get(share.path, {}).get(record.ledger_id)
+            there = entries.get(share.path, {}).get(record.ledger_id)
             if there is None or there.share.ids != share.ids:
                 what = f"the ledger has {share.ids.rows} rows of {record.ledger_id} here"
                 found.missing[share.path] = what
-    for path, shares in held.items():
+    for path, shares in entries.items():
         if any(f"/part-{run_id}-" in path for run_id in ledger.open_runs):
             continue  # Of a run that did not end well: the next one enters them.
         if extra := [i for i in shares if (path, i) not in named]:

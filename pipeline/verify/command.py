@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.ledger.identity import load_identity
 from pipeline.ledger.lease import new_run_id
-from pipeline.ledger.sink import ROW_KINDS, Sink
+from pipeline.parts.sink import ROW_KINDS, Sink
 from pipeline.rows.errors import EXIT_DONE, EXIT_FAILED, ConfigError, JobError
 from pipeline.sources import redact_url
 from pipeline.verify.check import Findings, check

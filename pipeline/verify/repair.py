@@ -11,15 +11,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TextIO
 
-from pipeline.ledger.doubles import remove_doubles
-from pipeline.ledger.files import LedgerWriter, load_ledger, remove_ledger
+from pipeline.ledger.duplicates import remove_duplicates
 from pipeline.ledger.identity import Identity, load_identity
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord, Share
-from pipeline.ledger.scan import Held, read_held
-from pipeline.ledger.sink import ROW_KINDS, Sink
-from pipeline.ledger.withdraw import withdraw_void
+from pipeline.ledger.leftovers import withdraw_void
+from pipeline.ledger.records import ShardRecord
+from pipeline.ledger.snapshots import LedgerLog, load_ledger, remove_ledger
+from pipeline.parts.entries import PartEntry, Share, read_entries
+from pipeline.parts.sink import ROW_KINDS, Sink
 from pipeline.rows.errors import ConfigError, StorageError
 from pipeline.rows.idsum import IdSum
 from pipeline.verify.check import Findings
@@ -41,14 +41,14 @@ def repair(sink: Sink, found: Findings, run_id: str, log: TextIO) -> None:
             _set_aside(sink, path)
         if load_identity(sink) is None:
             _identity_of_parts(sink).save(sink)
-        writer = LedgerWriter(
+        ledger_log = LedgerLog(
             store=sink, ledger=_load(sink), run_id=run_id, may_write=lease.fence.check
         )
-        for record in withdraw_void(sink, writer.ledger):
-            writer.put(record)
-        _agree(sink, writer, _shards_of(found.doubled, sink))
-        writer.ledger.open_runs = ()
-        writer.snapshot()
+        for record in withdraw_void(sink, ledger_log.ledger):
+            ledger_log.put(record)
+        _agree(sink, ledger_log, _shards_of(found.doubled, sink))
+        ledger_log.ledger.open_runs = ()
+        ledger_log.snapshot()
 
 
 def _set_aside(sink: Sink, path: str) -> None:
@@ -91,29 +91,29 @@ def _shards_of(doubled: Iterable[str], sink: Sink) -> set[str]:
     return names
 
 
-def _agree(sink: Sink, writer: LedgerWriter, doubled: set[str]) -> None:
+def _agree(sink: Sink, ledger_log: LedgerLog, doubled: set[str]) -> None:
     """Make each record name exactly the rows that the parts hold of its shard, each once."""
-    stored: dict[str, list[Held]] = defaultdict(list)
-    for held in read_held(sink, _paths(sink)):
-        stored[held.ledger_id].append(held)
-    for record in list(writer.ledger.records()):
+    stored: dict[str, list[PartEntry]] = defaultdict(list)
+    for entry in read_entries(sink, _paths(sink)):
+        stored[entry.ledger_id].append(entry)
+    for record in list(ledger_log.ledger.records()):
         there = stored.pop(record.ledger_id, [])
         if _by_path(h.share for h in there) != _by_path(record.shares) or record.name in doubled:
-            writer.put(_agreed(sink, record, there))
+            ledger_log.put(_agreed(sink, record, there))
     for ledger_id, there in stored.items():
         blank = ShardRecord(ledger_id=ledger_id, name=there[0].name, signature="")
-        writer.put(_agreed(sink, blank, there))
+        ledger_log.put(_agreed(sink, blank, there))
 
 
 def _by_path(shares: Iterable[Share]) -> dict[str, IdSum]:
     return {share.path: share.ids for share in shares}
 
 
-def _agreed(sink: Sink, record: ShardRecord, there: list[Held]) -> ShardRecord:
+def _agreed(sink: Sink, record: ShardRecord, there: list[PartEntry]) -> ShardRecord:
     """Complete only if what is left is what made it complete."""
     codes: Counter[str] = Counter()
-    for held in there:
-        codes.update(held.share.codes)
-    shares = tuple(held.share for held in there)
-    mended = remove_doubles(sink, replace(record, shares=shares, codes=dict(codes)))
+    for entry in there:
+        codes.update(entry.share.codes)
+    shares = tuple(entry.share for entry in there)
+    mended = remove_duplicates(sink, replace(record, shares=shares, codes=dict(codes)))
     return replace(mended, complete=record.complete and mended.ids == record.ids)

@@ -124,7 +124,7 @@ def _model_actors(cluster: TwoNodes, driver: int) -> list[_Process]:
 
 
 def _any_worker(cluster: TwoNodes, driver: int) -> list[_Process]:
-    """Of tasks, of Ray Data's own actors, of the progress board, or idle."""
+    """Of tasks, of Ray Data's own actors, of the progress counter, or idle."""
     return [w for w in _workers(cluster) if w.title.startswith("ray::")]
 
 

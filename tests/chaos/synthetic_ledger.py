@@ -20,14 +20,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.job.plan import Plan, make_plan
-from pipeline.ledger.files import LedgerWriter
 from pipeline.ledger.identity import load_identity
-from pipeline.ledger.keeper import Keeper, Wishes
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.records import ShardRecord, Share, to_table
-from pipeline.ledger.scan import SHARES_KEY, Held
-from pipeline.ledger.sink import Sink
+from pipeline.ledger.records import ShardRecord, to_table
+from pipeline.ledger.snapshots import LedgerLog
+from pipeline.ledger.writer import LedgerWriter, ResumeOptions
+from pipeline.parts.entries import SHARES_KEY, PartEntry, Share
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.sources import list_input
@@ -90,7 +90,7 @@ def _write_ledger(config: JobConfig, rows_per_shard: int) -> None:
         ]
         tables.append(to_table(records))
     ledger = Ledger(base=pa.concat_tables(tables).combine_chunks(), open_runs=(KILLED,))
-    writer = LedgerWriter(store=sink, ledger=ledger, run_id=FINISHED, may_write=lambda: None)
+    writer = LedgerLog(store=sink, ledger=ledger, run_id=FINISHED, may_write=lambda: None)
     writer.snapshot()
     make_plan(config, "cpu").identity.save(sink)
 
@@ -113,9 +113,11 @@ def _write_unknown_parts(config: JobConfig, count: int) -> None:
         keys = [f"{index}-{row}" for row in range(8)]
         ids = [f"{name}#{key}" for key in keys]
         path = f"captions/part-{KILLED}-{index:016x}.parquet"
-        held = Held(ledger_id=name, name=name, share=Share(path=path, ids=IdSum.of(ids)))
+        entry = PartEntry(ledger_id=name, name=name, share=Share(path=path, ids=IdSum.of(ids)))
         table = pa.table({"image_id": ids, "shard": [name] * len(ids), "key": keys})
-        sink.write(path, table, {SHARES_KEY: [held.to_json()], "fingerprint": identity.fingerprint})
+        sink.write(
+            path, table, {SHARES_KEY: [entry.to_json()], "fingerprint": identity.fingerprint}
+        )
 
 
 def _measured(config: JobConfig) -> dict[str, float]:
@@ -124,10 +126,10 @@ def _measured(config: JobConfig) -> dict[str, float]:
     plan: Plan = make_plan(config, "cpu")
     planned = time.monotonic()
     with Lease(store=sink, run_id="20260102T000000-measur", log=sys.stderr) as lease:
-        keeper = Keeper(sink, lease.fence, plan.identity)
-        assignments = keeper.begin(plan.shards, Wishes())
+        ledger_writer = LedgerWriter(sink, lease.fence, plan.identity)
+        assignments = ledger_writer.begin(plan.shards, ResumeOptions())
         begun = time.monotonic()
-        rows = keeper.ledger.totals().rows
+        rows = ledger_writer.ledger.totals().rows
         adopted = sum(len(assignment.parts) for assignment in assignments)
     assert len(assignments) == NEW_SHARDS, f"{len(assignments)} shards would be opened"
     return {

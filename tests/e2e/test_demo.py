@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from lab.evaluation.gallery import compare, load_samples, overall_f1
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from tests.e2e.command import ROOT, run_python
 
 NUM_SAMPLES, NUM_BROKEN = 64, 6

@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 
 from pipeline.job.session import main
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from pipeline.settings.config import CaptionConfig, QuestionConfig
 
 

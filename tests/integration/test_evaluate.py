@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from lab.evaluation.questions import BenchmarkImage, Question
 from lab.evaluation.runner import main
 from lab.evaluation.scoring.metric import Answered
 from lab.evaluation.scoring.registry import metrics_of
+from lab.questions import BenchmarkImage, Question
 from tests.support.scene_benchmark import TASKS, scene_benchmark, scenes
 
 NUM_IMAGES, BROKEN = 24, 5

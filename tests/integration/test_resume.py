@@ -233,7 +233,7 @@ def test_a_second_run_at_once_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline.ledger.lease import Lease
-    from pipeline.ledger.sink import Sink
+    from pipeline.parts.sink import Sink
 
     write_parquet(tmp_path / "in" / "a.parquet", PICTURES[:2])
     sink = Sink(url=str(tmp_path / "out"))

@@ -11,10 +11,10 @@ from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
 from lab.training.clock import load_checkpoint
 from lab.training.config import TrainingConfig
+from lab.training.data.shards import render_shards
 from lab.training.export import export
-from lab.training.language import language_checkpoint, train_language
-from lab.training.shards import render_shards
-from lab.training.vision import checkpoint_path, train_vision
+from lab.training.language.train import language_checkpoint, train_language
+from lab.training.vision.train import checkpoint_path, train_vision
 
 
 def config_of(folder: Path, seconds: float) -> TrainingConfig:

@@ -1,6 +1,6 @@
 """Random-weight checkpoints of each family, written by transformers' own `save_pretrained`.
 
-See `lab.benchmark.models` for how weights are drawn.
+See `lab.benchmark.contestants.models` for how weights are drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
-from lab.benchmark.models import GRIDS, STOP_ID, random_model, write_processor
+from lab.benchmark.contestants.models import GRIDS, STOP_ID, random_model, write_processor
 
 EMBEDDED = Path(__file__).parents[2] / "hired_core" / "embedded"
 VOCABULARY: int = json.loads((EMBEDDED / "config.json").read_text())["text_config"]["vocab_size"]

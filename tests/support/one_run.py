@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from pipeline.accounting.cost import Prices
 from pipeline.ledger.identity import Identity
-from pipeline.ledger.keeper import Keeper, Wishes
-from pipeline.ledger.lease import LOCK, Fence
-from pipeline.ledger.sink import Sink
+from pipeline.ledger.lease import Fence
 from pipeline.ledger.work import Assignment
+from pipeline.ledger.writer import LedgerWriter, ResumeOptions
+from pipeline.parts.sink import LOCK, Sink
 from pipeline.rows.row import Row, fail, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA
 from pipeline.sources import ReadOptions, Shard
@@ -59,28 +59,28 @@ class Run:
     run_id: str
     shards: Sequence[Shard]
     identity: Identity = IDENTITY
-    wishes: Wishes = field(default_factory=Wishes)
+    resume: ResumeOptions = field(default_factory=ResumeOptions)
     options: ReadOptions = OPTIONS
     bad: frozenset[str] = frozenset()
     rows_per_part: int = 4
     lag: int = 2
     meanwhile: Callable[[], None] = lambda: None
 
-    def play(self, sink: Sink) -> Keeper:
+    def play(self, sink: Sink) -> LedgerWriter:
         """From taking the output to closing it."""
-        keeper = Keeper(sink, hold(sink, self.run_id), self.identity)
-        assignments = keeper.begin(self.shards, self.wishes)
+        ledger_writer = LedgerWriter(sink, hold(sink, self.run_id), self.identity)
+        assignments = ledger_writer.begin(self.shards, self.resume)
         rows = self.answers(sink, assignments)
         self.meanwhile()
-        write = writer(sink, keeper.fence, self.identity)
+        write = writer(sink, ledger_writer.fence, self.identity)
         parts = [to_table(some, ANSWERED_SCHEMA) for some in _cut(rows, self.rows_per_part)]
         for some in _cut(parts, self.lag):
             for summary in [write(part) for part in some]:
-                keeper.add(summary)
-            keeper.flush()
-        keeper.finish()
-        keeper.close()
-        return keeper
+                ledger_writer.add(summary)
+            ledger_writer.flush()
+        ledger_writer.finish()
+        ledger_writer.close()
+        return ledger_writer
 
     def answers(self, sink: Sink, assignments: Sequence[Assignment]) -> list[Row]:
         """Rows of all shards in turn, as they come when shards are read side by side."""

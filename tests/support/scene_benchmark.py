@@ -9,7 +9,7 @@ import numpy as np
 
 from lab.evaluation.benchmarks import Benchmark
 from lab.evaluation.options import EvaluationConfig
-from lab.evaluation.questions import BenchmarkImage, Question
+from lab.questions import BenchmarkImage, Question
 from lab.rendering.benchmark import encode_jpeg
 from lab.rendering.compose import make_picture
 from lab.rendering.splits import SPLITS

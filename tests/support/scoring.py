@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.metric import Answered, Metric
+from lab.questions import Question
 
 
 def answered(prediction: str | None, *references: str, **details: str) -> Answered:

@@ -9,8 +9,8 @@ by lengths taken before spaces are squeezed; here both come from the same texts.
 
 from __future__ import annotations
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.share import Share
+from lab.questions import Question
 
 __all__ = ["ANLS", "best_similarity", "levenshtein", "similarity"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.evaluation.captions import items_named, items_shown
+from lab.evaluation.scoring.captions import items_named, items_shown
 from lab.evaluation.scoring.metric import Answered, Floats
 from lab.evaluation.scoring.share import f1_of
 

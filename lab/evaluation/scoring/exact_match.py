@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.share import Share
+from lab.questions import Question
 
 __all__ = ["EXACT_MATCH", "matches_exactly", "normalised"]
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lab.evaluation.questions import Question
+from lab.questions import Question
 
 __all__ = ["Answered", "Floats", "Metric"]
 

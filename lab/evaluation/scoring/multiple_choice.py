@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.share import Share
+from lab.questions import Question
 
 __all__ = ["MULTIPLE_CHOICE", "chosen_letter"]
 

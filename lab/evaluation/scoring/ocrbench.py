@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.share import Share
+from lab.questions import Question
 
 __all__ = ["OCRBENCH_SCORE", "contains_reference"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.share import Share
+from lab.questions import Question
 
 __all__ = ["RELAXED_ACCURACY", "is_near", "number_in"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.metric import Answered, Floats
+from lab.questions import Question
 
 __all__ = ["Share", "f1_of", "quotient"]
 

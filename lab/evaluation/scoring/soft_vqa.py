@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.share import Share
 from lab.evaluation.scoring.vqa_text import normalised_answer
+from lab.questions import Question
 
 __all__ = ["VQA_ACCURACY", "agreement"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.metric import Answered, Floats
 from lab.evaluation.scoring.share import Share, f1_of, quotient
+from lab.questions import Question
 
 __all__ = ["YES_NO_ACCURACY", "YesNoF1", "YesRate", "says_yes"]
 

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.accounting.cost import load_prices
 from pipeline.job.cli import parse_job
-from pipeline.settings.config import CaptionConfig, QuestionConfig, RunConfig
+from pipeline.settings.config import CaptionConfig, QuestionConfig
 from tests.support.checkpoints import EMBEDDED
 
 FOLDER = EMBEDDED.parents[1] / "configs"
-PRICES = "prices.yaml"
-FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != PRICES)
+FILES = sorted(FOLDER.glob("*.yaml"))
 
 
 def test_there_are_files_and_nothing_else() -> None:
@@ -32,12 +30,3 @@ def test_a_file_is_read_whole(path: Path) -> None:
         read |= vars(section)
     written = yaml.safe_load(path.read_text())
     assert {key: read[key] for key in written} == written
-
-
-def test_prices_are_read_and_those_of_a_better_gpu_are_higher() -> None:
-    by_name = {
-        name: load_prices(RunConfig(), name).gpu_hour_usd
-        for name in ("NVIDIA H200", "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB", "Tesla T4")
-    }
-    assert sorted(by_name.values(), reverse=True) == list(by_name.values())
-    assert 0 < load_prices(RunConfig(), None).cpu_hour_usd < min(by_name.values())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from lab.evaluation.captions import items_named
+from lab.evaluation.scoring.captions import items_named
 from lab.rendering import render
 from lab.rendering.compose import make_picture
 from lab.rendering.drawing import draw_picture

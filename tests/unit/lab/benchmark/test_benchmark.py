@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.benchmark.baseline import TransformersDense
-from lab.benchmark.captioner import Captioner
 from lab.benchmark.command import run
-from lab.benchmark.contestants import batch_sizes, chosen, end_to_end
+from lab.benchmark.contestants.baseline import TransformersDense
+from lab.benchmark.contestants.captioner import Captioner
+from lab.benchmark.contestants.registry import batch_sizes, chosen, end_to_end
+from lab.benchmark.contestants.subject import Setting, Subject
 from lab.benchmark.images import make_images
 from lab.benchmark.options import parse
-from lab.benchmark.subject import Setting, Subject
 from tests.support.checkpoints import build_checkpoint
 
 ROOT = Path(__file__).parents[4]
@@ -29,7 +29,8 @@ class NoRay:
             raise ImportError("no ray here")
 sys.meta_path.insert(0, NoRay())
 from lab.benchmark.command import run
-from lab.benchmark import baseline, captioner, memory
+from lab.benchmark.contestants import baseline, captioner
+from lab.benchmark.measurements import memory
 """
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from lab.benchmark.answers import Answer
-from lab.benchmark.measure import Measurement, Results, Turn
-from lab.benchmark.summary import percentile, summarise
+from lab.benchmark.contestants.answers import Answer
+from lab.benchmark.measurements.contest import Measurement, Results, Turn
+from lab.benchmark.measurements.summary import percentile, summarise
 from lab.benchmark.tables import contest_table
 
 

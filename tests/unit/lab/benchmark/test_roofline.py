@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lab.benchmark.models import PRESETS, preset_config
-from lab.benchmark.roofline import (
+from lab.benchmark.contestants.models import PRESETS, preset_config
+from lab.benchmark.roofline.work import (
     TextShape,
     VisionShape,
     Work,

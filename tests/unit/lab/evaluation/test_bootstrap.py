@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lab.evaluation.answers import Answer
-from lab.evaluation.bootstrap import Draws, interval
-from lab.evaluation.measure import Counts, clusters_of, count, measure
-from lab.evaluation.questions import Question
-from lab.evaluation.runs import Run, Variant
+from lab.evaluation.results.answers import Answer
+from lab.evaluation.results.bootstrap import Draws, interval
+from lab.evaluation.results.measure import Counts, clusters_of, count, measure
 from lab.evaluation.scoring.metric import Floats
 from lab.evaluation.store import AskedImage
+from lab.evaluation.study.runs import Run, Variant
+from lab.questions import Question
 from tests.support.settings import reduction
 
 NUM_DRAWS = 1000
@@ -80,7 +80,7 @@ def test_interval_leaves_out_as_much_below_as_above() -> None:
 def test_draws_are_the_same_however_many_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.random.default_rng(0).random((6, 2))
     at_once = Draws([0] * 6, 50, seed=2).sums([counts])[0]
-    monkeypatch.setattr("lab.evaluation.bootstrap._WEIGHTS_AT_ONCE", 6 * 7)
+    monkeypatch.setattr("lab.evaluation.results.bootstrap._WEIGHTS_AT_ONCE", 6 * 7)
     assert len(list(Draws([0] * 6, 50, seed=2).weights())) == 8
     assert np.allclose(Draws([0] * 6, 50, seed=2).sums([counts])[0], at_once)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lab.evaluation.captions import items_named, items_shown
+from lab.evaluation.scoring.captions import items_named, items_shown
 from lab.rendering.compose import KINDS, make_picture
 from lab.rendering.tasks import caption, truth_json
 

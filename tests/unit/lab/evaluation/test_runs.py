@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from lab.evaluation.options import parse_evaluation
-from lab.evaluation.plot import Axis
-from lab.evaluation.questions import Question
-from lab.evaluation.results import kept_images
-from lab.evaluation.runs import grid, label_of, runs_of
+from lab.evaluation.results.plot import Axis
+from lab.evaluation.results.results import kept_images
 from lab.evaluation.store import AskedImage
-from lab.evaluation.study import Study, ablation_study, studies_of
+from lab.evaluation.study.runs import grid, label_of, runs_of
+from lab.evaluation.study.study import Study, ablation_study, studies_of
+from lab.questions import Question
 from pipeline.rows.errors import ConfigError
 from tests.support.settings import reduction
 

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from lab.evaluation import store as store_module
-from lab.evaluation.answers import Speed, mean, read_answers, sample_table, speed_of
 from lab.evaluation.benchmarks import choose, drawn
 from lab.evaluation.options import EvaluationConfig
-from lab.evaluation.questions import BenchmarkImage, Question
+from lab.evaluation.results.answers import Speed, mean, read_answers, sample_table, speed_of
 from lab.evaluation.store import AskedImage, QuestionStore
+from lab.questions import BenchmarkImage, Question
 from pipeline.accounting.stats import STATS_SCHEMA
-from pipeline.ledger.sink import REPORT, Sink
+from pipeline.parts.sink import REPORT, Sink
 from pipeline.rows.errors import ConfigError, InputError, JobError, StorageError
 from pipeline.sources import ReadOptions, Shard, list_input
-from pipeline.sources.read import read_shard
+from pipeline.sources.shard_reader import read_shard
 from pipeline.storage.store import Store
 
 SETTING = {"benchmark": "b", "seed": 0}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from lab.evaluation.plot import plot
-from lab.evaluation.table import markdown, tables
+from lab.evaluation.results.plot import plot
+from lab.evaluation.results.table import markdown, tables
 
 TASKS = {"count": ("exact match", 100.0), "caption": ("object F1", 1.0)}
 SVG = "{http://www.w3.org/2000/svg}"

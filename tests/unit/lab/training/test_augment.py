@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from lab.training.augment import augment
 from lab.training.config import PATCH_SIZE
+from lab.training.data.augment import augment
 
 SIDE = 12
 

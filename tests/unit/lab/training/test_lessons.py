@@ -4,7 +4,7 @@ from lab.rendering.compose import make_picture
 from lab.rendering.geometry import content_size
 from lab.rendering.picture import Picture, SceneObject, class_name
 from lab.rendering.tasks import SPATIAL_KINDS
-from lab.training.lessons import ask_order, ask_place
+from lab.training.data.lessons import ask_order, ask_place
 
 
 def scenes(least: int) -> list[Picture]:

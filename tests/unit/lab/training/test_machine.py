@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from lab.training.batches import PictureTable, TextMaker, build_batch
 from lab.training.config import PATCHES_PER_PARTITION, TrainingConfig, model_config
-from lab.training.language import LanguageLearner, batch_loss
+from lab.training.data.partitions import LABELS
+from lab.training.data.shards import render_shards
+from lab.training.data.stream import stream
+from lab.training.language.batches import PictureTable, TextMaker, build_batch
+from lab.training.language.train import LanguageLearner, batch_loss
 from lab.training.machine import has_bfloat16, num_feeders, precision
 from lab.training.model import empty_model
 from lab.training.optimizers import Optimizers
-from lab.training.partitions import LABELS
-from lab.training.shards import render_shards
-from lab.training.stream import stream
 from lab.training.tokenizer import build_processor
-from lab.training.vision import VisionLearner, vision_loss
-from lab.training.vision_losses import PartitionBatch
+from lab.training.vision.losses import PartitionBatch
+from lab.training.vision.train import VisionLearner, vision_loss
 
 META = torch.device("meta")
 

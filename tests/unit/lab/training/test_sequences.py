@@ -9,12 +9,11 @@ from lab.rendering.compose import KINDS, make_picture
 from lab.rendering.drawing import draw_picture
 from lab.rendering.picture import Picture, class_name
 from lab.rendering.vocabulary import GLYPHS
-from lab.training.batches import TEXT_ROOM, PictureRows, TextMaker, build_batch
 from lab.training.clock import StageClock, cosine_with_warmup
 from lab.training.config import PATCHES_PER_PARTITION
-from lab.training.language import LanguageLearner, batch_loss
-from lab.training.model import empty_model
-from lab.training.packing import (
+from lab.training.data.partitions import LABELS, cut_picture
+from lab.training.language.batches import TEXT_ROOM, PictureRows, TextMaker, build_batch
+from lab.training.language.packing import (
     NEWLINE,
     NO_LABEL,
     NO_TOKEN,
@@ -23,9 +22,10 @@ from lab.training.packing import (
     patch_at,
     visual_order,
 )
-from lab.training.partitions import LABELS, cut_picture
+from lab.training.language.train import LanguageLearner, batch_loss
+from lab.training.model import empty_model
 from lab.training.tokenizer import build_processor, prompt
-from lab.training.vision import VisionLearner, normalise
+from lab.training.vision.train import VisionLearner, normalise
 
 
 @pytest.fixture(scope="module")

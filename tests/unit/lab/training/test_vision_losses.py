@@ -6,8 +6,8 @@ from torch import Tensor
 
 from lab.rendering.vocabulary import FIRST_GLYPH, NUM_CLASSES
 from lab.training.config import PATCHES_PER_PARTITION
-from lab.training.partitions import IGNORED, LABELS
-from lab.training.vision_losses import PartitionBatch, VisionLogits, cls_loss, patch_loss
+from lab.training.data.partitions import IGNORED, LABELS
+from lab.training.vision.losses import PartitionBatch, VisionLogits, cls_loss, patch_loss
 
 N = PATCHES_PER_PARTITION
 SURE = 50.0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.accounting.cost import Prices, load_prices
+from pipeline.resources.gpus import OTHER_GPU
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import RunConfig
 
@@ -39,6 +40,16 @@ def test_cost_is_time_by_what_is_held() -> None:
 )
 def test_gpus_are_found_by_name(file: Path, gpu_name: str, usd: float) -> None:
     assert load_prices(RunConfig(), gpu_name, file) == Prices(gpu_hour_usd=usd, cpu_hour_usd=0.05)
+
+
+def test_list_prices_of_a_better_gpu_are_higher() -> None:
+    by_name = {
+        name: load_prices(RunConfig(), name).gpu_hour_usd
+        for name in ("NVIDIA H200", "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-40GB", "Tesla T4")
+    }
+    assert sorted(by_name.values(), reverse=True) == list(by_name.values())
+    assert load_prices(RunConfig(), "Unheard Of").gpu_hour_usd == OTHER_GPU.hour_usd
+    assert 0 < load_prices(RunConfig(), None).cpu_hour_usd < min(by_name.values())
 
 
 def test_flags_override_the_file_even_with_zero(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The progress line, by hand; counts go to the board and nowhere without one."""
+"""The progress line, by hand; counts go to the counter and nowhere without one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.accounting.progress import Board, ProgressPrinter, Reporter
+from pipeline.accounting.progress import ProgressCounter, ProgressPrinter, ProgressReporter
 
 
 def line(counts: dict[str, int], *, elapsed: float, total: int | None) -> str:
     times = iter([100.0, 100.0 + elapsed])
     printer = ProgressPrinter(
-        board=None,
+        counter=None,
         total_rows=total,
         num_shards=12,
         usd_per_sec=0.01,
@@ -56,10 +56,10 @@ def test_line(counts: dict[str, int], elapsed: float, total: int | None, expecte
 
 
 def test_a_board_adds_up() -> None:
-    board = Board()
-    board.add({"captioned": 2, "quarantined": 0})
-    board.add({"captioned": 3, "shards": 1})
-    assert board.counts() == {"captioned": 5, "quarantined": 0, "shards": 1}
+    counter = ProgressCounter()
+    counter.add({"captioned": 2, "quarantined": 0})
+    counter.add({"captioned": 3, "shards": 1})
+    assert counter.counts() == {"captioned": 5, "quarantined": 0, "shards": 1}
 
 
 def test_a_reporter_without_a_board_is_silent_and_with_one_does_not_wait() -> None:
@@ -73,7 +73,7 @@ def test_a_reporter_without_a_board_is_silent_and_with_one_does_not_wait() -> No
         def remote(self, counts: dict[str, int]) -> None:
             self.sent.append(counts)
 
-    Reporter().add(captioned=1)
+    ProgressReporter().add(captioned=1)
     handle = Handle()
-    Reporter(board=handle).add(captioned=1, quarantined=2)
+    ProgressReporter(counter=handle).add(captioned=1, quarantined=2)
     assert handle.sent == [{"captioned": 1, "quarantined": 2}]

@@ -15,7 +15,7 @@ import pytest
 from pipeline.job import describe as describe_module
 from pipeline.job.describe import describe
 from pipeline.job.plan import Plan, make_plan
-from pipeline.ledger.sink import Sink
+from pipeline.parts.sink import Sink
 from pipeline.resources.estimate import estimate
 from pipeline.rows.errors import ConfigError, InputError, JobError, ModelError
 from pipeline.settings.config import (

@@ -14,8 +14,8 @@ from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import STATS_SCHEMA
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
-from pipeline.ledger.keeper import Keeper
-from pipeline.ledger.sink import REPORT
+from pipeline.ledger.writer import LedgerWriter
+from pipeline.parts.sink import REPORT
 from pipeline.resources.placement import Cluster, place
 from pipeline.rows.row import to_table
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, RunConfig
@@ -54,29 +54,29 @@ def plan(tmp_path: Path) -> Plan:
 
 
 @pytest.fixture
-def keeper(plan: Plan) -> Keeper:
+def ledger_writer(plan: Plan) -> LedgerWriter:
     """Two shards captioned the night before, the third now, with a failure each time."""
     before = Run(run_id="run-0", shards=plan.shards[:2], bad=frozenset({"b.parquet#2"}))
     before.play(plan.sink)
     run = Run(run_id="run-1", shards=plan.shards, bad=frozenset({"c.parquet#0"}))
-    keeper = run.play(plan.sink)
+    ledger_writer = run.play(plan.sink)
     for path in plan.sink.parts("stats"):  # how long writing took is not known by heart
         plan.sink.remove(path)
     plan.sink.write("stats/part-run-0-0.parquet", to_table(STATS, STATS_SCHEMA), {})
     for number, stats in enumerate((STATS[:3], STATS[3:])):
         path = f"stats/part-run-1-{number}.parquet"
         plan.sink.write(path, to_table(stats, STATS_SCHEMA), {"a": number})
-    return keeper
+    return ledger_writer
 
 
-def report_of(plan: Plan, keeper: Keeper, cluster: Cluster = GPUS) -> dict[str, Any]:
+def report_of(plan: Plan, ledger_writer: LedgerWriter, cluster: Cluster = GPUS) -> dict[str, Any]:
     placement = place(RunConfig(), cluster)
     occupancy = Occupancy(wall_sec=50.0, cpus=cluster.cpus, gpus=placement.gpus, prices=PRICES)
-    return build_report(plan, keeper, occupancy, placement, cluster)
+    return build_report(plan, ledger_writer, occupancy, placement, cluster)
 
 
-def test_counts_and_rates(plan: Plan, keeper: Keeper) -> None:
-    report = report_of(plan, keeper)
+def test_counts_and_rates(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    report = report_of(plan, ledger_writer)
     assert (report["rows"], report["captioned"], report["quarantined"]) == (9, 7, 2)
     assert report["quarantined_by_code"] == {"generation_failed": 2}
     assert report["opened"] == {
@@ -92,15 +92,15 @@ def test_counts_and_rates(plan: Plan, keeper: Keeper) -> None:
     assert (report["visual_tokens_dense"], report["visual_tokens_kept"]) == (1000, 200)
 
 
-def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan, keeper: Keeper) -> None:
-    report = report_of(plan, keeper)
+def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    report = report_of(plan, ledger_writer)
     # 50 s of 2 GPUs at 0.001 USD/s and 10 CPUs at 0.0001 USD/s, over 4 images.
     assert report["usd"] == pytest.approx(0.15)
     assert report["usd_per_1000_images"] == pytest.approx(37.5)
 
 
-def test_stages_are_summed_with_their_utilisation(plan: Plan, keeper: Keeper) -> None:
-    stages = report_of(plan, keeper)["stages"]
+def test_stages_are_summed_with_their_utilisation(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    stages = report_of(plan, ledger_writer)["stages"]
     assert list(stages) == ["partition", "select", "generate"]
     assert stages["partition"]["utilisation"] is None  # tasks do not know their idle time
     assert stages["select"]["utilisation"] == pytest.approx(8 / 10)
@@ -110,8 +110,8 @@ def test_stages_are_summed_with_their_utilisation(plan: Plan, keeper: Keeper) ->
     assert "output_tokens" not in stages["partition"]
 
 
-def test_the_report_is_json_and_tells_what_made_it(plan: Plan, keeper: Keeper) -> None:
-    report = report_of(plan, keeper)
+def test_the_report_is_json_and_tells_what_made_it(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    report = report_of(plan, ledger_writer)
     plan.sink.put_json(REPORT, report)
     stored = json.loads(Path(plan.sink.url, "report.json").read_text())
     assert stored == report
@@ -122,15 +122,15 @@ def test_the_report_is_json_and_tells_what_made_it(plan: Plan, keeper: Keeper) -
 
 
 def test_without_a_gpu_and_without_rows(plan: Plan) -> None:
-    keeper = Run(run_id="run-1", shards=[]).play(plan.sink)
-    report = report_of(plan, keeper, Cluster(cpus=2.0, gpus=0))
+    ledger_writer = Run(run_id="run-1", shards=[]).play(plan.sink)
+    report = report_of(plan, ledger_writer, Cluster(cpus=2.0, gpus=0))
     assert (report["rows"], report["images_per_gpu_sec"]) == (0, None)
     assert report["usd_per_1000_images"] is None
     assert "USD - per 1000 images" in summary(report)
 
 
-def test_summary(plan: Plan, keeper: Keeper) -> None:
-    lines = [line.strip() for line in summary(report_of(plan, keeper)).splitlines()]
+def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    lines = [line.strip() for line in summary(report_of(plan, ledger_writer)).splitlines()]
     assert lines[:7] == [
         "rows  9 from 3 shards, 3 of them in the 1 opened now",
         "captioned  7",

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from pipeline.ledger import lease as lease_module
-from pipeline.ledger.lease import LOCK, Fence, Lease
+from pipeline.ledger.lease import Fence, Lease
+from pipeline.parts.sink import LOCK
 from pipeline.rows.errors import BusyError, StorageError
 from pipeline.storage.store import Store
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.ledger.reconcile import Tally, reconcile
+from pipeline.ledger.reconcile import ReportedRows, reconcile
 from pipeline.rows.errors import ReconcileError
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.schemas import ShardEnd
@@ -17,27 +17,27 @@ def end(ids: list[str]) -> ShardEnd:
     return ShardEnd(shard_rows=read.rows, shard_digest=read.digest)
 
 
-def tally_of(*stored: list[str], ends: dict[str, list[str]] | None = None) -> Tally:
+def tally_of(*stored: list[str], ends: dict[str, list[str]] | None = None) -> ReportedRows:
     """Parts of one shard each, and what the shards' readers met; by default `A` and `B`."""
-    tally = Tally()
+    reported = ReportedRows()
     for ids in stored:
-        tally.stored[ids[0].partition("#")[0]] += IdSum.of(ids)
+        reported.stored[ids[0].partition("#")[0]] += IdSum.of(ids)
     for ledger_id, ids in ({"a": A, "b": B} if ends is None else ends).items():
-        tally.ends[ledger_id].append(end(ids))
-    return tally
+        reported.ends[ledger_id].append(end(ids))
+    return reported
 
 
-def refusal(tally: Tally, *ledger_ids: str) -> str:
+def refusal(reported: ReportedRows, *ledger_ids: str) -> str:
     with pytest.raises(ReconcileError) as caught:
-        reconcile(tally, ledger_ids)
+        reconcile(reported, ledger_ids)
     assert caught.value.exit_code == 1
     return str(caught.value)
 
 
 def test_rows_that_add_up_pass_in_however_many_parts() -> None:
-    tally = tally_of(A, B[:1], B[1:])
-    reconcile(tally, ["a", "b"])
-    assert tally.is_settled("a") and tally.is_settled("b")
+    reported = tally_of(A, B[:1], B[1:])
+    reconcile(reported, ["a", "b"])
+    assert reported.is_settled("a") and reported.is_settled("b")
 
 
 def test_a_lost_row_is_named_by_its_shard() -> None:
@@ -53,23 +53,23 @@ def test_a_doubled_row_is_named_by_its_shard() -> None:
 @pytest.mark.parametrize("stored", [["b#0", "b#1", "b#1"], ["b#0", "b#1", "b#7"]])
 def test_a_row_that_stands_in_for_another_is_named_by_its_shard(stored: list[str]) -> None:
     """As many as were read, but one is doubled while another is lost."""
-    tally = tally_of(A, stored)
-    assert not tally.is_settled("b")
-    line = refusal(tally, "a", "b")
+    reported = tally_of(A, stored)
+    assert not reported.is_settled("b")
+    line = refusal(reported, "a", "b")
     assert line == "rows do not add up: b: the 3 rows stored are not those read"
 
 
 def test_a_lost_marker_is_named_by_its_shard() -> None:
-    tally = tally_of(A, B, ends={"a": A})
-    assert not tally.is_settled("b")
-    line = refusal(tally, "a", "b")
+    reported = tally_of(A, B, ends={"a": A})
+    assert not reported.is_settled("b")
+    line = refusal(reported, "a", "b")
     assert line == "rows do not add up: b: read to its end 0 times, planned once"
 
 
 def test_a_doubled_marker_is_named_by_its_shard() -> None:
-    tally = tally_of(A, B)
-    tally.ends["a"].append(end(A))
-    line = refusal(tally, "a", "b")
+    reported = tally_of(A, B)
+    reported.ends["a"].append(end(A))
+    line = refusal(reported, "a", "b")
     assert line == "rows do not add up: a: read to its end 2 times, planned once"
 
 
@@ -78,10 +78,10 @@ def test_a_shard_that_was_never_read_is_named() -> None:
     assert line == "rows do not add up: c: read to its end 0 times, planned once"
 
 
-@pytest.mark.parametrize("tally", [tally_of(A, B, ends={"a": A}), tally_of(A)])
-def test_a_shard_that_nobody_planned_is_named(tally: Tally) -> None:
+@pytest.mark.parametrize("reported", [tally_of(A, B, ends={"a": A}), tally_of(A)])
+def test_a_shard_that_nobody_planned_is_named(reported: ReportedRows) -> None:
     """Whether rows of it were stored or its marker came by."""
-    assert refusal(tally, "a") == "rows do not add up: b: was not to be read"
+    assert refusal(reported, "a") == "rows do not add up: b: was not to be read"
 
 
 def test_many_problems_are_counted_not_listed() -> None:
@@ -91,16 +91,16 @@ def test_many_problems_are_counted_not_listed() -> None:
 
 
 def test_buckets_of_one_folder_are_told_apart() -> None:
-    tally = Tally()
+    reported = ReportedRows()
     for bucket, ids in (("pics[0/2]", ["pics#0.jpg"]), ("pics[1/2]", ["pics#1.jpg"])):
-        tally.stored[bucket] += IdSum.of(ids)
-        tally.ends[bucket].append(end(ids))
-    reconcile(tally, ["pics[0/2]", "pics[1/2]"])
-    tally.stored["pics[0/2]"], tally.stored["pics[1/2]"] = IdSum(2), IdSum()
-    assert "pics[0/2]: 1 rows in, 2 stored; pics[1/2]: 1 rows" in refusal(tally, *tally.ends)
+        reported.stored[bucket] += IdSum.of(ids)
+        reported.ends[bucket].append(end(ids))
+    reconcile(reported, ["pics[0/2]", "pics[1/2]"])
+    reported.stored["pics[0/2]"], reported.stored["pics[1/2]"] = IdSum(2), IdSum()
+    assert "pics[0/2]: 1 rows in, 2 stored; pics[1/2]: 1 rows" in refusal(reported, *reported.ends)
 
 
 def test_an_empty_shard_adds_up_and_asking_changes_nothing() -> None:
-    tally = tally_of(ends={"a": []})
-    assert tally.is_settled("a") and not tally.is_settled("b")
-    reconcile(tally, ["a"])
+    reported = tally_of(ends={"a": []})
+    assert reported.is_settled("a") and not reported.is_settled("b")
+    reconcile(reported, ["a"])

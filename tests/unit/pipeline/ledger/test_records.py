@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from pipeline.ledger.ledger import Ledger, Totals
-from pipeline.ledger.records import RECORD_SCHEMA, ShardRecord, Share, to_table
+from pipeline.ledger.records import RECORD_SCHEMA, ShardRecord, to_table
+from pipeline.parts.entries import Share
 from pipeline.rows.idsum import IdSum
 
 

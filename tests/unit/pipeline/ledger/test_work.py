@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.job.plan import Plan, make_plan
 from pipeline.ledger.clear import finish_clearing
+from pipeline.ledger.existing import check_fits, choose_sink, inspect_output
 from pipeline.ledger.identity import CLEARING, IDENTITY, Identity, check_same, load_identity
 from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.look import check_fits, choose_sink, look_at
 from pipeline.ledger.records import ShardRecord
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import find_work, has_changed, opened, refuse_changed
+from pipeline.parts.sink import Sink
 from pipeline.rows.errors import ConfigError, InputError, StorageError
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.settings.fingerprint import fingerprint
@@ -62,16 +62,16 @@ def test_another_configuration_is_refused_by_what_differs_with_the_ways_out() ->
 
 
 def test_results_without_a_ledger_are_refused(sink: Sink) -> None:
-    assert look_at(sink, overwrite=False).identity is None
+    assert inspect_output(sink, overwrite=False).identity is None
     Run(run_id="r", shards=[]).play(sink)
-    assert look_at(sink, overwrite=False).identity == MINE
+    assert inspect_output(sink, overwrite=False).identity == MINE
     sink.put("quarantine/part-1.parquet", b"")
     sink.remove(IDENTITY)
     with pytest.raises(ConfigError, match=r"holds results but no ledger; .*verify\.py --repair"):
-        look_at(sink, overwrite=False)
-    assert look_at(sink, overwrite=True).identity is None
+        inspect_output(sink, overwrite=False)
+    assert inspect_output(sink, overwrite=True).identity is None
     sink.put_json(CLEARING, {"open_runs": []})  # a run was killed while it deleted them
-    assert look_at(sink, overwrite=False).identity is None
+    assert inspect_output(sink, overwrite=False).identity is None
 
 
 def test_clearing_goes_on_where_it_was_killed_and_never_begins_by_itself(sink: Sink) -> None:
@@ -86,12 +86,12 @@ def test_clearing_goes_on_where_it_was_killed_and_never_begins_by_itself(sink: S
 
 def test_names_are_relative_to_one_root(sink: Sink) -> None:
     identity("file/in", a=1).save(sink)
-    existing = look_at(sink, overwrite=False)
+    existing = inspect_output(sink, overwrite=False)
     check_fits(existing, identity("file/in", a=1))
     with pytest.raises(ConfigError, match=r"^input_root: .* relative to file/in, now to file/in/x"):
         check_fits(existing, identity("file/in/x", a=1))
     identity(None, a=1).save(sink)  # as after the ledger was made anew
-    check_fits(look_at(sink, overwrite=False), identity("file/in/x", a=1))
+    check_fits(inspect_output(sink, overwrite=False), identity("file/in/x", a=1))
 
 
 def test_a_new_run_goes_beside_the_old_one_and_resumes_there(sink: Sink) -> None:

@@ -17,9 +17,9 @@ import pytest
 from pipeline.rows.errors import InputError
 from pipeline.rows.schemas import ROW_SCHEMA
 from pipeline.sources import (
-    DoneRows,
     ReadOptions,
     Shard,
+    StoredRows,
     check_columns,
     count_rows,
     limit_shards,
@@ -114,7 +114,7 @@ def test_rows_that_are_stored_are_left_out_and_told_of(tmp_path: Path, done: set
     ids = {f"a.parquet#{key}" for key in done}
     options = ReadOptions(prompt=PROMPT, batch_rows=4)
     *rows, marker = pa.concat_tables(
-        read_shard(shard, options, DoneRows(ids | {"a.parquet#99"}, doubled=2))
+        read_shard(shard, options, StoredRows(ids | {"a.parquet#99"}, doubled=2))
     ).to_pylist()
     assert [row["key"] for row in rows] == [str(i) for i in range(10) if str(i) not in done]
     skipped = {"skipped_rows": len(ids), "skipped_digest": digest(ids), "doubled_rows": 2}
@@ -123,7 +123,7 @@ def test_rows_that_are_stored_are_left_out_and_told_of(tmp_path: Path, done: set
 
 def test_only_the_questions_that_are_left_are_asked_again(tmp_path: Path) -> None:
     shard = numbered(tmp_path, rows=3)
-    done = DoneRows({"a.parquet#0#q0", "a.parquet#1#q0", "a.parquet#1#q1"})
+    done = StoredRows({"a.parquet#0#q0", "a.parquet#1#q0", "a.parquet#1#q1"})
     tables = read_shard(shard, ReadOptions(prompt_column="q"), done)
     *rows, marker = pa.concat_tables(tables).to_pylist()
     assert [(row["key"], row["prompts"]) for row in rows] == [("0", ["y"]), ("2", ["x", "y"])]
@@ -135,7 +135,7 @@ def test_only_the_questions_that_are_left_are_asked_again(tmp_path: Path) -> Non
 def test_a_limit_counts_rows_that_are_stored(tmp_path: Path) -> None:
     """With --limit 3 a rerun does the rest of the first three, not the next three."""
     shard = cut(numbered(tmp_path), 3)
-    tables = read_shard(shard, CAPTIONING, DoneRows({"a.parquet#0", "a.parquet#1"}))
+    tables = read_shard(shard, CAPTIONING, StoredRows({"a.parquet#0", "a.parquet#1"}))
     assert [row["key"] for row in pa.concat_tables(tables).to_pylist()] == ["2", None]
 
 

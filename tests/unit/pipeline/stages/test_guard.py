@@ -15,10 +15,10 @@ import pytest
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import is_active, to_table
 from pipeline.rows.schemas import PARTITIONED_SCHEMA
-from pipeline.stages import Guarded
+from pipeline.stages import GuardedStage
 from pipeline.stages.context import StageContext
-from pipeline.stages.gate import Gate
-from pipeline.stages.strikes import StrikeBook, Strikes
+from pipeline.stages.crash_tracker import CrashTracker, CrashTrackerClient
+from pipeline.stages.shared_lock import SharedLock
 
 PRICES = Prices(gpu_hour_usd=0, cpu_hour_usd=0)
 FAILED = {
@@ -35,8 +35,8 @@ class Death(BaseException):
     """The end of a process, as far as a stage can tell: nothing after it is run."""
 
 
-class Local(StrikeBook):
-    """Asks a `Strikes` in this process."""
+class Local(CrashTrackerClient):
+    """Asks a `CrashTracker` in this process."""
 
     def _ask(self, method: str, *args: Any) -> Any:
         return getattr(self.actor, method)(*args)
@@ -68,14 +68,14 @@ class Fatal:
 
 
 class World:
-    """What outlives a process: its strikes, and what was seen of it.
+    """What outlives a process: its crashes, and what was seen of it.
 
     Args:
         outside: rows during which the process is killed from outside, once for each mention.
     """
 
     def __init__(self, *outside: str) -> None:
-        self.strikes = Strikes()
+        self.crash_tracker = CrashTracker()
         self.outside = list(outside)
         self.calls: list[list[str]] = []
         self.deaths = 0
@@ -88,9 +88,11 @@ class World:
 
     def run(self, rows: list[dict[str, Any]], *killers: str) -> list[dict[str, Any]]:
         """As Ray does: a new process for each that dies, and the same batch again."""
-        context = StageContext(run_id="r", prices=PRICES, strikes=Local(actor=self.strikes))
+        context = StageContext(
+            run_id="r", prices=PRICES, crash_tracker=Local(actor=self.crash_tracker)
+        )
         while True:
-            process = Guarded(Fatal, context, killers, self)
+            process = GuardedStage(Fatal, context, killers, self)
             try:
                 found: list[dict[str, Any]] = process(
                     to_table(rows, PARTITIONED_SCHEMA)
@@ -119,14 +121,14 @@ def test_a_batch_that_ends_is_run_once_and_leaves_nothing_behind() -> None:
     world = World()
     assert ends(world.run(rows_of("abcd"))) == done("abcd")
     assert world.calls == [list("abcd")]
-    assert world.strikes._begun == {}
+    assert world.crash_tracker._begun == {}
 
 
 def test_a_process_killed_from_outside_costs_a_run_row_by_row() -> None:
     world = World("c")
     assert ends(world.run(rows_of("abcd"))) == done("abcd")
     assert world.calls == [list("abcd"), ["a"], ["b"], ["c"], ["d"]]
-    assert world.strikes._begun == {}
+    assert world.crash_tracker._begun == {}
     world.run(rows_of("abcd"))
     assert world.calls[5:] == [list("abcd")]
 
@@ -169,7 +171,7 @@ def test_one_death_alone_condemns_nobody() -> None:
     world = World("b", "b")
     assert ends(world.run(rows_of("abc"))) == done("abc")
     assert world.deaths == 2
-    assert world.strikes._begun == {}
+    assert world.crash_tracker._begun == {}
 
 
 def test_a_row_that_ended_in_between_starts_afresh() -> None:
@@ -186,7 +188,7 @@ def test_markers_and_failed_rows_pass_and_are_not_announced() -> None:
     assert found[0]["error_code"] == "key_unsafe"
     assert found[3]["shard_rows"] == 9
     assert [row["error_code"] for row in found[1:3]] == [None, "row_kills_process"]
-    assert set(world.strikes._begun) == {("select", "b")}
+    assert set(world.crash_tracker._begun) == {("select", "b")}
 
 
 @pytest.mark.parametrize("rows", [[], [MARKER], [FAILED, MARKER]])
@@ -206,20 +208,22 @@ def test_no_statistics_are_lost_row_by_row() -> None:
 
 
 def test_stages_do_not_share_strikes() -> None:
-    strikes = Strikes()
-    assert strikes.begin_together("select", ["a", "b"])
-    assert strikes.begin_together("generate", ["a", "b"])
-    assert not strikes.begin_together("select", ["b", "c"])
-    strikes.end("select", ["a", "b"])
-    assert strikes.begin_together("select", ["b", "c"])
+    tracker = CrashTracker()
+    assert tracker.begin_together("select", ["a", "b"])
+    assert tracker.begin_together("generate", ["a", "b"])
+    assert not tracker.begin_together("select", ["b", "c"])
+    tracker.end("select", ["a", "b"])
+    assert tracker.begin_together("select", ["b", "c"])
 
 
-def test_without_a_book_stages_go_on() -> None:
-    context = dataclasses.replace(StageContext(run_id="r", prices=PRICES), strikes=StrikeBook())
+def test_without_a_tracker_stages_go_on() -> None:
+    context = dataclasses.replace(
+        StageContext(run_id="r", prices=PRICES), crash_tracker=CrashTrackerClient()
+    )
     table = to_table(rows_of("ab"), PARTITIONED_SCHEMA)
     world = World()
-    assert ends(Guarded(Fatal, context, "", world)(table).to_pylist()) == done("ab")
-    assert ends(Guarded(Fatal, context, "", world)(table.slice(1)).to_pylist()) == done("b")
+    assert ends(GuardedStage(Fatal, context, "", world)(table).to_pylist()) == done("ab")
+    assert ends(GuardedStage(Fatal, context, "", world)(table.slice(1)).to_pylist()) == done("b")
     assert world.calls == [["a", "b"], ["b"]]
 
 
@@ -249,12 +253,12 @@ class Room:
         self.changed = threading.Condition()
         self.inside: list[str] = []
         self.let_go: set[str] = set()
-        strikes = Strikes()
-        strikes.begin_together("select", list(suspects))
-        context = StageContext(run_id="r", prices=PRICES, strikes=Local(actor=strikes))
-        self.gate = Gate()
+        tracker = CrashTracker()
+        tracker.begin_together("select", list(suspects))
+        context = StageContext(run_id="r", prices=PRICES, crash_tracker=Local(actor=tracker))
+        self.lock = SharedLock()
         # As in `ModelStages`: two stages, one process.
-        self.stages = [Guarded(Slow, context, self, gate=self.gate) for _ in range(2)]
+        self.stages = [GuardedStage(Slow, context, self, lock=self.lock) for _ in range(2)]
 
     def send(self, ids: str, stage: int = 0) -> threading.Thread:
         table = to_table(rows_of(ids), PARTITIONED_SCHEMA)
@@ -267,11 +271,11 @@ class Room:
             wanted = sorted(batches)
             return self.changed.wait_for(lambda: sorted(self.inside) == wanted, PATIENCE_SEC)
 
-    def waits_at_gate(self, count: int) -> bool:
+    def waits_at_lock(self, count: int) -> bool:
         deadline = time.monotonic() + PATIENCE_SEC
         while time.monotonic() < deadline:
-            with self.gate._changed:
-                if len(self.gate._changed._waiters) == count:  # type: ignore[attr-defined]
+            with self.lock._changed:
+                if len(self.lock._changed._waiters) == count:  # type: ignore[attr-defined]
                     return True
         return False
 
@@ -297,12 +301,12 @@ def test_a_row_under_suspicion_has_its_process_to_itself() -> None:
     before = room.send("ab", stage=1)
     assert room.holds("ab")
     suspects = room.send("xy")
-    assert room.waits_at_gate(1) and room.holds("ab")
+    assert room.waits_at_lock(1) and room.holds("ab")
     later = room.send("cd", stage=1)
-    assert room.waits_at_gate(2) and room.holds("ab")
+    assert room.waits_at_lock(2) and room.holds("ab")
     room.release("ab")
     assert room.holds("x")
-    assert room.waits_at_gate(1) and room.holds("x")
+    assert room.waits_at_lock(1) and room.holds("x")
     room.release("x", "cd")
     assert room.holds("y")
     room.release("y")

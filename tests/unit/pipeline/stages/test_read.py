@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.accounting.cost import Prices
-from pipeline.ledger.sink import Sink
 from pipeline.ledger.work import Assignment
+from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import CAPTIONS_SCHEMA, ROW_SCHEMA
 from pipeline.sources import ReadOptions, Shard
 from pipeline.stages import ReadStage
 from pipeline.stages.context import StageContext
-from pipeline.stages.read import COLUMN, MAX_DEATHS
-from pipeline.stages.strikes import Strikes
+from pipeline.stages.crash_tracker import CrashTracker
+from pipeline.stages.read import COLUMN, MAX_READER_CRASHES
 from tests.unit.pipeline.stages.test_guard import Local
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
@@ -85,10 +85,10 @@ def test_every_table_is_recorded_once_on_its_first_row(tmp_path: Path) -> None:
 
 def test_a_shard_that_killed_its_reader_is_not_opened_again(tmp_path: Path) -> None:
     """Begun and never ended as often as is borne; rows that are stored stay."""
-    book = Local(actor=Strikes())
-    context = replace(CONTEXT, strikes=book)
-    for _ in range(MAX_DEATHS):
-        book.begin_alone("read", "a")
+    tracker = Local(actor=CrashTracker())
+    context = replace(CONTEXT, crash_tracker=tracker)
+    for _ in range(MAX_READER_CRASHES):
+        tracker.begin_alone("read", "a")
     done = [f"a#{i}" for i in range(2)]
     part = to_table([{"image_id": i, "shard": "a"} for i in done], CAPTIONS_SCHEMA)
     sink(tmp_path).write("captions/part-r-0.parquet", part, {})
@@ -99,4 +99,4 @@ def test_a_shard_that_killed_its_reader_is_not_opened_again(tmp_path: Path) -> N
     stored = IdSum.of(done)
     assert (marker["skipped_rows"], marker["skipped_digest"]) == (stored.rows, stored.digest)
     assert marker["shard_rows"] == 1
-    assert book.begin_alone("read", "a") == 0, "it has ended"
+    assert tracker.begin_alone("read", "a") == 0, "it has ended"

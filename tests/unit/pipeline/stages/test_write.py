@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.accounting.cost import Prices
-from pipeline.ledger.sink import KINDS, METADATA_KEY, Sink
+from pipeline.parts.sink import KINDS, METADATA_KEY, Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pipeline.rows.errors import StorageError
+from pipeline.storage.atomic_write import put, remove
 from pipeline.storage.files import filesystem, open_input
 from pipeline.storage.retry import NO_RETRY, Retry
 from pipeline.storage.walk import expand, ls, walk
-from pipeline.storage.write import put, remove
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.s3_server import S3Server, s3_server
 

@@ -10,14 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ledger.files import FOLDER
-from pipeline.ledger.lease import LOCK
-from pipeline.ledger.sink import METADATA_KEY, Sink
+from pipeline.parts.sink import LEDGER_FOLDER, LOCK, METADATA_KEY, Sink
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_FAILED
 from pipeline.sources import Shard
 from pipeline.verify.check import check
 from pipeline.verify.command import main
-from pipeline.verify.doubles import find_doubles
+from pipeline.verify.repeated_ids import find_repeated_ids
 from tests.support.one_run import Run
 
 ROWS = [f"{name}#{i}" for name in "ab" for i in range(6)]
@@ -84,11 +82,11 @@ def leave_temporary(output: Path) -> None:
 
 
 def lose_ledger(output: Path) -> None:
-    shutil.rmtree(output / FOLDER)
+    shutil.rmtree(output / LEDGER_FOLDER)
 
 
 def tear_ledger(output: Path) -> None:
-    (snapshot,) = (output / FOLDER).glob("*.snapshot.parquet")
+    (snapshot,) = (output / LEDGER_FOLDER).glob("*.snapshot.parquet")
     snapshot.write_bytes(snapshot.read_bytes()[:100])
 
 
@@ -165,6 +163,6 @@ def test_an_output_of_which_nothing_is_there(
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
 def test_doubles_are_found_in_any_number_of_passes(at_once: int) -> None:
     batches = [[f"a#{i}" for i in range(50)], [f"b#{i}" for i in range(50)], ["a#7", "b#0", "b#0"]]
-    assert find_doubles(lambda: batches, 103, at_once) == {"a#7", "b#0"}
-    assert find_doubles(lambda: batches[:2], 100, at_once) == set()
-    assert find_doubles(list, 0, at_once) == set()
+    assert find_repeated_ids(lambda: batches, 103, at_once) == {"a#7", "b#0"}
+    assert find_repeated_ids(lambda: batches[:2], 100, at_once) == set()
+    assert find_repeated_ids(list, 0, at_once) == set()

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from lab.evaluation.public.registry import BENCHMARKS
-from lab.evaluation.questions import BenchmarkImage
 from lab.evaluation.scoring.registry import metrics_of
+from lab.questions import BenchmarkImage
 from pipeline.rows.errors import InputError
 from tests.support.public_files import TEXTS, drawn, on_hub, write
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.evaluation.questions import Question
 from lab.evaluation.scoring.metric import Answered, Metric
 from lab.evaluation.scoring.mme import MME_CATEGORIES
 from lab.evaluation.scoring.registry import metrics_of
+from lab.questions import Question
 
 TASKS = {
     "attribute": "exact match",

@@ -1,0 +1,111 @@
+"""The model under test, as each contestant loads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText
+
+from hired_core.language.model import LanguageModel
+from hired_core.models.registry import family_of, load_spec
+from hired_core.vision.tower import VisionTower
+from lab.benchmark.contestants.models import (
+    PRESETS,
+    never_stopping,
+    preset_config,
+    random_model,
+    write_preset,
+)
+from pipeline.resources.defaults import CPU_SHARE, GPU_SHARE
+from pipeline.settings.config import CaptionConfig
+from pipeline.settings.dtypes import DTYPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all contestants share.
+
+    Attributes:
+        model: a preset, "embedded", a folder or a Hugging Face id.
+        folder: where a preset's files lie; see `prepared`.
+        dtype: a key of `DTYPES`.
+    """
+
+    model: str = "embedded"
+    folder: str | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    prompt: str = CaptionConfig.prompt
+    max_new_tokens: int = 16
+
+
+@contextmanager
+def prepared(setting: Setting) -> Iterator[Setting]:
+    """The setting with a preset's files written, for as long as the context lasts."""
+    preset = PRESETS.get(setting.model)
+    if preset is None:
+        yield setting
+        return
+    with TemporaryDirectory(prefix="benchmark-model-") as folder:
+        write_preset(preset, Path(folder))
+        yield replace(setting, folder=folder)
+
+
+class Subject:
+    """Weights are loaded when they are first asked for, once, and shared by contestants.
+
+    On a GPU, and for a model that no file holds, all sides use one set of weights. On a CPU each
+    side loads its own, as its users would.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.limit_bytes: int | None = None
+        self.device = torch.device(setting.device)
+        self.dtype = DTYPES[setting.dtype]
+        self.spec = load_spec(setting.folder or setting.model)
+        self.family = family_of(self.spec)
+        self.template = self.family.load_prompt_template(self.spec)
+        preset = PRESETS.get(setting.model)
+        self._made_here = None if preset is None or preset.on_disk else preset
+        self._shared = self.device.type == "cuda" or self._made_here is not None
+
+    @cached_property
+    def original(self) -> Any:
+        """transformers' own model."""
+        if self._made_here is not None:
+            config = preset_config(self._made_here)
+            return never_stopping(random_model(config, 0, device=self.device, dtype=self.dtype))
+        model = AutoModelForImageTextToText.from_pretrained(self.spec.path, dtype=self.dtype)
+        return model.to(self.device).eval()
+
+    def memory_bytes(self) -> int:
+        """What weights, cache and workspace may take: the job's share of what the process may
+        use of a GPU, or of this machine's memory."""
+        if self.limit_bytes is not None:
+            return self.limit_bytes
+        if self.device.type == "cuda":
+            share = torch.cuda.get_per_process_memory_fraction(self.device)
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            return int(GPU_SHARE * share * total)
+        return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+    @cached_property
+    def vision(self) -> VisionTower:
+        if self._shared:
+            return self.family.vision_of(self.original, self.spec)
+        return self.family.load_vision(self.spec, device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def language(self) -> LanguageModel:
+        if self._shared:
+            return self.family.language_of(self.original, self.spec)
+        return self.family.load_language(self.spec, device=self.device, dtype=self.dtype)

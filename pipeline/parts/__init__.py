@@ -1,0 +1,9 @@
+"""The files of an output: parts written whole, what each says of itself, rows taken out again.
+
+Parts are the truth: each appears whole or not at all and names its rows. What they add up to, shard
+by shard, is `pipeline.ledger`'s; how a byte gets to its place, `pipeline.storage`'s.
+
+    sink         where parts, report and ledger lie in an output
+    entries      what a part says it holds
+    remove_rows  rows taken out of parts again
+"""

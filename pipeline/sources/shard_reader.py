@@ -1,0 +1,132 @@
+"""The formats behind one interface."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline.rows.errors import InputError
+from pipeline.sources.arrow_dataset import arrow_schema, count_arrow_rows, read_arrow
+from pipeline.sources.columns import choose_columns
+from pipeline.sources.images import read_images
+from pipeline.sources.parquet import count_parquet_rows, parquet_schema, read_parquet
+from pipeline.sources.rows import StoredRows, read_tables
+from pipeline.sources.samples import Sample
+from pipeline.sources.shard import ReadOptions, Shard, ShardFormat
+from pipeline.sources.webdataset import read_webdataset
+from pipeline.storage.files import redact_url
+
+__all__ = ["check_columns", "count_rows", "limit_shards", "read_shard"]
+
+_SHARDS_TO_CHECK: Final = 3
+_READERS: Final[
+    dict[ShardFormat, Callable[[Shard, ReadOptions], Generator[Sample, None, None]]]
+] = {
+    "parquet": read_parquet,
+    "webdataset": read_webdataset,
+    "images": read_images,
+    "arrow": read_arrow,
+}
+
+
+def read_shard(
+    shard: Shard, options: ReadOptions, done: StoredRows | None = None
+) -> Iterator[pa.Table]:
+    """Tables of `ROW_SCHEMA`: every image of the shard, good or bad, in order; then one marker.
+
+    Rows that are `done` are left out. The marker (`ShardEnd`) adds up the `row_ids` handed on
+    before it. What is held in memory is one table, one record batch, the keys seen and those done.
+
+    Raises:
+        StorageError: if the shard cannot be opened or read. Bad data is never an exception.
+    """
+    samples = _READERS[shard.format](shard, options)
+    return read_tables(shard, samples, options, done or StoredRows())
+
+
+def count_rows(shard: Shard, options: ReadOptions) -> int | None:
+    """Images in the shard, before questions multiply them; None where only reading can tell.
+
+    Exact for sound files: Parquet, local Arrow, loose images. None for tars and remote Arrow.
+
+    Raises:
+        StorageError: if the shard cannot be opened.
+    """
+    count: int | None = None
+    if shard.format == "images":
+        count = len(shard.files)
+    elif shard.format == "parquet":
+        count = count_parquet_rows(shard, options)
+    elif shard.format == "arrow":
+        count = count_arrow_rows(shard, options)
+    if count is None or shard.max_rows is None:
+        return count
+    return min(count, shard.max_rows)
+
+
+def limit_shards(shards: Sequence[Shard], limit: int, options: ReadOptions) -> tuple[Shard, ...]:
+    """The shards that hold the first `limit` images, the last of them cut by `max_rows`.
+
+    Shards that cannot be counted are read as far as needed.
+
+    Raises:
+        ValueError: if `limit` is below 1.
+        StorageError: if a shard cannot be opened or read.
+    """
+    if limit < 1:
+        raise ValueError(f"limit is {limit}, allowed: 1 or more")
+    kept: list[Shard] = []
+    for index, shard in enumerate(shards):
+        is_last = index == len(shards) - 1
+        num_rows = limit if is_last else _count_up_to(shard, limit, options)
+        kept.append(shard if num_rows < limit else dataclasses.replace(shard, max_rows=limit))
+        limit -= num_rows
+        if limit <= 0:
+            break
+    return tuple(kept)
+
+
+def check_columns(shards: Sequence[Shard], options: ReadOptions) -> None:
+    """Refuses names of columns that none of the first few Parquet and Arrow shards has.
+
+    A single shard without the column is no error here: its rows are quarantined.
+
+    Raises:
+        InputError: if no shard has the columns, or only loose images are asked for prompts.
+        StorageError: if a shard cannot be opened.
+    """
+    if options.prompt_column is not None and all(shard.format == "images" for shard in shards):
+        raise InputError(f"loose images have no {options.prompt_column!r}: set a constant prompt")
+    problems = []
+    for shard, schema in itertools.islice(_schemas(shards, options), _SHARDS_TO_CHECK):
+        failure = choose_columns(schema, options).failure
+        if failure is None:
+            return
+        problems.append(f"{redact_url(shard.url)}: {failure.detail}")
+    if problems:
+        raise InputError(problems[0])
+
+
+def _schemas(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[Shard, pa.Schema]]:
+    """Columns of the shards that have columns and open."""
+    for shard in shards:
+        schema = None
+        if shard.format == "parquet":
+            schema = parquet_schema(shard, options)
+        elif shard.format == "arrow":
+            schema = arrow_schema(shard, options)
+        if schema is not None:
+            yield shard, schema
+
+
+def _count_up_to(shard: Shard, limit: int, options: ReadOptions) -> int:
+    """Images in the shard, or any number from `limit` on when it has as many."""
+    if (count := count_rows(shard, options)) is not None:
+        return count
+    with contextlib.closing(_READERS[shard.format](shard, options)) as samples:
+        return sum(1 for _ in itertools.islice(samples, limit))
