@@ -10,7 +10,7 @@ from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.decoder import UnsupportedDecoderError
-from hired_core.backends.slots.memory import SlotPlan
+from hired_core.backends.slots.memory import SlotLayout
 from hired_core.language.model import (
     Backend,
     Completion,
@@ -37,7 +37,7 @@ class InTurn:
 
 def make_backend(
     language: LanguageModel, config: JobConfig, context: StageContext, queue: DeviceQueue
-) -> tuple[Backend, SlotPlan | None]:
+) -> tuple[Backend, SlotLayout | None]:
     """The backend that the configuration names; a plan if it has slots.
 
     Raises:
@@ -55,7 +55,7 @@ def make_backend(
         raise ModelError(f"model: {exc}; --backend reference can run it") from exc
 
 
-def _plan(language: LanguageModel, config: JobConfig, context: StageContext) -> SlotPlan:
+def _plan(language: LanguageModel, config: JobConfig, context: StageContext) -> SlotLayout:
     device: torch.device = language.device
     return engine_plan(
         config,

@@ -17,7 +17,7 @@ import torch
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.slots.decoder import SlotDecoder
 from hired_core.backends.slots.graphs import make_step
-from hired_core.backends.slots.memory import SlotPlan, trim_memory
+from hired_core.backends.slots.memory import SlotLayout, trim_memory
 from hired_core.backends.slots.sampling import SlotState
 from hired_core.backends.slots.tickets import Slot, Ticket, shared_positions
 from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
@@ -29,7 +29,7 @@ CALM: Final = 8
 
 
 class SlotBackend:
-    """Generates in `plan.num_slots` slots; safe to call from several threads at once.
+    """Generates in `layout.num_slots` slots; safe to call from several threads at once.
 
     Whatever the engine keeps is touched by the thread of `queue` alone.
 
@@ -50,25 +50,25 @@ class SlotBackend:
         self,
         model: LanguageModel,
         settings: GenerationSettings,
-        plan: SlotPlan,
+        layout: SlotLayout,
         *,
         queue: DeviceQueue | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.model = model
         self.settings = settings
-        self.plan = plan
+        self.layout = layout
         self._queue = queue or DeviceQueue()
         self._clock = clock
         self._decoder = SlotDecoder(
             model.decoder,
-            num_slots=plan.num_slots,
-            max_length=plan.max_length,
-            rotary_length=plan.rotary_length,
-            chunk=plan.chunk,
+            num_slots=layout.num_slots,
+            max_length=layout.max_length,
+            rotary_length=layout.rotary_length,
+            chunk=layout.chunk,
         )
         self._state = SlotState(
-            num_slots=plan.num_slots,
+            num_slots=layout.num_slots,
             settings=settings,
             stop_ids=model.stop_ids,
             device=model.device,
@@ -76,9 +76,9 @@ class SlotBackend:
         self._step = make_step(self._decoder, self._state)
         trim_memory()  # Loading weights leaves as much behind as they take.
         self._poll_every = POLL_EVERY_ON_GPU if model.device.type == "cuda" else 1
-        self._slots = [Slot(index) for index in range(plan.num_slots)]
+        self._slots = [Slot(index) for index in range(layout.num_slots)]
         self._waiting: deque[Ticket] = deque()
-        self._admitted = plan.num_slots
+        self._admitted = layout.num_slots
         self._ended_since_full = 0
         self._steps_since_look = 0
         self._looked_at = 0.0
@@ -108,9 +108,9 @@ class SlotBackend:
 
     def _check(self, request: Request) -> None:
         needed = request.num_prompt_tokens + self.settings.max_new_tokens
-        if needed > self.plan.max_length:
-            raise ValueError(f"{needed} positions needed, a slot has {self.plan.max_length}")
-        needed, known = needed + request.shift, self.plan.rotary_length
+        if needed > self.layout.max_length:
+            raise ValueError(f"{needed} positions needed, a slot has {self.layout.max_length}")
+        needed, known = needed + request.shift, self.layout.rotary_length
         if needed > known:
             raise ValueError(f"{needed} rotary positions needed, the engine has {known}")
 
@@ -248,7 +248,7 @@ class SlotBackend:
         """Memory may have been short for a while only."""
         self._ended_since_full += 1
         if self._ended_since_full >= CALM * self._admitted:
-            self._admitted = min(2 * self._admitted, self.plan.num_slots)
+            self._admitted = min(2 * self._admitted, self.layout.num_slots)
             self._ended_since_full = 0
 
     def _fail(self, tickets: list[Ticket], exc: Exception) -> None:

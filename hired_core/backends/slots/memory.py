@@ -38,7 +38,7 @@ class MemoryLimitError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlotPlan:
+class SlotLayout:
     """How many requests run at once, in how much memory.
 
     Attributes:
@@ -80,7 +80,7 @@ class SlotPlan:
         )
 
 
-def plan_slots(
+def lay_out_slots(
     spec: ModelSpec,
     *,
     max_length: int,
@@ -92,7 +92,7 @@ def plan_slots(
     images: int = 0,
     chunk: int = PREFILL_CHUNK,
     rotary_length: int | None = None,
-) -> SlotPlan:
+) -> SlotLayout:
     """As many slots as the limit has room for, `max_slots` at most.
 
     Args:
@@ -100,14 +100,14 @@ def plan_slots(
         weight_bytes: of all weights that share the limit.
         images: in a batch of the vision stage, if it shares the device; it never runs while the
             engine does.
-        rotary_length: see `SlotPlan`; by default `max_length`.
+        rotary_length: see `SlotLayout`; by default `max_length`.
 
     Raises:
         MemoryLimitError: if there is room for none; tells the numbers and what would help.
     """
     slot_bytes = value_bytes * spec.kv_values_per_token * max_length
 
-    def plan(num_slots: int) -> SlotPlan:
+    def sized(num_slots: int) -> SlotLayout:
         own = generate_bytes(
             spec,
             max_length=max_length,
@@ -122,7 +122,7 @@ def plan_slots(
             kept = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
             partitions = 2 * images * spec.max_partitions * 3 * spec.partition_size**2
             workspace = int(kept) + features + partitions + CPU_LIBRARIES
-        return SlotPlan(
+        return SlotLayout(
             num_slots=num_slots,
             max_length=max_length,
             chunk=chunk,
@@ -136,9 +136,9 @@ def plan_slots(
     usable = limit_bytes if on_gpu else int(CPU_HEADROOM * limit_bytes)
     room = (usable - weight_bytes) // slot_bytes
     for num_slots in range(min(room, max_slots), 0, -1):
-        if plan(num_slots).total_bytes <= usable:
-            return plan(num_slots)
-    least = plan(1)
+        if sized(num_slots).total_bytes <= usable:
+            return sized(num_slots)
+    least = sized(1)
     raise MemoryLimitError(
         f"{least.total_bytes / GIB:.2f} GiB are needed for one slot (weights "
         f"{weight_bytes / GIB:.2f}, {max_length:,} positions {slot_bytes / GIB:.2f}, workspace "
