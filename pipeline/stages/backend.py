@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
+from hired_core.backends.base import Backend, Capacity, UnsupportedDecoderError
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.backends.slots.decoder import UnsupportedDecoderError
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.language.model import (
-    Backend,
     Completion,
     GenerationSettings,
     LanguageModel,
@@ -30,6 +29,10 @@ class InTurn:
     def __init__(self, backend: Backend, queue: DeviceQueue) -> None:
         self._backend = backend
         self._queue = queue
+
+    @property
+    def capacity(self) -> Capacity:
+        return self._backend.capacity
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         return self._queue.run(lambda: self._backend.generate(requests))

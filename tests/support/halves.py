@@ -105,7 +105,11 @@ def slot_backend(
 
 
 def slot_layout(
-    num_slots: int, max_length: int, chunk: int = 4096, rotary_length: int | None = None
+    num_slots: int,
+    max_length: int,
+    chunk: int = 4096,
+    rotary_length: int | None = None,
+    **dropping: Any,
 ) -> SlotLayout:
     """As many slots as a test wants; bytes play no part."""
     return SlotLayout(
@@ -117,6 +121,7 @@ def slot_layout(
         workspace_bytes=0,
         limit_bytes=0,
         rotary_length=rotary_length or max_length,
+        **dropping,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_a_single_token(grouped: Case) -> None:
     assert reasons == ({"stop", "length"} if True in firsts else {"length"})
 
 
-def _never(num_slots: int, longest: int) -> None:
+def _never(num_slots: int, longest: Sequence[int]) -> None:
     raise AssertionError("a step was taken")
 
 

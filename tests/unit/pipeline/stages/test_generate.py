@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from hired_core.backends.base import Backend
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.language.model import Backend, Completion, Request
+from hired_core.language.model import Completion, Request
 from hired_core.models.llava_next import load_spec
 from hired_core.vlm.vision_half import SelectionSettings
 from pipeline.accounting.cost import Prices
