@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import StoppingCriteria, StoppingCriteriaList
 
+from hired_core.backends.base import Capacity, UnsupportedScheduleError
 from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
+from hired_core.methods.schedule import KeepSchedule
 
 
 class _FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
@@ -56,6 +58,9 @@ class ReferenceBackend:
     Requests are batched with others of similar length. Sampling runs row by row, each with its own
     seed, so that a text does not depend on its batch. A batch shares one clock: when it runs out,
     the requests that have not finished are generated anew, each alone and with a clock of its own.
+
+    Raises:
+        UnsupportedScheduleError: if there is a `schedule`.
     """
 
     def __init__(
@@ -64,12 +69,24 @@ class ReferenceBackend:
         settings: GenerationSettings,
         *,
         batch_size: int = 8,
+        schedule: KeepSchedule | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if schedule is not None:
+            raise UnsupportedScheduleError(
+                "the reference backend runs transformers' own layers, which all see the same rows; "
+                "a method that drops rows between layers needs the slots backend"
+            )
         self.model = model
         self.settings = settings
         self.batch_size = batch_size if settings.temperature == 0 else 1
         self._clock = clock
+
+    @property
+    def capacity(self) -> Capacity:
+        """No slots and no bound on memory; requests as long as the model's context."""
+        context = self.model.spec.max_context
+        return Capacity(num_slots=None, total_bytes=None, max_length=context, rotary_length=context)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[Completion]:

@@ -1,14 +1,13 @@
 """The language side: kept features and a prompt in, text out.
 
-`LanguageModel` holds the weights and lays out inputs; a `Backend` generates. Requests come in any
-mix of lengths. Legend: K kept tokens, L sequence length, C ViT width, D LLM width.
+`LanguageModel` holds the weights and lays out inputs; a backend (`hired_core.backends`) generates.
+Legend: K kept tokens, L sequence length, C ViT width, D LLM width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -91,14 +90,6 @@ class GenerationSettings:
     temperature: float = 0.0
     top_p: float = 1.0
     timeout_sec: float | None = None
-
-
-class Backend(Protocol):
-    """Generates for requests of any mix of lengths; the result does not depend on the mix."""
-
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """One completion per request, in order."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from hired_core.backends.base import Backend
 from hired_core.geometry.sequence import dense_positions, visual_sequence
 from hired_core.geometry.spec import ModelSpec
-from hired_core.language.model import Backend, Completion, Request
+from hired_core.language.model import Completion, Request
 from hired_core.language.prompts import PromptTemplate
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hired_core.backends.slots.memory import SlotPlan
+from hired_core.backends.slots.memory import SlotLayout
 from pipeline.accounting.cost import load_prices
 from pipeline.job.graph import BLOCK_BYTES, IMAGES_PER_TASK
 from pipeline.job.plan import Plan, make_plan
@@ -88,7 +88,7 @@ def _tokens(plan: Plan) -> str:
     return ", ".join([share, method, f"newline {selection.newline_policy}", *variations])
 
 
-def _memory(slots: SlotPlan | None) -> str:
+def _memory(slots: SlotLayout | None) -> str:
     if slots is None:
         return "not bounded: --backend reference"
     return f"{slots.describe()}, per language actor"

@@ -14,8 +14,8 @@ import torch
 from hired_core.backends.slots.memory import (
     GIB,
     MemoryLimitError,
-    SlotPlan,
-    plan_slots,
+    SlotLayout,
+    lay_out_slots,
 )
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.budget import token_budget_to_count
@@ -37,7 +37,7 @@ def engine_plan(
     device_bytes: int,
     on_gpu: bool,
     fused: bool,
-) -> SlotPlan:
+) -> SlotLayout:
     """The slots of one language actor.
 
     Args:
@@ -50,7 +50,7 @@ def engine_plan(
     vision, language = family_of(spec).weight_counts(spec)
     limit = config.run.memory_limit_gib
     try:
-        return plan_slots(
+        return lay_out_slots(
             spec,
             max_length=max_length(config, spec),
             value_bytes=dtype.itemsize,
@@ -102,7 +102,7 @@ def _text_positions(config: JobConfig, spec: ModelSpec) -> int:
 
 def expected_plan(
     config: JobConfig, spec: ModelSpec, placement: Placement, cluster: Cluster
-) -> SlotPlan | None:
+) -> SlotLayout | None:
     """The plan of an actor of this cluster, as far as the driver can tell; None without slots.
 
     Raises:
@@ -123,7 +123,7 @@ def expected_plan(
     )
 
 
-def with_calls(placement: Placement, plan: SlotPlan | None, batch_size: int) -> Placement:
+def with_calls(placement: Placement, plan: SlotLayout | None, batch_size: int) -> Placement:
     """Batches to run at once in a language actor: those that fill its slots, and one on its way."""
     if plan is None:
         return placement

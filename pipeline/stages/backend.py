@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
+from hired_core.backends.base import Backend, Capacity, UnsupportedDecoderError
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.backends.slots.decoder import UnsupportedDecoderError
-from hired_core.backends.slots.memory import SlotPlan
+from hired_core.backends.slots.memory import SlotLayout
 from hired_core.language.model import (
-    Backend,
     Completion,
     GenerationSettings,
     LanguageModel,
@@ -31,13 +30,17 @@ class InTurn:
         self._backend = backend
         self._queue = queue
 
+    @property
+    def capacity(self) -> Capacity:
+        return self._backend.capacity
+
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         return self._queue.run(lambda: self._backend.generate(requests))
 
 
 def make_backend(
     language: LanguageModel, config: JobConfig, context: StageContext, queue: DeviceQueue
-) -> tuple[Backend, SlotPlan | None]:
+) -> tuple[Backend, SlotLayout | None]:
     """The backend that the configuration names; a plan if it has slots.
 
     Raises:
@@ -55,7 +58,7 @@ def make_backend(
         raise ModelError(f"model: {exc}; --backend reference can run it") from exc
 
 
-def _plan(language: LanguageModel, config: JobConfig, context: StageContext) -> SlotPlan:
+def _plan(language: LanguageModel, config: JobConfig, context: StageContext) -> SlotLayout:
     device: torch.device = language.device
     return engine_plan(
         config,

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.backends.slots.memory import SlotPlan
+from hired_core.backends.slots.memory import SlotLayout
 from hired_core.geometry.sequence import NewlinePolicy, Positions
 from hired_core.images.partition import partition_image
 from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
@@ -92,15 +92,19 @@ def slot_backend(
     longest = max(request.num_prompt_tokens for request in requests)
     furthest = max(request.num_prompt_tokens + request.shift for request in requests)
     new = settings.max_new_tokens
-    plan = slot_plan(num_slots, longest + new, chunk, rotary_length=furthest + new)
-    return SlotBackend(model, settings, plan)
+    layout = slot_layout(num_slots, longest + new, chunk, rotary_length=furthest + new)
+    return SlotBackend(model, settings, layout)
 
 
-def slot_plan(
-    num_slots: int, max_length: int, chunk: int = 4096, rotary_length: int | None = None
-) -> SlotPlan:
+def slot_layout(
+    num_slots: int,
+    max_length: int,
+    chunk: int = 4096,
+    rotary_length: int | None = None,
+    **dropping: Any,
+) -> SlotLayout:
     """As many slots as a test wants; bytes play no part."""
-    return SlotPlan(
+    return SlotLayout(
         num_slots=num_slots,
         max_length=max_length,
         chunk=chunk,
@@ -109,6 +113,7 @@ def slot_plan(
         workspace_bytes=0,
         limit_bytes=0,
         rotary_length=rotary_length or max_length,
+        **dropping,
     )
 
 

@@ -14,29 +14,30 @@ from typing import Final
 
 import torch
 
+from hired_core.backends.base import Capacity
 from hired_core.backends.device_queue import DeviceQueue
+from hired_core.backends.slots.admission import Admission
 from hired_core.backends.slots.decoder import SlotDecoder
 from hired_core.backends.slots.graphs import make_step
-from hired_core.backends.slots.memory import SlotPlan, trim_memory
+from hired_core.backends.slots.memory import SlotLayout
+from hired_core.backends.slots.reading import PromptReader
 from hired_core.backends.slots.sampling import SlotState
-from hired_core.backends.slots.tickets import Slot, Ticket, shared_positions
+from hired_core.backends.slots.tickets import Slot, Ticket
+from hired_core.backends.slots.workspace import trim_memory
 from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
-from hired_core.transfer import upload
 
 POLL_EVERY_ON_GPU: Final = 8
-CALM: Final = 8
-"""Requests that must end in each admitted slot before admission grows again."""
 
 
 class SlotBackend:
-    """Generates in `plan.num_slots` slots; safe to call from several threads at once.
+    """Generates in `layout.num_slots` slots; safe to call from several threads at once.
 
     Whatever the engine keeps is touched by the thread of `queue` alone.
 
     Calls share the slots: one that a call's request leaves is taken by the next request of any
     call. Prompts that begin alike share what is read: cells of the text before the image are kept
     from request to request, and requests with the same features (the same tensor object) read their
-    image once.
+    image once. With a `KeepSchedule` each reads its own: what is dropped depends on the question.
 
     When the device runs out of memory, half as many slots are filled; a request that does not even
     run alone fails.
@@ -50,38 +51,37 @@ class SlotBackend:
         self,
         model: LanguageModel,
         settings: GenerationSettings,
-        plan: SlotPlan,
+        layout: SlotLayout,
         *,
         queue: DeviceQueue | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.model = model
         self.settings = settings
-        self.plan = plan
+        self.layout = layout
         self._queue = queue or DeviceQueue()
         self._clock = clock
-        self._decoder = SlotDecoder(
-            model.decoder,
-            num_slots=plan.num_slots,
-            max_length=plan.max_length,
-            rotary_length=plan.rotary_length,
-            chunk=plan.chunk,
-        )
+        decoder = SlotDecoder(model.decoder, layout)
+        self._reader = PromptReader(model, decoder, layout.schedule)
         self._state = SlotState(
-            num_slots=plan.num_slots,
+            num_slots=layout.num_slots,
             settings=settings,
             stop_ids=model.stop_ids,
             device=model.device,
+            num_drops=len(layout.lengths) - 1,
         )
-        self._step = make_step(self._decoder, self._state)
+        self._step = make_step(decoder, self._state)
         trim_memory()  # Loading weights leaves as much behind as they take.
         self._poll_every = POLL_EVERY_ON_GPU if model.device.type == "cuda" else 1
-        self._slots = [Slot(index) for index in range(plan.num_slots)]
+        self._slots = [Slot(index) for index in range(layout.num_slots)]
         self._waiting: deque[Ticket] = deque()
-        self._admitted = plan.num_slots
-        self._ended_since_full = 0
-        self._steps_since_look = 0
-        self._looked_at = 0.0
+        self._admission = Admission(layout.num_slots)
+        self._steps_since_poll = 0
+        self._polled_at = 0.0
+
+    @property
+    def capacity(self) -> Capacity:
+        return self.layout.capacity
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion per request, in order; returns when the last of them has ended.
@@ -107,10 +107,12 @@ class SlotBackend:
                 slot.resident = None
 
     def _check(self, request: Request) -> None:
-        needed = request.num_prompt_tokens + self.settings.max_new_tokens
-        if needed > self.plan.max_length:
-            raise ValueError(f"{needed} positions needed, a slot has {self.plan.max_length}")
-        needed, known = needed + request.shift, self.plan.rotary_length
+        new, layout = self.settings.max_new_tokens, self.layout
+        for length, most in zip(self._reader.lengths(request), layout.lengths, strict=True):
+            if length + new > most:
+                where = "" if most == layout.max_length else " where rows are dropped"
+                raise ValueError(f"{length + new} positions needed{where}, a slot has {most}")
+        needed, known = request.num_prompt_tokens + new + request.shift, layout.rotary_length
         if needed > known:
             raise ValueError(f"{needed} rotary positions needed, the engine has {known}")
 
@@ -120,7 +122,7 @@ class SlotBackend:
         try:
             free = self._free_slot()
             if free is not None:
-                self._look()
+                self._poll()
                 self._admit(free)
             elif any(self._busy()):
                 self._decode()
@@ -139,20 +141,19 @@ class SlotBackend:
         """Where the next request goes: of free slots, the one that holds most of its prompt."""
         if not self._waiting:
             return None
-        free = [slot for slot in self._slots[: self._admitted] if slot.ticket is None]
-        head = self._waiting[0].request
-        return max(free, key=lambda slot: shared_positions(slot.resident, head), default=None)
+        admitted, head = self._slots[: self._admission.count], self._waiting[0].request
+        free = [slot for slot in admitted if slot.ticket is None]
+        return max(free, key=lambda slot: self._reader.held(slot, head), default=None)
 
     def _admit(self, slot: Slot) -> None:
-        ticket, started = self._waiting.popleft(), self._now()
+        ticket, started, shortage = self._waiting.popleft(), self._now(), None
         try:
             self._read_prompt(slot, ticket.request)
         except torch.AcceleratorError:
             self._waiting.appendleft(ticket)
             raise
         except torch.OutOfMemoryError as exc:
-            self._waiting.appendleft(ticket)
-            self._make_room(ticket, exc)
+            shortage = _without_frames(exc)
         except Exception as exc:  # Whatever it is: the ticket is in no slot, and not waiting.
             ticket.outcome = exc
         else:
@@ -160,57 +161,57 @@ class SlotBackend:
             ended = self._now()
             ticket.prefill_sec += ended - started
             ticket.ttft_sec = ended - ticket.submitted
-            self._harvest()
+            self._end_finished()
+        if shortage is not None:
+            self._waiting.appendleft(ticket)
+            self._make_room(ticket, shortage)
 
     def _read_prompt(self, slot: Slot, request: Request) -> None:
-        """Copies what another slot holds of the prompt, and reads the rest."""
-        donor = max(self._slots, key=lambda other: shared_positions(other.resident, request))
-        start = shared_positions(slot.resident, request)
-        slot.resident = None  # Until all has been read.
-        if shared_positions(donor.resident, request) > start:
-            start = shared_positions(donor.resident, request)
-            self._decoder.cache.copy_prefix(donor.index, slot.index, start)
-        rotary = None
-        if request.places is not None:
-            rotary = upload(request.positions()[start:], self.model.device)
-        embeds = self.model.embed(request, start)
-        logits = self._decoder.prefill(embeds, slot.index, start, rotary)
+        logits = self._reader.read(slot, self._slots, request)
         if not logits.isfinite().all():
             raise RuntimeError("the model's output for this prompt is not a number")
-        length = request.num_prompt_tokens
-        self._decoder.cache.clear_from(slot.index, length)
-        self._state.begin(slot.index, logits, length=length, seed=request.seed, shift=request.shift)
+        self._state.begin(
+            slot.index,
+            logits,
+            length=slot.lengths[0],
+            seed=request.seed,
+            shift=request.shift,
+            dropped=[slot.lengths[0] - length for length in slot.lengths[1:]],
+        )
 
     def _decode(self) -> None:
-        """One token for every busy slot, and a look at them when one may have ended."""
+        """One token for every busy slot, polled when one may have ended."""
         busy = list(self._busy())
-        if not self._steps_since_look:
-            self._looked_at = self._now()
-        longest = max(t.request.num_prompt_tokens + slot.generated for slot, t in busy)
+        if not self._steps_since_poll:
+            self._polled_at = self._now()
+        ends = [[length + slot.generated for length in slot.lengths] for slot, _ in busy]
+        longest, shortage = [max(of_cache) for of_cache in zip(*ends, strict=True)], None
         try:
             self._step(1 + busy[-1][0].index, longest)
         except torch.OutOfMemoryError as exc:
-            self._make_room(busy[-1][1], exc)
+            shortage = _without_frames(exc)
+        if shortage is not None:
+            self._make_room(busy[-1][1], shortage)
             return
-        self._steps_since_look += 1
+        self._steps_since_poll += 1
         for slot, _ in busy:
             slot.generated += 1
         full = any(slot.generated == self.settings.max_new_tokens for slot, _ in busy)
-        if full or self._steps_since_look == self._poll_every:
-            self._look()
+        if full or self._steps_since_poll == self._poll_every:
+            self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Shares the time since the last look among busy slots, and ends those that are done."""
-        if not self._steps_since_look:
+        if not self._steps_since_poll:
             return
-        self._steps_since_look = 0
+        self._steps_since_poll = 0
         running = self._running()
-        share = (self._now() - self._looked_at) / len(running)
+        share = (self._now() - self._polled_at) / len(running)
         for ticket in running:
             ticket.decode_sec += share
-        self._harvest()
+        self._end_finished()
 
-    def _harvest(self) -> None:
+    def _end_finished(self) -> None:
         """Ends requests that generated a stop token, or all they may, or took too long."""
         finished = self._state.finished.tolist()
         limit = self.settings.timeout_sec
@@ -221,7 +222,7 @@ class SlotBackend:
                 generated = self._state.generated[slot.index, : slot.generated].tolist()
                 ticket.complete(self.model.complete(generated, cut_short=late and not full))
                 self._release(slot)
-                self._grow()
+                self._admission.note_end()
 
     def _release(self, slot: Slot) -> None:
         slot.ticket = None
@@ -233,27 +234,18 @@ class SlotBackend:
         `ticket` fails if it already ran alone.
         """
         torch.cuda.empty_cache()
-        self._steps_since_look = 0
-        self._ended_since_full = 0
-        if self._admitted == 1:
+        self._steps_since_poll = 0
+        if not self._admission.halve():
             self._fail([ticket], exc)
             return
-        self._admitted //= 2
         for slot, evicted in reversed(list(self._busy())):
-            if slot.index >= self._admitted:
+            if slot.index >= self._admission.count:
                 self._release(slot)
                 self._waiting.appendleft(evicted)
 
-    def _grow(self) -> None:
-        """Memory may have been short for a while only."""
-        self._ended_since_full += 1
-        if self._ended_since_full >= CALM * self._admitted:
-            self._admitted = min(2 * self._admitted, self.plan.num_slots)
-            self._ended_since_full = 0
-
     def _fail(self, tickets: list[Ticket], exc: Exception) -> None:
         """Outcomes first: a device that is lost may not even let a slot be released."""
-        self._steps_since_look = 0
+        self._steps_since_poll = 0
         for ticket in tickets:
             ticket.outcome = exc
             if ticket in self._waiting:
@@ -267,3 +259,8 @@ class SlotBackend:
         if self.model.device.type == "cuda":
             torch.cuda.synchronize(self.model.device)
         return self._clock()
+
+
+def _without_frames(exc: torch.OutOfMemoryError) -> torch.OutOfMemoryError:
+    """Its traceback holds the failed call's tensors, and memory would stay short."""
+    return exc.with_traceback(None)

@@ -10,16 +10,19 @@ from torch import Tensor
 
 
 class SlotCache:
-    """Keys and values [layers, S, G, L, d] of one decoder.
+    """Keys and values [layers, S, G, L, d] of consecutive layers, all of which see the same rows.
 
     Cells start as zeros: masked ones are read too, and what torch leaves in fresh memory may be
-    NaN, which no mask takes away.
+    NaN, which no mask takes away. Methods take the decoder's own layer indices.
+
+    Args:
+        layers: the decoder's layers whose cells these are.
     """
 
     def __init__(
         self,
         *,
-        num_layers: int,
+        layers: range,
         num_slots: int,
         num_heads: int,
         max_length: int,
@@ -27,7 +30,8 @@ class SlotCache:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        shape = (num_layers, num_slots, num_heads, max_length, head_dim)
+        shape = (len(layers), num_slots, num_heads, max_length, head_dim)
+        self.layers = layers
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self._rows = torch.arange(num_slots, device=device)
@@ -40,17 +44,24 @@ class SlotCache:
     def max_length(self) -> int:
         return self.keys.shape[3]
 
+    def of_layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values [S, G, L, d] of one layer, to be read or written."""
+        at = layer - self.layers.start
+        return self.keys[at], self.values[at]
+
     def write_run(self, layer: int, slot: int, start: int, keys: Tensor, values: Tensor) -> None:
         """Stores [n, G, d] at positions start..start+n-1 of one slot."""
         end = start + keys.shape[0]
-        self.keys[layer, slot, :, start:end] = keys.transpose(0, 1)
-        self.values[layer, slot, :, start:end] = values.transpose(0, 1)
+        key_cells, value_cells = self.of_layer(layer)
+        key_cells[slot, :, start:end] = keys.transpose(0, 1)
+        value_cells[slot, :, start:end] = values.transpose(0, 1)
 
     def write_step(self, layer: int, positions: Tensor, keys: Tensor, values: Tensor) -> None:
         """Stores [A, G, d], one position (int64 [A]) of each of the first A slots."""
         rows = self._rows[: positions.shape[0]]
-        self.keys[layer][rows, :, positions] = keys
-        self.values[layer][rows, :, positions] = values
+        key_cells, value_cells = self.of_layer(layer)
+        key_cells[rows, :, positions] = keys
+        value_cells[rows, :, positions] = values
 
     def clear_from(self, slot: int, start: int) -> None:
         """Zeros a slot from a position on: a NaN that a former request left there would get out."""

@@ -1,15 +1,16 @@
-"""The decoder's forward pass over a slot cache, from the weights of a transformers model.
+"""The decoder's forward pass over a slot cache: reading prompts, and one token of many slots.
 
 Two passes share one walk over the layers: a run of positions of one slot (prefill), and one
 position of many slots (decode). The last layer computes only the positions that are wanted: one
-when a prompt ends, none before. Legend: n tokens of a call, A slots in use, H heads, G key-value
-heads, d head size, D width, V vocabulary.
+when a prompt ends, none before. With a `KeepSchedule` the layers are walked a segment at a time,
+each with a cache of its own length. Legend: n tokens of a call, A slots in use, H heads,
+G key-value heads, d head size, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,177 +18,181 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 from hired_core.backends.slots.cache import SlotCache
-
-SUPPORTED: Final = ("llama", "mistral", "qwen2")
-_STATIC_ROPE: Final = ("default", "linear", "llama3", "yarn")
-
-_Store = Callable[[int, Tensor, Tensor], None]
-_Attend = Callable[[int, Tensor], Tensor]
-
-
-class UnsupportedDecoderError(ValueError):
-    """A decoder that the slot engine cannot run; the `reference` backend can."""
-
-
-def check_decoder(config: Any, max_length: int) -> None:
-    """Raises `UnsupportedDecoderError` unless the layers are those of Llama, whole attention."""
-    kind = config.model_type
-    if kind not in SUPPORTED:
-        raise UnsupportedDecoderError(f"decoder {kind!r}; supported are {', '.join(SUPPORTED)}")
-    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope not in _STATIC_ROPE:
-        raise UnsupportedDecoderError(f"rotary embedding {rope!r} changes with the length")
-    window = getattr(config, "sliding_window", None)
-    slides = getattr(config, "use_sliding_window", True)
-    if window is not None and slides and window < max_length:
-        raise UnsupportedDecoderError(
-            f"attention slides over {window} positions, a slot has {max_length}"
-        )
+from hired_core.backends.slots.dropping import Rows, drop
+from hired_core.backends.slots.layers import DecoderLayers, check_decoder
+from hired_core.backends.slots.memory import SlotLayout
 
 
 class SlotDecoder:
-    """Llama-style decoder and its cache.
+    """Llama-style decoder and the caches of its layers.
 
     Args:
         decoder: transformers' causal language model, in evaluation mode.
-        rotary_length: rotary positions a token may have.
-        chunk: tokens of a prompt that go through the layers at once; bounds the workspace.
+        layout: slots, their lengths and what is dropped between layers.
+
+    Attributes:
+        caches: one for each segment of layers that see the same rows; without a schedule, one.
+
+    Raises:
+        UnsupportedDecoderError: if these are not layers that the engine can run.
+        ValueError: if the schedule drops at a layer that the decoder does not have.
     """
 
-    def __init__(
-        self,
-        decoder: Any,
-        *,
-        num_slots: int,
-        max_length: int,
-        rotary_length: int,
-        chunk: int,
-    ) -> None:
-        check_decoder(decoder.config, max_length)
-        self._decoder = decoder
-        self._layers = list(decoder.model.layers)
-        self._chunk = chunk
-        first = self._layers[0].self_attn
-        weight = first.k_proj.weight
-        self._head_dim, self._scale = first.head_dim, first.scaling
-        self.cache = SlotCache(
-            num_layers=len(self._layers),
-            num_slots=num_slots,
-            num_heads=weight.shape[0] // first.head_dim,
-            max_length=max_length,
-            head_dim=first.head_dim,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        positions = torch.arange(rotary_length, device=weight.device)
-        with torch.inference_mode():
-            cos, sin = decoder.model.rotary_emb(weight, positions[None])
-        self._cos, self._sin = cos[0], sin[0]
-        self._positions = positions
+    def __init__(self, decoder: Any, layout: SlotLayout) -> None:
+        check_decoder(decoder.config, layout.max_length)
+        self._layers = layers = DecoderLayers(decoder, layout.rotary_length)
+        self._chunk = layout.chunk
+        self._schedule = layout.schedule
+        whole = [range(len(layers))]
+        segments = layout.schedule.segments(len(layers)) if layout.schedule else whole
+        self.caches = [
+            SlotCache(
+                layers=segment,
+                num_slots=layout.num_slots,
+                num_heads=layers.num_kv_heads,
+                max_length=length,
+                head_dim=layers.head_dim,
+                device=layers.device,
+                dtype=layers.dtype,
+            )
+            for segment, length in zip(segments, layout.lengths, strict=True)
+        ]
 
     @torch.inference_mode()
     def prefill(
-        self, embeds: Tensor, slot: int, start: int, rotary: Tensor | None = None
+        self,
+        embeds: Tensor,
+        slot: int,
+        start: int,
+        rotary: Tensor | None = None,
+        visual: Tensor | None = None,
     ) -> Tensor:
         """Reads [n, D] into positions start.. of a slot; float [V], the logits after the last.
 
         Args:
+            start: positions that the slot holds already, none of them of a visual token if there is
+                a schedule; so they are the same in all caches.
             rotary: int64 [n], rotary positions; by default those of the slot.
+            visual: int64, ascending: which of the n rows are visual tokens; for a schedule.
         """
         if rotary is None:
-            rotary = self._positions[start : start + embeds.shape[0]]
-        for at in range(0, embeds.shape[0] - self._chunk, self._chunk):
-            part = slice(at, at + self._chunk)
-            self._read(embeds[part], rotary[part], slot, start + at, wanted=0)
-        whole = (embeds.shape[0] - 1) // self._chunk * self._chunk
-        hidden = self._read(embeds[whole:], rotary[whole:], slot, start + whole, wanted=1)
-        return self._logits(hidden)[0]
+            rotary = self._layers.positions[start : start + embeds.shape[0]]
+        rows = Rows(hidden=embeds, rotary=rotary, visual=visual)
+        if self._schedule is not None:
+            for cache, count in zip(self.caches[:-1], self._schedule.counts, strict=True):
+                rows, query = self._read_segment(cache, rows, slot, start)
+                rows = drop(rows, count, self._schedule.ranker, cache, slot, start, query)
+        return self._layers.logits(self._read_last(self.caches[-1], rows, slot, start))[0]
 
     @torch.inference_mode()
-    def decode(self, tokens: Tensor, positions: Tensor, shifts: Tensor, longest: int) -> Tensor:
+    def decode(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        shifts: Tensor,
+        dropped: Sequence[Tensor],
+        longest: Sequence[int],
+    ) -> Tensor:
         """Reads one token of each of the first A slots; float [A, V], the logits after it.
 
         Args:
             tokens, positions: int64 [A].
             shifts: int64 [A], how far rotary positions are ahead of those in the slot.
-            longest: all positions are below it; no cell from there on is read.
+            dropped: int64 [A] for each cache after the first: how far positions in it are behind.
+            longest: for each cache, above all positions; no cell from there on is read.
         """
-        visible = self._positions[:longest] <= positions[:, None]
+        hidden, rotary = self._layers.embed(tokens), positions + shifts
+        places = [positions, *(positions - behind for behind in dropped)]
+        for cache, place, upto in zip(self.caches, places, longest, strict=True):
+            hidden = self._step(cache, hidden, rotary, place, upto)
+        return self._layers.logits(hidden)
+
+    def _step(
+        self, cache: SlotCache, hidden: Tensor, rotary: Tensor, positions: Tensor, longest: int
+    ) -> Tensor:
+        """[A, D] after the layers of one cache."""
+        count = hidden.shape[0]
+        visible = self._layers.positions[:longest] <= positions[:, None]
         mask = visible[:, None, None]
 
         def store(layer: int, keys: Tensor, values: Tensor) -> None:
-            self.cache.write_step(layer, positions, keys, values)
+            cache.write_step(layer, positions, keys, values)
 
         def attend(layer: int, queries: Tensor) -> Tensor:
-            count = queries.shape[0]
-            keys = self.cache.keys[layer, :count, :, :longest]
-            values = self.cache.values[layer, :count, :, :longest]
+            keys, values = (cells[:count, :, :longest] for cells in cache.of_layer(layer))
             # Query heads that share a key-value head go in as positions: nothing is repeated.
-            grouped = queries.view(count, keys.shape[1], -1, self._head_dim)
+            grouped = queries.view(count, keys.shape[1], -1, self._layers.head_dim)
             return F.scaled_dot_product_attention(
-                grouped, keys, values, attn_mask=mask, scale=self._scale
+                grouped, keys, values, attn_mask=mask, scale=self._layers.scale
             ).flatten(1)
 
-        embeds = self._decoder.get_input_embeddings()(tokens)
-        rows = slice(0, tokens.shape[0])
-        return self._logits(self._walk(embeds, positions + shifts, store, attend, rows))
+        return self._layers.walk(hidden, rotary, cache.layers, store, attend, slice(0, count))
+
+    def _read_segment(
+        self, cache: SlotCache, rows: Rows, slot: int, start: int
+    ) -> tuple[Rows, Tensor]:
+        """The rows after layers that are not the last, and the last row's query [H, d], scaled."""
+        out, queries = torch.empty_like(rows.hidden), list[Tensor]()
+        for at in range(0, out.shape[0], self._chunk):
+            part = slice(at, at + self._chunk)
+            out[part] = self._read(
+                cache, rows.hidden[part], rows.rotary[part], slot, start + at, last_queries=queries
+            )
+        query = queries[-1].float() * self._layers.scale
+        return Rows(hidden=out, rotary=rows.rotary, visual=rows.visual), query
+
+    def _read_last(self, cache: SlotCache, rows: Rows, slot: int, start: int) -> Tensor:
+        """[1, D]: the last row after the last layers."""
+        hidden, rotary = rows.hidden, rows.rotary
+        for at in range(0, hidden.shape[0] - self._chunk, self._chunk):
+            part = slice(at, at + self._chunk)
+            self._read(cache, hidden[part], rotary[part], slot, start + at, wanted=0)
+        whole = (hidden.shape[0] - 1) // self._chunk * self._chunk
+        return self._read(cache, hidden[whole:], rotary[whole:], slot, start + whole, wanted=1)
 
     def _read(
-        self, embeds: Tensor, rotary: Tensor, slot: int, start: int, *, wanted: int
+        self,
+        cache: SlotCache,
+        hidden: Tensor,
+        rotary: Tensor,
+        slot: int,
+        start: int,
+        *,
+        wanted: int = 0,
+        last_queries: list[Tensor] | None = None,
     ) -> Tensor:
-        """The last `wanted` hidden states [wanted, D] of a chunk."""
-        count = embeds.shape[0]
+        """A chunk's rows after the layers of a cache; of the decoder's last, the last `wanted`.
+
+        Args:
+            last_queries: gets the last row's query [H, d] in the last of these layers.
+        """
+        count = hidden.shape[0]
         end = start + count
 
         def store(layer: int, keys: Tensor, values: Tensor) -> None:
-            self.cache.write_run(layer, slot, start, keys, values)
+            cache.write_run(layer, slot, start, keys, values)
 
         def attend(layer: int, queries: Tensor) -> Tensor:
-            keys = self.cache.keys[layer, None, slot, :, :end]
-            values = self.cache.values[layer, None, slot, :, :end]
-            asked = _padded(queries, end)
-            found = F.scaled_dot_product_attention(
-                asked.transpose(0, 1)[None],
-                keys,
-                values,
-                scale=self._scale,
-                enable_gqa=asked.shape[1] != keys.shape[1],
-                **_causality(asked.shape[0], end, asked.device),
-            )
-            return found[0].transpose(0, 1).flatten(1)[-queries.shape[0] :]
+            if last_queries is not None and layer == cache.layers[-1]:
+                last_queries.append(queries[-1].clone())  # A view would keep all of them.
+            keys, values = (cells[None, slot, :, :end] for cells in cache.of_layer(layer))
+            return self._attend_causally(queries, keys, values)
 
-        return self._walk(embeds, rotary, store, attend, slice(count - wanted, count))
+        rows = slice(count - wanted, count)
+        return self._layers.walk(hidden, rotary, cache.layers, store, attend, rows)
 
-    def _walk(
-        self, hidden: Tensor, rotary: Tensor, store: _Store, attend: _Attend, rows: slice
-    ) -> Tensor:
-        """[rows, D] after all layers, before the final norm; keys and values of all n are stored.
-
-        Args:
-            rotary: int64 [n], rotary positions.
-            store: keeps keys and values [n, G, d] of a layer.
-            attend: from queries [n, H, d] of a layer, its attention's output [n, H*d].
-        """
-        cos, sin = self._cos[rotary][:, None], self._sin[rotary][:, None]
-        for index, layer in enumerate(self._layers):
-            attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            keys = _rotate(self._heads(attention.k_proj(normed)), cos, sin)
-            store(index, keys, self._heads(attention.v_proj(normed)))
-            if index == len(self._layers) - 1:
-                hidden, normed, cos, sin = (x[rows] for x in (hidden, normed, cos, sin))
-                if not hidden.shape[0]:
-                    break
-            queries = _rotate(self._heads(attention.q_proj(normed)), cos, sin)
-            hidden = hidden + attention.o_proj(attend(index, queries))
-            hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
-        return hidden
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.view(x.shape[0], -1, self._head_dim)
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self._decoder.lm_head(self._decoder.model.norm(hidden)).float()
-        return logits
+    def _attend_causally(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """[n, H*d] of queries [n, H, d], the last of as many as there are keys [1, G, end, d]."""
+        asked = _padded(queries, keys.shape[2])
+        found = F.scaled_dot_product_attention(
+            asked.transpose(0, 1)[None],
+            keys,
+            values,
+            scale=self._layers.scale,
+            enable_gqa=asked.shape[1] != keys.shape[1],
+            **_causality(asked.shape[0], keys.shape[2], asked.device),
+        )
+        return found[0].transpose(0, 1).flatten(1)[-queries.shape[0] :]
 
 
 def _padded(queries: Tensor, num_keys: int) -> Tensor:
@@ -215,17 +220,3 @@ def _causality(num_queries: int, num_keys: int, device: torch.device) -> dict[st
         return {"attn_mask": causal_lower_right(num_queries, num_keys)}
     visible = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device)
     return {"attn_mask": visible.tril(num_keys - num_queries)[None, None]}
-
-
-def _gated(mlp: Any, x: Tensor) -> Tensor:
-    """The gated MLP, in place: fresh memory for what is wide costs a CPU a quarter of its time."""
-    gate = mlp.gate_proj(x)
-    gate = F.silu(gate, inplace=True) if mlp.config.hidden_act == "silu" else mlp.act_fn(gate)
-    out: Tensor = mlp.down_proj(gate.mul_(mlp.up_proj(x)))
-    return out
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding of [n, heads, d]; halves are paired, as transformers does."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-right, left], dim=-1) * sin

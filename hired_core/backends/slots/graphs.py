@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from hired_core.backends.slots.decoder import SlotDecoder
 from hired_core.backends.slots.sampling import SlotState
 
-Step = Callable[[int, int], None]
-"""step(A, longest): one token for each of the first A slots, all at positions below `longest`."""
+Step = Callable[[int, Sequence[int]], None]
+"""step(A, longest): one token for each of the first A slots.
+
+All are at positions below `longest`, of which there is one for each cache of the decoder.
+"""
 
 
 def make_step(decoder: SlotDecoder, state: SlotState) -> Step:
     """The step for the device the decoder is on."""
 
-    def step(num_slots: int, longest: int) -> None:
+    def step(num_slots: int, longest: Sequence[int]) -> None:
         tokens, positions = state.tokens[:num_slots], state.positions[:num_slots]
         shifts = state.shifts[:num_slots]
-        state.advance(decoder.decode(tokens, positions, shifts, longest))
+        dropped = [behind[:num_slots] for behind in state.dropped]
+        state.advance(decoder.decode(tokens, positions, shifts, dropped, longest))
 
     if state.tokens.device.type != "cuda":
         return step
@@ -37,12 +41,12 @@ class _GraphedStep:
     def __init__(self, step: Step, decoder: SlotDecoder, state: SlotState) -> None:
         self._step = step
         self._state = state
-        self._max_slots = decoder.cache.num_slots
-        self._max_length = decoder.cache.max_length
+        self._max_slots = decoder.caches[0].num_slots
+        self._max_lengths = [cache.max_length for cache in decoder.caches]
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, num_slots: int, longest: int) -> None:
+    def __call__(self, num_slots: int, longest: Sequence[int]) -> None:
         bucket = min(1 << (num_slots - 1).bit_length(), self._max_slots)
         if bucket not in self._graphs:
             self._graphs[bucket] = self._capture(bucket)
@@ -55,11 +59,11 @@ class _GraphedStep:
         stream.wait_stream(torch.cuda.current_stream())
         try:
             with torch.cuda.stream(stream):
-                self._step(bucket, self._max_length)
+                self._step(bucket, self._max_lengths)
         finally:
             torch.cuda.current_stream().wait_stream(stream)
             self._state.restore(saved)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
-            self._step(bucket, self._max_length)
+            self._step(bucket, self._max_lengths)
         return graph

@@ -12,12 +12,13 @@ on first use, and the C library keeps much of what is freed; by how much was mea
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import Final
 
+from hired_core.backends.base import Capacity
+from hired_core.backends.slots.workspace import encode_bytes, generate_bytes
 from hired_core.geometry.spec import ModelSpec
-from hired_core.vision.tower import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
+from hired_core.methods.schedule import KeepSchedule
 
 PREFILL_CHUNK: Final = 1024
 """Tokens of a prompt that go through the layers at once."""
@@ -38,7 +39,7 @@ class MemoryLimitError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlotPlan:
+class SlotLayout:
     """How many requests run at once, in how much memory.
 
     Attributes:
@@ -51,6 +52,9 @@ class SlotPlan:
             and what a CPU's memory holds beside.
         limit_bytes: what all of it may take.
         rotary_length: rotary positions a token may have: L, or more if they have gaps.
+        schedule: of rows that are dropped between layers; None: every layer sees all.
+        num_visual: visual tokens among the L positions; what is left of L is text, newlines and new
+            tokens. Without a schedule it plays no part.
     """
 
     num_slots: int
@@ -61,6 +65,24 @@ class SlotPlan:
     workspace_bytes: int
     limit_bytes: int
     rotary_length: int
+    schedule: KeepSchedule | None = None
+    num_visual: int = 0
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Positions of a slot in the layers of each segment, i.e. between drops; L in the first."""
+        if self.schedule is None:
+            return (self.max_length,)
+        return tuple(self.max_length - n for n in self.schedule.dropped(self.num_visual))
+
+    @property
+    def capacity(self) -> Capacity:
+        return Capacity(
+            num_slots=self.num_slots,
+            total_bytes=self.total_bytes,
+            max_length=self.max_length,
+            rotary_length=self.rotary_length,
+        )
 
     @property
     def kv_bytes(self) -> int:
@@ -73,14 +95,19 @@ class SlotPlan:
 
     def describe(self) -> str:
         """One line for people."""
+        fewer = ""
+        if self.schedule is not None:
+            later = zip(self.lengths[1:], self.schedule.layers, strict=True)
+            fewer = f" ({', '.join(f'{most:,} from layer {layer}' for most, layer in later)})"
         return (
             f"{self.total_bytes / GIB:.2f} of {self.limit_bytes / GIB:.2f} GiB: weights "
             f"{self.weight_bytes / GIB:.2f}, {self.num_slots} slots of {self.max_length:,} "
-            f"positions {self.kv_bytes / GIB:.2f}, workspace {self.workspace_bytes / GIB:.2f}"
+            f"positions{fewer} {self.kv_bytes / GIB:.2f}, "
+            f"workspace {self.workspace_bytes / GIB:.2f}"
         )
 
 
-def plan_slots(
+def lay_out_slots(
     spec: ModelSpec,
     *,
     max_length: int,
@@ -92,28 +119,35 @@ def plan_slots(
     images: int = 0,
     chunk: int = PREFILL_CHUNK,
     rotary_length: int | None = None,
-) -> SlotPlan:
+    schedule: KeepSchedule | None = None,
+    num_visual: int = 0,
+) -> SlotLayout:
     """As many slots as the limit has room for, `max_slots` at most.
+
+    A slot has as many positions in each layer as the layer sees: what is dropped takes no memory.
 
     Args:
         value_bytes: of one number of weights, cells and activations.
         weight_bytes: of all weights that share the limit.
         images: in a batch of the vision stage, if it shares the device; it never runs while the
             engine does.
-        rotary_length: see `SlotPlan`; by default `max_length`.
+        rotary_length: see `SlotLayout`; by default `max_length`.
+        schedule, num_visual: see `SlotLayout`.
 
     Raises:
+        ValueError: if the schedule does not fit the decoder or `max_length`.
         MemoryLimitError: if there is room for none; tells the numbers and what would help.
     """
-    slot_bytes = value_bytes * spec.kv_values_per_token * max_length
+    slot_bytes = value_bytes * _slot_values(spec, max_length, schedule, num_visual)
 
-    def plan(num_slots: int) -> SlotPlan:
+    def sized(num_slots: int) -> SlotLayout:
         own = generate_bytes(
             spec,
             max_length=max_length,
             value_bytes=value_bytes,
             chunk=chunk,
             num_slots=num_slots,
+            drops=schedule is not None,
         )
         encode = encode_bytes(spec, num_images=images, value_bytes=value_bytes, on_gpu=on_gpu)
         workspace = max(own, encode)
@@ -122,7 +156,7 @@ def plan_slots(
             kept = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
             partitions = 2 * images * spec.max_partitions * 3 * spec.partition_size**2
             workspace = int(kept) + features + partitions + CPU_LIBRARIES
-        return SlotPlan(
+        return SlotLayout(
             num_slots=num_slots,
             max_length=max_length,
             chunk=chunk,
@@ -131,14 +165,16 @@ def plan_slots(
             workspace_bytes=workspace,
             limit_bytes=limit_bytes,
             rotary_length=rotary_length or max_length,
+            schedule=schedule,
+            num_visual=num_visual,
         )
 
     usable = limit_bytes if on_gpu else int(CPU_HEADROOM * limit_bytes)
     room = (usable - weight_bytes) // slot_bytes
     for num_slots in range(min(room, max_slots), 0, -1):
-        if plan(num_slots).total_bytes <= usable:
-            return plan(num_slots)
-    least = plan(1)
+        if sized(num_slots).total_bytes <= usable:
+            return sized(num_slots)
+    least = sized(1)
     raise MemoryLimitError(
         f"{least.total_bytes / GIB:.2f} GiB are needed for one slot (weights "
         f"{weight_bytes / GIB:.2f}, {max_length:,} positions {slot_bytes / GIB:.2f}, workspace "
@@ -147,50 +183,19 @@ def plan_slots(
     )
 
 
-def encode_bytes(spec: ModelSpec, *, num_images: int, value_bytes: int, on_gpu: bool) -> int:
-    """Of the vision stage while it encodes a batch of images of the largest grid."""
-    if not num_images:
-        return 0
-    patches = ACCELERATOR_MICRO_BATCH if on_gpu else CPU_MICRO_BATCH
-    most = num_images * spec.max_partitions
-    at_once = min(max(patches // spec.num_patches, spec.max_partitions), most)
-    pixels = at_once * 3 * spec.partition_size**2
-    width = spec.vision_width
-    row = max(8 * width, 5 * width + spec.vision_inner)
-    layer = at_once * (spec.num_patches + 1) * row * value_bytes
-    kept = num_images * spec.nominal_tokens * width * value_bytes
-    return pixels + max(2 * 4 * pixels, layer) + kept
+def num_text_layers(spec: ModelSpec) -> int:
+    """Layers of the decoder: a position's cells in all of them, over those in one."""
+    return spec.kv_values_per_token // (2 * spec.kv_width)
 
 
-def generate_bytes(
-    spec: ModelSpec, *, max_length: int, value_bytes: int, chunk: int, num_slots: int
+def _slot_values(
+    spec: ModelSpec, max_length: int, schedule: KeepSchedule | None, num_visual: int
 ) -> int:
-    """Of the widest moment of prefill or decode, beside weights and cells."""
-    return max(
-        _prefill_values(spec, max_length, min(chunk, max_length)) * value_bytes,
-        _decode_bytes(spec, max_length, num_slots, value_bytes),
-    )
-
-
-def _prefill_values(spec: ModelSpec, max_length: int, chunk: int) -> int:
-    """Numbers alive at once: the prompt's embeddings, and for a chunk either attention or MLP."""
-    width, inner = spec.text_width, spec.text_inner
-    heads, shared = spec.query_width, spec.kv_width
-    prompt = 2 * max_length * width
-    attention = chunk * (2 * width + 4 * heads + 4 * shared)
-    mask = chunk * max_length if chunk < max_length else 0
-    mlp = chunk * (2 * width + 2 * inner)
-    return prompt + max(attention + mask, mlp)
-
-
-def _decode_bytes(spec: ModelSpec, max_length: int, num_slots: int, value_bytes: int) -> int:
-    """A step over all slots: activations, logits in float32 and the mask."""
-    row = 2 * spec.text_width + 2 * spec.text_inner + spec.vocab_size
-    return num_slots * (value_bytes * row + 4 * spec.vocab_size + max_length * (1 + value_bytes))
-
-
-def trim_memory() -> None:
-    """Gives back to the system what the C library keeps of freed memory, where it can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    """Numbers in the cells of one slot: the sum over layers of what each sees."""
+    if schedule is None:
+        return spec.kv_values_per_token * max_length
+    if not 0 <= num_visual < max_length:
+        raise ValueError(f"{num_visual} visual tokens among {max_length} positions")
+    segments = schedule.segments(num_text_layers(spec))
+    dropped = zip(segments, schedule.dropped(num_visual), strict=True)
+    return 2 * spec.kv_width * sum(len(layers) * (max_length - n) for layers, n in dropped)

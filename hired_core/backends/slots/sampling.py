@@ -5,7 +5,7 @@ Legend: A slots in use, S slots, V vocabulary, M tokens a slot may generate.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -49,6 +49,7 @@ class SlotState:
     Attributes:
         tokens: int64 [S], chosen last, not yet read.
         positions: int64 [S], where `tokens` will be read.
+        dropped: int64 [S] for each drop between layers: how far behind positions are from there on.
         shifts: int64 [S], how far ahead of that their rotary positions are.
         generated: int64 [S, M]; `counts` int64 [S] of them are real.
         finished: bool [S], whether a stop token was among them.
@@ -63,6 +64,7 @@ class SlotState:
         settings: GenerationSettings,
         stop_ids: Collection[int],
         device: torch.device,
+        num_drops: int = 0,
     ) -> None:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(num_slots, *shape, dtype=torch.long, device=device)
@@ -71,13 +73,25 @@ class SlotState:
         self._stop = torch.tensor(sorted(stop_ids), device=device)
         self.tokens, self.positions, self.counts = zeros(), zeros(), zeros()
         self.shifts, self.seeds, self.running = zeros(), zeros(), zeros()
+        self.dropped = [zeros() for _ in range(num_drops)]
         self.generated = zeros(settings.max_new_tokens)
         self.finished = zeros().bool()
 
-    def begin(self, slot: int, logits: Tensor, *, length: int, seed: int, shift: int = 0) -> None:
+    def begin(
+        self,
+        slot: int,
+        logits: Tensor,
+        *,
+        length: int,
+        seed: int,
+        shift: int = 0,
+        dropped: Sequence[int] = (),
+    ) -> None:
         """A prompt of `length` positions was read; float [V] are the logits after it."""
         self.positions[slot] = length - 1
         self.shifts[slot] = shift
+        for behind, count in zip(self.dropped, dropped, strict=True):
+            behind[slot] = count
         self.counts[slot] = 0
         self.seeds[slot] = seed
         self.running[slot] = 1
@@ -109,6 +123,7 @@ class SlotState:
             self.running,
             self.generated,
             self.finished,
+            *self.dropped,
         ]
 
     def _accept(self, slots: slice, logits: Tensor) -> None:

@@ -46,21 +46,27 @@ class Slot:
     Attributes:
         ticket: of the request under way.
         resident: the request whose prompt the cells hold, also after it has ended.
+        lengths: positions that the prompt under way takes in each cache.
         generated: tokens so far.
     """
 
     index: int
     ticket: Ticket | None = None
     resident: Request | None = None
+    lengths: tuple[int, ...] = ()
     generated: int = 0
 
 
-def shared_positions(resident: Request | None, request: Request) -> int:
+def shared_positions(resident: Request | None, request: Request, *, text_only: bool = False) -> int:
     """How many first positions of `request` have the cells of `resident`; never all of them.
 
     The text before the image counts up to its first difference; the image counts if both requests
     hold the same tensors, not equal ones; then the text after it. At least one position is left to
     read, since logits come from reading.
+
+    Args:
+        text_only: the text before the image alone: what is dropped of an image depends on the text
+            after it.
     """
     if resident is None:
         return 0
@@ -70,7 +76,7 @@ def shared_positions(resident: Request | None, request: Request) -> int:
         getattr(resident, part) is getattr(request, part)
         for part in ("features", "sequence", "places")
     )
-    if not (same_text and same_image):
+    if text_only or not (same_text and same_image):
         return min(before, request.num_prompt_tokens - 1)
     after = _common(resident.after, request.after)
     return min(before + request.sequence.shape[0] + after, request.num_prompt_tokens - 1)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.backends.slots.memory import SlotPlan, plan_slots
+from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
 from hired_core.images.decode import decode_image
 from hired_core.images.partition import partition_image
 from hired_core.language.model import GenerationSettings, Request
@@ -54,15 +54,15 @@ class Captioner:
         self._encoder: VisionHalf
         self._backend: SlotBackend
         self._window: int
-        self.plan: SlotPlan
+        self.layout: SlotLayout
         self.slots: int
 
     def open(self) -> None:
         vision = VisionEncoder(self._subject.vision)
         self._encoder = VisionHalf(vision, self._subject.spec, self._settings)
         self._backend = make_backend(self._subject, self._settings, self._max_slots)
-        self.plan = self._backend.plan
-        self.slots = self.plan.num_slots
+        self.layout = self._backend.layout
+        self.slots = self.layout.num_slots
         self._window = self._batch_size or 2 * self.slots
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ def make_backend(
     kept = token_budget_to_count(settings.token_budget, nominal=nominal, own=nominal) or nominal
     before, after = subject.template.token_ids(subject.setting.prompt)
     visual = spec.max_visual_positions(kept, settings.newline_policy)
-    plan = plan_slots(
+    layout = lay_out_slots(
         spec,
         max_length=len(before) + visual + len(after) + new,
         value_bytes=size,
@@ -128,4 +128,4 @@ def make_backend(
         on_gpu=on_gpu,
         images=IMAGES_AT_ONCE,
     )
-    return SlotBackend(subject.language, GenerationSettings(max_new_tokens=new), plan)
+    return SlotBackend(subject.language, GenerationSettings(max_new_tokens=new), layout)

@@ -40,7 +40,7 @@ MAX_SLOTS: Final = 64
 
 
 def memory_part(setting: Setting, images: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Each of `limits`, with the plan, the measured peak and their ratio."""
+    """Each of `limits`, with the layout, the measured peak and their ratio."""
     return [_apart(setting, limit, images) for limit in limits(setting.dtype)]
 
 
@@ -74,14 +74,14 @@ def _measure(
     slots = captioner.slots
     captioner((images * (slots // len(images) + 1))[:slots])
     peak = _peak(subject) - before
-    plan = captioner.plan
+    layout = captioner.layout
     result.send(
         {
             "slots": slots,
-            "predicted_bytes": plan.total_bytes,
+            "predicted_bytes": layout.total_bytes,
             "peak_bytes": peak,
-            "limit_bytes": plan.limit_bytes,
-            "ratio": peak / plan.total_bytes,
+            "limit_bytes": layout.limit_bytes,
+            "ratio": peak / layout.total_bytes,
         }
     )
 

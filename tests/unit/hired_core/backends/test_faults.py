@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hired_core.backends.slots.backend import CALM, SlotBackend
+from hired_core.backends.slots.admission import GROW_AFTER
+from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.model import Completion, Request
 from tests.support.engine_cases import Case, ask, tokens
 
@@ -43,13 +45,13 @@ def break_steps(backend: SlotBackend, error: Exception, fails: Callable[[int], b
 
 def break_reading(backend: SlotBackend, error: Exception, fails: Callable[[int], bool]) -> None:
     """The first layer has been read into by then, and holds what means nothing."""
-    decoder = backend._decoder
+    decoder = backend._reader.decoder
     failing = Failing(decoder.prefill, error, fails)
 
-    def prefill(embeds: Tensor, slot: int, start: int, rotary: Tensor | None) -> Tensor:
+    def prefill(embeds: Tensor, slot: int, start: int, *rows: Tensor | None) -> Tensor:
         if failing.fails(failing.calls):
-            decoder.cache.keys[0, slot, :, start:] = 1e4
-        found: Tensor = failing(embeds, slot, start, rotary)
+            decoder.caches[0].keys[0, slot, :, start:] = 1e4
+        found: Tensor = failing(embeds, slot, start, *rows)
         return found
 
     decoder.prefill = prefill  # type: ignore[method-assign]
@@ -162,6 +164,27 @@ def test_short_of_memory_for_a_while(grouped: Case, place: str, times: int) -> N
     assert admitted == ([8, 4, 8] if times == 1 else [8, 4, 2, 4, 8])
 
 
+@pytest.mark.parametrize("place", ["_read_prompt", "_step"])
+def test_what_a_call_held_that_ran_out_of_memory_is_free(
+    grouped: Case, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the device is told to give back what nobody uses: a traceback would hold on to it."""
+    backend, held, gone = grouped.backend(num_slots=2), list[weakref.ref[Tensor]](), list[bool]()
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(held[0]() is None))
+    work = getattr(backend, place)
+
+    def failing(*args: Any) -> None:
+        if not held:
+            large = torch.zeros(3)
+            held.append(weakref.ref(large))
+            raise out_of_memory()
+        work(*args)
+
+    setattr(backend, place, failing)
+    assert tokens(backend, grouped.requests[:5]) == grouped.expected[:5]
+    assert gone == [True]
+
+
 def watch(backend: SlotBackend, admitted: list[int], requests: list[Request]) -> None:
     """Notes how many slots are filled, each time it changes; those who wait stay in order."""
     advance = backend._advance
@@ -169,10 +192,10 @@ def watch(backend: SlotBackend, admitted: list[int], requests: list[Request]) ->
 
     def noting() -> None:
         advance()
-        if not admitted or admitted[-1] != backend._admitted:
-            admitted.append(backend._admitted)
+        if not admitted or admitted[-1] != backend._admission.count:
+            admitted.append(backend._admission.count)
         busy = [slot.index for slot in backend._slots if slot.ticket is not None]
-        assert all(index < backend._admitted for index in busy)
+        assert all(index < backend._admission.count for index in busy)
         queue = [place[id(ticket.request)] for ticket in backend._waiting]
         assert queue == sorted(queue)
 
@@ -180,7 +203,7 @@ def watch(backend: SlotBackend, admitted: list[int], requests: list[Request]) ->
 
 
 def test_admission_grows_when_enough_have_ended(grouped: Case) -> None:
-    """`CALM` for each slot admitted; another shortage begins the count anew."""
+    """`GROW_AFTER` for each slot admitted; another shortage begins the count anew."""
     long = next(i for i, ids in enumerate(grouped.expected) if len(ids) == 12)
     backend = grouped.backend(num_slots=4)
     shortages = {1}
@@ -189,13 +212,13 @@ def test_admission_grows_when_enough_have_ended(grouped: Case) -> None:
     def end(count: int) -> int:
         for _ in range(count):
             assert tokens(backend, [grouped.requests[long]]) == [grouped.expected[long]]
-        return backend._admitted
+        return backend._admission.count
 
-    assert end(2 * CALM - 1) == 2
+    assert end(2 * GROW_AFTER - 1) == 2
     shortages.add(steps.calls + 1)
-    assert end(CALM - 1) == 1
+    assert end(GROW_AFTER - 1) == 1
     assert end(1) == 2
-    assert end(2 * CALM - 1) == 2
+    assert end(2 * GROW_AFTER - 1) == 2
     assert end(1) == 4
 
 
@@ -225,7 +248,7 @@ class ShortOf:
                 raise out_of_memory()
             read(slot, request)
 
-        def stepping(num_slots: int, longest: int) -> None:
+        def stepping(num_slots: int, longest: Sequence[int]) -> None:
             if self.short and any(t.request is greedy for _, t in backend._busy()):
                 raise out_of_memory()
             step(num_slots, longest)

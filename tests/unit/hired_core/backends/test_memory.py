@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hired_core.backends.slots.memory import GIB, MemoryLimitError, SlotPlan, plan_slots
+from hired_core.backends.slots.memory import GIB, MemoryLimitError, SlotLayout, lay_out_slots
 from hired_core.geometry.spec import ModelSpec
 from tests.support import models
 from tests.support.checkpoints import EMBEDDED, build_checkpoint
@@ -31,7 +31,7 @@ SEVEN = dataclasses.replace(
 SEVEN_BYTES = 2 * 6_760_000_000
 
 
-def plan_7b(max_length: int, limit_gib: float, **changed: int) -> SlotPlan:
+def lay_out_7b(max_length: int, limit_gib: float, **changed: int) -> SlotLayout:
     given = {
         "max_length": max_length,
         "value_bytes": 2,
@@ -40,27 +40,29 @@ def plan_7b(max_length: int, limit_gib: float, **changed: int) -> SlotPlan:
         "max_slots": 256,
         "on_gpu": True,
     }
-    return plan_slots(SEVEN, **(given | changed))  # type: ignore[arg-type]
+    return lay_out_slots(SEVEN, **(given | changed))  # type: ignore[arg-type]
 
 
 def test_a_slot_of_the_7b_model() -> None:
     """Half a MiB a position, in fp16; a workspace that a hand can follow."""
-    plan = plan_7b(700, 24)
-    assert plan.slot_bytes == 700 * 2**19
+    layout = lay_out_7b(700, 24)
+    assert layout.slot_bytes == 700 * 2**19
     # The prompt's embeddings twice; for each position, in attention, the width twice, queries four
     # times and keys and values four times: more than in the MLP.
     values = 2 * 700 * 4096 + 700 * 10 * 4096
     # Decoding so many slots needs less than that.
-    step = plan.num_slots * (2 * (2 * 4096 + 2 * 11008 + 32064) + 4 * 32064 + 700 * 3)
-    assert plan.workspace_bytes == max(2 * values, step) == 2 * values
-    assert plan.num_slots == (24 * GIB - SEVEN_BYTES - plan.workspace_bytes) // plan.slot_bytes
-    assert plan.num_slots == 33
-    assert plan.total_bytes == SEVEN_BYTES + 33 * 700 * 2**19 + 2 * values <= 24 * GIB
+    step = layout.num_slots * (2 * (2 * 4096 + 2 * 11008 + 32064) + 4 * 32064 + 700 * 3)
+    assert layout.workspace_bytes == max(2 * values, step) == 2 * values
+    assert (
+        layout.num_slots == (24 * GIB - SEVEN_BYTES - layout.workspace_bytes) // layout.slot_bytes
+    )
+    assert layout.num_slots == 33
+    assert layout.total_bytes == SEVEN_BYTES + 33 * 700 * 2**19 + 2 * values <= 24 * GIB
 
 
 def test_a_fifth_of_the_tokens_is_four_times_the_slots() -> None:
     """576 of 2880 visual tokens and 48 newlines; 60 words and 64 new tokens."""
-    dense, fifth = plan_7b(2928 + 124, 24), plan_7b(576 + 124, 24)
+    dense, fifth = lay_out_7b(2928 + 124, 24), lay_out_7b(576 + 124, 24)
     assert (dense.num_slots, fifth.num_slots) == (7, 33)
     # The longer prompt is read in chunks, each under a mask.
     assert dense.workspace_bytes == 2 * (2 * 3052 * 4096 + 1024 * 10 * 4096 + 1024 * 3052)
@@ -83,16 +85,16 @@ def test_the_vision_stage_counts_if_it_is_wider() -> None:
         "limit_bytes": 24 * GIB,
         "max_slots": 256,
     }
-    plan = plan_slots(CLIP_L, on_gpu=True, images=8, **given)
+    layout = lay_out_slots(CLIP_L, on_gpu=True, images=8, **given)
     # In a layer, five widths and the MLP's; the pixels; all features, kept ones at the most.
     layer = 40 * 577 * (5 * 1024 + 4096) * 2
-    assert plan.workspace_bytes == layer + 40 * 3 * 336**2 + 8 * 2880 * 1024 * 2
-    assert plan.workspace_bytes > plan_7b(700, 24).workspace_bytes
+    assert layout.workspace_bytes == layer + 40 * 3 * 336**2 + 8 * 2880 * 1024 * 2
+    assert layout.workspace_bytes > lay_out_7b(700, 24).workspace_bytes
     # A CPU does one image at a time, and its memory holds more: most of what is freed, features
     # of all slots, and a batch of partitions twice.
-    on_cpu = plan_slots(CLIP_L, on_gpu=False, images=8, **given)
+    on_cpu = lay_out_slots(CLIP_L, on_gpu=False, images=8, **given)
     one = 7 * 577 * (5 * 1024 + 4096) * 2 + 7 * 3 * 336**2 + 8 * 2880 * 1024 * 2
-    prefill = plan_7b(700, 24).workspace_bytes
+    prefill = lay_out_7b(700, 24).workspace_bytes
     assert on_cpu.workspace_bytes == (
         int(max(1.25 * one, 2 * prefill))
         + on_cpu.num_slots * 700 * 1024 * 2
@@ -103,23 +105,23 @@ def test_the_vision_stage_counts_if_it_is_wider() -> None:
 
 
 def test_no_more_slots_than_asked_for() -> None:
-    assert plan_7b(700, 80, max_slots=12).num_slots == 12
-    assert plan_7b(700, 500).num_slots == 256
+    assert lay_out_7b(700, 80, max_slots=12).num_slots == 12
+    assert lay_out_7b(700, 500).num_slots == 256
 
 
 def test_no_room_for_a_slot_is_an_error_with_the_numbers() -> None:
-    least = plan_7b(700, 24, max_slots=1)
+    least = lay_out_7b(700, 24, max_slots=1)
     limit = least.total_bytes
-    assert plan_7b(700, 0, limit_bytes=limit).num_slots == 1
+    assert lay_out_7b(700, 0, limit_bytes=limit).num_slots == 1
     with pytest.raises(MemoryLimitError) as caught:
-        plan_7b(700, 0, limit_bytes=limit - 1)
+        lay_out_7b(700, 0, limit_bytes=limit - 1)
     assert str(caught.value) == (
         f"{limit / GIB:.2f} GiB are needed for one slot (weights 12.59, 700 positions 0.34, "
         f"workspace 0.06), the limit is {limit / GIB:.2f}; "
         "raise it, or lower the token budget or the number of new tokens"
     )
     with pytest.raises(MemoryLimitError, match=r"the limit is 1\.00;"):
-        plan_7b(700, 1)  # Less than the weights.
+        lay_out_7b(700, 1)  # Less than the weights.
 
 
 specs = st.builds(
@@ -146,7 +148,7 @@ def test_never_over_the_limit_and_never_a_slot_too_few(
 
     def slots(limit: int) -> int:
         try:
-            plan = plan_slots(
+            layout = lay_out_slots(
                 spec,
                 max_length=length,
                 value_bytes=value_bytes,
@@ -157,15 +159,15 @@ def test_never_over_the_limit_and_never_a_slot_too_few(
             )
         except MemoryLimitError:
             return 0
-        assert plan.total_bytes <= limit and 1 <= plan.num_slots <= most
-        assert plan.kv_bytes == plan.num_slots * length * value_bytes * spec.kv_values_per_token
-        return plan.num_slots
+        assert layout.total_bytes <= limit and 1 <= layout.num_slots <= most
+        assert layout.kv_bytes == layout.num_slots * length * value_bytes * spec.kv_values_per_token
+        return layout.num_slots
 
     found = slots(limit)
     assert slots(limit + data.draw(st.integers(0, 10**10))) >= found
     if not found:
         return
-    plan = plan_slots(
+    layout = lay_out_slots(
         spec,
         max_length=length,
         value_bytes=value_bytes,
@@ -174,8 +176,8 @@ def test_never_over_the_limit_and_never_a_slot_too_few(
         max_slots=found,
         on_gpu=True,
     )
-    assert slots(plan.total_bytes) == found
-    assert slots(plan.total_bytes - 1) < found
+    assert slots(layout.total_bytes) == found
+    assert slots(layout.total_bytes - 1) < found
 
 
 @pytest.mark.parametrize(

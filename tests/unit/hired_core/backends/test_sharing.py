@@ -22,16 +22,14 @@ class Counting:
     """A decoder that notes what it is given to read: (slot, first position, positions)."""
 
     def __init__(self, backend: SlotBackend) -> None:
-        self._inner = backend._decoder
-        self.cache = self._inner.cache
+        self._inner = backend._reader.decoder
+        self.caches = self._inner.caches
         self.reads: list[tuple[int, int, int]] = []
-        backend._decoder = self  # type: ignore[assignment]
+        backend._reader.decoder = self  # type: ignore[assignment]
 
-    def prefill(
-        self, embeds: Tensor, slot: int, start: int, rotary: Tensor | None = None
-    ) -> Tensor:
+    def prefill(self, embeds: Tensor, slot: int, start: int, *rows: Tensor | None) -> Tensor:
         self.reads.append((slot, start, embeds.shape[0]))
-        return self._inner.prefill(embeds, slot, start, rotary)
+        return self._inner.prefill(embeds, slot, start, *rows)
 
     @property
     def starts(self) -> list[int]:
@@ -124,7 +122,7 @@ def test_an_idle_slot_below_a_busy_one_keeps_its_prompt(grouped: Case) -> None:
     backend = slot_backend(model, [short, endless], settings, num_slots=2)
     counting, step, steps = Counting(backend), backend._step, list[int]()
 
-    def noting(num_slots: int, longest: int) -> None:
+    def noting(num_slots: int, longest: Sequence[int]) -> None:
         steps.append(num_slots)
         step(num_slots, longest)
 
@@ -144,8 +142,8 @@ def test_copied_cells_are_those_that_reading_gives(grouped: Case) -> None:
     read.generate([apart(later)])
     end = later.num_prompt_tokens
     for name in ("keys", "values"):
-        mine = getattr(copied._decoder.cache, name)[:, 1, :, :end]
-        theirs = getattr(read._decoder.cache, name)[:, 0, :, :end]
+        mine = getattr(copied._reader.decoder.caches[0], name)[:, 1, :, :end]
+        theirs = getattr(read._reader.decoder.caches[0], name)[:, 0, :, :end]
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
         assert mine.abs().amax(dim=(0, 1, 3)).min() > 0
 

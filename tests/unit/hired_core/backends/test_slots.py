@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.model import GenerationSettings, Request
 from tests.support.checkpoints import MANY_STOPS, build_checkpoint
 from tests.support.engine_cases import Case, alone, ask, make_case, tokens
-from tests.support.halves import Halves, slot_backend, slot_plan
+from tests.support.halves import Halves, slot_backend, slot_layout
 
 SHAPES: dict[str, dict[str, Any]] = {
     "one key-value head": {"num_key_value_heads": 1},
@@ -25,9 +26,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def check(case: Case, num_slots: int, **plan: int) -> SlotBackend:
+def check(case: Case, num_slots: int, **layout: int) -> SlotBackend:
     """Tokens, in order, and why they end."""
-    backend = case.backend(num_slots=num_slots, **plan)
+    backend = case.backend(num_slots=num_slots, **layout)
     found = backend.generate(case.requests)
     assert [completion.token_ids for completion in found] == case.expected
     assert [completion.finish_reason for completion in found] == case.finish_reasons()
@@ -129,7 +130,7 @@ def test_a_single_token(grouped: Case) -> None:
     assert reasons == ({"stop", "length"} if True in firsts else {"length"})
 
 
-def _never(num_slots: int, longest: int) -> None:
+def _never(num_slots: int, longest: Sequence[int]) -> None:
     raise AssertionError("a step was taken")
 
 
@@ -142,9 +143,9 @@ def test_a_request_fits_a_slot_to_the_last_position(grouped: Case) -> None:
     (request,) = ask(grouped.halves, 4, 9, ["What?"])
     length = request.num_prompt_tokens + 12
     settings = GenerationSettings(max_new_tokens=12)
-    exact = SlotBackend(grouped.model, settings, slot_plan(1, length))
+    exact = SlotBackend(grouped.model, settings, slot_layout(1, length))
     assert tokens(exact, [request]) == [alone(grouped.model, request, 12)]
-    short = SlotBackend(grouped.model, settings, slot_plan(1, length - 1))
+    short = SlotBackend(grouped.model, settings, slot_layout(1, length - 1))
     other: Request = ask(grouped.halves, 4, 3, ["What?"])[0]
     with pytest.raises(ValueError, match=rf"^{length} positions needed, a slot has {length - 1}$"):
         short.generate([other, request])

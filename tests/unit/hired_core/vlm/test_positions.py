@@ -17,7 +17,7 @@ from hired_core.backends.slots.backend import SlotBackend
 from hired_core.geometry.sequence import NEWLINE, NewlinePolicy, dense_positions, visual_sequence
 from hired_core.language.model import GenerationSettings, Request
 from tests.support.checkpoints import EMBEDDED
-from tests.support.halves import Halves, Original, picture, slot_backend, slot_plan
+from tests.support.halves import Halves, Original, picture, slot_backend, slot_layout
 from tests.support.settings import reduction
 
 # 112-pixel partitions: all five grids, some with padding.
@@ -226,9 +226,11 @@ def test_positions_beyond_what_the_engine_knows_are_refused(halves: Halves) -> N
     cells = request.num_prompt_tokens + NEW
     furthest = cells + request.shift
     settings = GenerationSettings(max_new_tokens=NEW)
-    exact = SlotBackend(halves.language, settings, slot_plan(1, cells, rotary_length=furthest))
+    exact = SlotBackend(halves.language, settings, slot_layout(1, cells, rotary_length=furthest))
     assert exact.generate([request]) == halves.generate([request], max_new_tokens=NEW)
-    short = SlotBackend(halves.language, settings, slot_plan(1, cells, rotary_length=furthest - 1))
+    short = SlotBackend(
+        halves.language, settings, slot_layout(1, cells, rotary_length=furthest - 1)
+    )
     expected = rf"^{furthest} rotary positions needed, the engine has {furthest - 1}$"
     with pytest.raises(ValueError, match=expected):
         short.generate([request])

@@ -32,7 +32,7 @@ from pipeline.settings.config import (
     RunConfig,
 )
 from tests.support import models
-from tests.support.halves import slot_plan
+from tests.support.halves import slot_layout
 from tests.support.settings import reduction
 
 CPU = torch.device("cpu")
@@ -181,7 +181,7 @@ def test_the_reference_has_no_slots() -> None:
 def test_batches_under_way_fill_the_slots_and_one_more(
     num_slots: int, batch_size: int, calls: int
 ) -> None:
-    found = with_calls(pool(), slot_plan(num_slots, 700), batch_size)
+    found = with_calls(pool(), slot_layout(num_slots, 700), batch_size)
     assert found.language.calls == calls
     assert dataclasses.replace(found, language=pool().language) == pool()
 

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from hired_core.backends.base import Backend
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.language.model import Backend, Completion, Request
+from hired_core.language.model import Completion, Request
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA

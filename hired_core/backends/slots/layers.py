@@ -1,0 +1,129 @@
+"""The decoder's weights, taken from a transformers model, as one walk over rows of hidden states.
+
+What the walk reads and writes of the cache is its caller's. Legend: n rows of a call, H heads, G
+key-value heads, d head size, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hired_core.backends.base import UnsupportedDecoderError
+
+SUPPORTED: Final = ("llama", "mistral", "qwen2")
+_STATIC_ROPE: Final = ("default", "linear", "llama3", "yarn")
+
+Store = Callable[[int, Tensor, Tensor], None]
+"""store(layer, keys, values): keeps keys and values [n, G, d] of a layer."""
+
+Attend = Callable[[int, Tensor], Tensor]
+"""attend(layer, queries): from [n, H, d], the output of a layer's attention, [n, H*d]."""
+
+
+def check_decoder(config: Any, max_length: int) -> None:
+    """Raises `UnsupportedDecoderError` unless the layers are those of Llama, whole attention."""
+    kind = config.model_type
+    if kind not in SUPPORTED:
+        raise UnsupportedDecoderError(f"decoder {kind!r}; supported are {', '.join(SUPPORTED)}")
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope not in _STATIC_ROPE:
+        raise UnsupportedDecoderError(f"rotary embedding {rope!r} changes with the length")
+    window = getattr(config, "sliding_window", None)
+    slides = getattr(config, "use_sliding_window", True)
+    if window is not None and slides and window < max_length:
+        raise UnsupportedDecoderError(
+            f"attention slides over {window} positions, a slot has {max_length}"
+        )
+
+
+class DecoderLayers:
+    """Embedding, layers and head of a Llama-style decoder.
+
+    Args:
+        decoder: transformers' causal language model, in evaluation mode.
+        rotary_length: rotary positions a token may have.
+
+    Attributes:
+        positions: int64 [rotary_length], 0, 1, 2, ... on the device.
+    """
+
+    def __init__(self, decoder: Any, rotary_length: int) -> None:
+        self._decoder = decoder
+        self._layers = list(decoder.model.layers)
+        first = self._layers[0].self_attn
+        weight = first.k_proj.weight
+        self.head_dim, self.scale = int(first.head_dim), float(first.scaling)
+        self.num_kv_heads = weight.shape[0] // self.head_dim
+        self.device, self.dtype = weight.device, weight.dtype
+        self.positions = torch.arange(rotary_length, device=weight.device)
+        with torch.inference_mode():
+            cos, sin = decoder.model.rotary_emb(weight, self.positions[None])
+        self._cos, self._sin = cos[0], sin[0]
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """[n, D] of int64 [n]."""
+        rows: Tensor = self._decoder.get_input_embeddings()(tokens)
+        return rows
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """float32 [n, V] of [n, D]."""
+        logits: Tensor = self._decoder.lm_head(self._decoder.model.norm(hidden)).float()
+        return logits
+
+    def walk(
+        self,
+        hidden: Tensor,
+        rotary: Tensor,
+        layers: range,
+        store: Store,
+        attend: Attend,
+        wanted: slice,
+    ) -> Tensor:
+        """[n, D] after these layers; keys and values of all n rows are stored.
+
+        After the decoder's last layer only the `wanted` rows, of which there may be none: it
+        computes no others.
+
+        Args:
+            hidden: [n, D], what enters the first of them.
+            rotary: int64 [n], rotary positions.
+        """
+        cos, sin = self._cos[rotary][:, None], self._sin[rotary][:, None]
+        for index in layers:
+            layer = self._layers[index]
+            attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+            keys = _rotate(self._heads(attention.k_proj(normed)), cos, sin)
+            store(index, keys, self._heads(attention.v_proj(normed)))
+            if index == len(self._layers) - 1:
+                hidden, normed, cos, sin = (x[wanted] for x in (hidden, normed, cos, sin))
+                if not hidden.shape[0]:
+                    break
+            queries = _rotate(self._heads(attention.q_proj(normed)), cos, sin)
+            hidden = hidden + attention.o_proj(attend(index, queries))
+            hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
+        return hidden
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.view(x.shape[0], -1, self.head_dim)
+
+
+def _gated(mlp: Any, x: Tensor) -> Tensor:
+    """The gated MLP, in place: fresh memory for what is wide costs a CPU a quarter of its time."""
+    gate = mlp.gate_proj(x)
+    gate = F.silu(gate, inplace=True) if mlp.config.hidden_act == "silu" else mlp.act_fn(gate)
+    out: Tensor = mlp.down_proj(gate.mul_(mlp.up_proj(x)))
+    return out
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding of [n, heads, d]; halves are paired, as transformers does."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-right, left], dim=-1) * sin
