@@ -204,7 +204,7 @@ def test_weights_are_counted_as_they_are_loaded(
         for part in (language.decoder, language.projector)
         for weight in part.parameters()
     }
-    loaded = sum(weights.values()) + language.newline.numel()
+    loaded = sum(weights.values()) + language.separators.numel()
     vision, text = models.weight_counts(spec)
     assert text == loaded
     assert vision == tower_weights(spec)
