@@ -18,6 +18,7 @@ from hired_core.methods.registry import Allocation, Heads
 from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
 from pipeline.rows.errors import ConfigError
 
+OnChanged = Literal["fail", "redo", "skip"]
 MethodName = Literal["hired", "dense", "hired-upstream", "uniform", "stride", "random"]
 
 
@@ -123,7 +124,7 @@ class OutputConfig:
     runs/FINGERPRINT, which is an output of its own: the same command resumes it."""
     retry_quarantined: bool = False
     """Do the quarantined rows of the input's shards again."""
-    on_changed: Literal["fail", "redo", "skip"] = "fail"
+    on_changed: OnChanged = "fail"
     """What to do with a shard whose size, etag or modification time is another than when it was
     captioned: refuse to start, caption it anew, or keep its captions."""
     rows_per_part: int = 512
