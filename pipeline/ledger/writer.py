@@ -9,7 +9,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,18 +29,17 @@ from pipeline.parts.sink import Sink
 from pipeline.rows.errors import BusyError, ReconcileError
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.schemas import ShardEnd
+from pipeline.settings.config import OnChanged, OutputConfig
 from pipeline.sources import Shard
-
-OnChanged = Literal["fail", "redo", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeOptions:
     """What a run is to do with results that are there."""
 
-    overwrite: bool = False
-    retry_quarantined: bool = False
-    on_changed: OnChanged = "fail"
+    overwrite: bool = OutputConfig.overwrite
+    retry_quarantined: bool = OutputConfig.retry_quarantined
+    on_changed: OnChanged = OutputConfig.on_changed
 
 
 class LedgerWriter:

@@ -15,6 +15,8 @@ from hired_core.images.decode import DEFAULT_MAX_PIXELS
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
 
+OnChanged = Literal["fail", "redo", "skip"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
@@ -112,7 +114,7 @@ class OutputConfig:
     runs/FINGERPRINT, which is an output of its own: the same command resumes it."""
     retry_quarantined: bool = False
     """Do the quarantined rows of the input's shards again."""
-    on_changed: Literal["fail", "redo", "skip"] = "fail"
+    on_changed: OnChanged = "fail"
     """What to do with a shard whose size, etag or modification time is another than when it was
     captioned: refuse to start, caption it anew, or keep its captions."""
     rows_per_part: int = 512
