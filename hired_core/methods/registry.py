@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from hired_core.choices import Allocation as Allocation
+from hired_core.choices import Heads as Heads
+from hired_core.choices import Layer
 from hired_core.geometry.layout import LayoutBatch
 from hired_core.methods import upstream
 from hired_core.methods.budget import allocate_budget, allocate_evenly
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.methods.selection import random_scores, select_stride, select_tokens
-from hired_core.vision.tower import Layer
-
-Allocation = Literal["initial", "final", "even"]
-Heads = Literal["sum", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)

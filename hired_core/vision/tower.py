@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from hired_core.choices import Layer as Layer
 from hired_core.vision.attention import cls_attention, received_attention
 from hired_core.vision.encoder_layer import (
     Projections,
@@ -25,8 +26,6 @@ from hired_core.vision.encoder_layer import (
     project_for_rows,
     run_layer,
 )
-
-Layer = Literal["initial", "middle", "final"]
 
 CPU_MICRO_BATCH: Final = 4096  # More would not stay in a CPU's caches.
 ACCELERATOR_MICRO_BATCH: Final = 64 * 576
