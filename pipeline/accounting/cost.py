@@ -12,7 +12,7 @@ import yaml
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import RunConfig
 
-PRICES_FILE: Final = Path(__file__).parents[2] / "configs" / "prices.yaml"
+PRICES_FILE: Final = Path(__file__).parents[1] / "resources" / "prices.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Prices:
         return seconds / 3600 * (gpus * self.gpu_hour_usd + cpus * self.cpu_hour_usd)
 
 
-def load_prices(run: RunConfig, gpu_name: str | None, file: Path = PRICES_FILE) -> Prices:
-    """Prices from `file`, overridden by the flags.
+def load_prices(run: RunConfig, gpu_name: str | None) -> Prices:
+    """Prices from the file that `run` names, or else the list prices; overridden by the flags.
 
     Args:
         gpu_name: as the device reports it, e.g. "NVIDIA H100 80GB HBM3"; None without a GPU.
@@ -36,11 +36,12 @@ def load_prices(run: RunConfig, gpu_name: str | None, file: Path = PRICES_FILE) 
     Raises:
         ConfigError: if the file is missing or holds no such prices.
     """
+    file = PRICES_FILE if run.prices is None else Path(run.prices)
     try:
         listed = _listed(yaml.safe_load(file.read_text(encoding="utf-8")), gpu_name or "")
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as exc:
         why = " ".join(str(exc).split())
-        raise ConfigError(f"{file.name}: cannot read prices ({why})") from exc
+        raise ConfigError(f"prices: cannot read {str(file)!r} ({why})") from exc
     gpu, cpu = run.gpu_hour_price, run.cpu_hour_price
     return Prices(
         gpu_hour_usd=listed.gpu_hour_usd if gpu is None else gpu,
