@@ -6,15 +6,15 @@ the newline that ends one.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from hired_core.choices import NewlinePolicy as NewlinePolicy
+from hired_core.choices import Positions as Positions
 from hired_core.geometry.layout import PartitionLayout
 
-NewlinePolicy = Literal["none", "kept-rows", "all"]
-Positions = Literal["compact", "original"]
 NEWLINE: Final = -1
 
 

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from hired_core.choices import Layer
 from hired_core.geometry.layout import LayoutBatch
-from hired_core.methods.layers import Layer
 from hired_core.methods.selection import gather_places
 
 

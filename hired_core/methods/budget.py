@@ -6,12 +6,11 @@ All arithmetic is on integers, for any number of images at once, without a devic
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-BudgetBasis = Literal["model", "image"]
+from hired_core.choices import BudgetBasis as BudgetBasis
 
 _WEIGHT_ONE = 2**30
 _DECIMAL_SLACK = 1e-9

@@ -14,10 +14,10 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
+from hired_core.choices import Layer
 from hired_core.errors import SettingError, require
 from hired_core.methods.base import Evidence, Needs, SelectionMethod, given
 from hired_core.methods.budget import allocate_budget
-from hired_core.methods.layers import Layer
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.methods.selection import select_tokens
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hired_core.methods.layers import Layer
+from hired_core.choices import Layer
 from hired_core.vision.attention import cls_attention, received_attention
 from hired_core.vision.encoder_layer import (
     Projections,

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from hired_core.choices import BudgetBasis, NewlinePolicy, Positions
 from hired_core.errors import SettingError, require
 from hired_core.methods import registry
 
 if TYPE_CHECKING:
-    from hired_core.geometry.sequence import NewlinePolicy, Positions
     from hired_core.methods.base import Method
 
 DENSE: Final = "dense"
@@ -27,23 +27,24 @@ class ReductionSettings:
     """Visual tokens"""
 
     budget: float | None = None
-    """Token budget. Below 1 a fraction of the model's largest count (2880 for LLaVA-Next), 1 the
-    unmodified model, above 1 a count. Default: 0.2, or 1 for --method dense."""
+    """Visual tokens kept: a fraction, 1 (all) or a count. Below 1 a fraction of the model's largest
+    count (2880 for LLaVA-Next), 1 the unmodified model, above 1 a count. Default: 0.2, dense 1."""
     method: str = "hired"
-    """Which tokens are kept: hired (the paper), hired-upstream (its published code, with its
-    quirks), dense (all), average-pool (means), or a baseline: uniform, stride, random."""
+    """Which: hired, dense, uniform, average-pool, fastv or another. hired: as the paper;
+    hired-upstream: as its published code, quirks included; dense: all; average-pool: means; fastv:
+    dropped inside the language model; uniform, stride, random: baselines."""
     method_options: dict[str, Any] = field(default_factory=dict)
     """Options of the method, e.g. '{"allocation": "even"}'; docs/methods.md lists them. A wrong
     name tells those there are."""
     alpha: float | None = None
     """Share of the budget for the full-image, 0 to 1, of methods that have one. Default: 0.5."""
-    budget_basis: Literal["model", "image"] = "model"
+    budget_basis: BudgetBasis = "model"
     """What a fraction is taken of: the model's largest count, the same for every image, or the
     count of this image's own grid."""
     newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
     """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
     else none."""
-    positions: Literal["compact", "original"] = "compact"
+    positions: Positions = "compact"
     """Where the language model sees the kept tokens. 'compact': one after another. 'original':
     where they are in the unmodified model's input, with gaps for what was dropped."""
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hired_core.choices import Layer
 from hired_core.geometry.base import Pixels
 from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import LayoutBatch, PartitionLayout
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.base import Evidence, Reduction, weighted_rows
 from hired_core.methods.budget import BudgetBasis, token_budget_to_count
-from hired_core.methods.layers import Layer
 from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
 from hired_core.vision.tower import FinalLayer, VisionEncoder

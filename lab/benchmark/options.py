@@ -1,18 +1,21 @@
-"""The command line of `jobs/benchmark.py`."""
+"""Typed settings of a benchmark, and its command line."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-import torch
+from hired_core.errors import require
+from pipeline.job.cli import parse_sections
+from pipeline.job.manual import Manual
+from pipeline.rows.errors import ConfigError
 
-from lab.benchmark.contestants.models import PRESETS
-from lab.benchmark.contestants.subject import Setting
-from pipeline.settings.dtypes import DTYPES
+if TYPE_CHECKING:
+    from lab.benchmark.contestants.subject import Setting
+
+__all__ = ["BenchmarkConfig", "Options", "parse"]
 
 PARTS: Final = ("end-to-end", "batches", "stages", "roofline", "memory")
 
@@ -27,20 +30,64 @@ Parts:
   memory      predicted beside measured peak under six memory limits, each in its own process
   roofline    the least time arithmetic and memory allow here, beside what end-to-end took
 
-Examples:
-  python jobs/benchmark.py                                       the shipped model, and its truth
-  python jobs/benchmark.py --model 44m --parts end-to-end,stages,roofline
-  python jobs/benchmark.py --model 7b --parts batches --memory-cap-gib 24
-
 Contestants take turns; ratios are taken within a repeat and quoted with their spread. A contestant
-that runs out of GPU memory is reported as such and the run goes on. Raw figures are written to
---output after every repeat, a table in Markdown beside it at the end; --resume goes on from them.
-"""
+that runs out of GPU memory is told as such and the run goes on. Raw figures are written to --output
+after every repeat, a table in Markdown beside it at the end. Examples:
+  hired benchmark                                              the shipped model, and its truth
+  hired benchmark --model 44m --parts end-to-end,stages,roofline
+  hired benchmark --model 7b --parts batches --memory-cap-gib 24"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Benchmark"""
+
+    model: str = "embedded"
+    """embedded, 44m, 7b or 13b (random weights), a folder or an id."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """'auto': a GPU if there is one."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """'auto': float32, on a GPU float16."""
+    parts: str = "end-to-end"
+    """Comma-separated; see below."""
+    num_images: int = 32
+    """Distinct images, 672 x 672."""
+    max_new_tokens: int = 16
+    """Tokens generated for an image."""
+    repeats: int = 5
+    """Turns of each contestant."""
+    stage_repeats: int = 15
+    """Turns of each stage."""
+    budgets: str = "1.0,0.4,0.2,0.1"
+    """Comma-separated fractions; 1 is dense."""
+    batch_sizes: str = "1,2,4"
+    """Comma-separated; of the part batches."""
+    contestants: str = ""
+    """Comma-separated: only those whose names hold these."""
+    memory_cap_gib: float | None = None
+    """Use no more of the GPU than this."""
+    output: Path = Path("out/benchmark.json")
+    """Raw figures."""
+    resume: bool = False
+    """Go on from --output, if its setting is the same."""
+
+    def __post_init__(self) -> None:
+        for key in ("num_images", "max_new_tokens", "repeats", "stage_repeats"):
+            require(getattr(self, key) > 0, key, getattr(self, key), "1 or more")
+        for part in _list(str, "parts", self.parts):
+            if part not in PARTS:
+                raise ConfigError(f"parts: no part {part!r}; there are {', '.join(PARTS)}")
+        budgets = _list(float, "budgets", self.budgets)
+        fractions = bool(budgets) and all(0 < budget <= 1 for budget in budgets)
+        require(fractions, "budgets", self.budgets, "fractions above 0, and 1 for dense")
+        sizes = _list(int, "batch_sizes", self.batch_sizes)
+        whole = all(size > 0 for size in sizes)
+        require(whole, "batch_sizes", self.batch_sizes, "whole numbers above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What was asked for, checked."""
+    """What was asked for, checked, and filled in for this machine."""
 
     setting: Setting
     parts: tuple[str, ...]
@@ -55,82 +102,61 @@ class Options:
     resume: bool
 
 
-def parse(arguments: list[str] | None, *, output: Path) -> Options:
-    """Options of the command line; on what cannot be, one line and exit code 2."""
-    found = _parser(output).parse_args(arguments)
-    device = found.device
+_MANUAL: Final = Manual(
+    command="benchmark",
+    usage="[--model NAME] [--parts A,B] [OPTION]...",
+    description="transformers' generate and this engine side by side, image bytes to text.",
+    common=(
+        *("model", "device", "dtype", "parts", "num_images", "max_new_tokens", "repeats"),
+        *("stage_repeats", "budgets", "batch_sizes", "contestants", "memory_cap_gib"),
+        *("output", "resume"),
+    ),
+    more=_TEACHES,
+)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """The options that `argv` and the files it names describe.
+
+    Raises:
+        ConfigError: with one line naming the key, the value and what is allowed.
+    """
+    config: BenchmarkConfig = parse_sections(argv, {"it": BenchmarkConfig}, _MANUAL)["it"]
+    return Options(
+        setting=_setting(config),
+        parts=_list(str, "parts", config.parts),
+        num_images=config.num_images,
+        repeats=config.repeats,
+        stage_repeats=config.stage_repeats,
+        budgets=_list(float, "budgets", config.budgets),
+        batch_sizes=_list(int, "batch_sizes", config.batch_sizes),
+        contestants=_list(str, "contestants", config.contestants),
+        memory_cap_gib=config.memory_cap_gib,
+        output=config.output,
+        resume=config.resume,
+    )
+
+
+def _setting(config: BenchmarkConfig) -> Setting:
+    # Here, so that help does not wait for torch.
+    import torch
+
+    from lab.benchmark.contestants.subject import Setting
+
+    device: str = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = found.dtype
+    dtype: str = config.dtype
     if dtype == "auto":
         dtype = "float16" if device == "cuda" else "float32"
-    setting = Setting(
-        model=found.model, device=device, dtype=dtype, max_new_tokens=found.max_new_tokens
-    )
-    return Options(
-        setting=setting,
-        parts=found.parts,
-        num_images=found.num_images,
-        repeats=found.repeats,
-        stage_repeats=found.stage_repeats,
-        budgets=found.budgets,
-        batch_sizes=found.batch_sizes,
-        contestants=found.contestants,
-        memory_cap_gib=found.memory_cap_gib,
-        output=found.output,
-        resume=found.resume,
+    return Setting(
+        model=config.model, device=device, dtype=dtype, max_new_tokens=config.max_new_tokens
     )
 
 
-def _parser(output: Path) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="transformers' generate and this engine side by side, image bytes to text.",
-        epilog=_TEACHES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    presets = ", ".join(PRESETS)
-    add("--model", default="embedded", help=f"{presets} (random weights), embedded, folder or id")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU if any")
-    add("--dtype", default="auto", choices=("auto", *DTYPES), help="float32; on a GPU float16")
-    add("--parts", type=_list(_part), default=("end-to-end",), help="comma-separated; see below")
-    add("--num-images", type=_positive, default=32, help="distinct images, 672 x 672; default 32")
-    add("--max-new-tokens", type=_positive, default=16, help="per image; default 16")
-    add("--repeats", type=_positive, default=5, help="turns of each contestant; default 5")
-    add("--stage-repeats", type=_positive, default=15, help="of each stage; default 15")
-    add("--budgets", type=_list(_budget), default=(1.0, 0.4, 0.2, 0.1), help="1 is dense")
-    add("--batch-sizes", type=_list(_positive), default=(1, 2, 4), help="of the part batches")
-    add("--contestants", type=_list(str), default=(), help="only those whose names hold these")
-    add("--memory-cap-gib", type=float, help="use no more of the GPU than this")
-    add("--output", type=Path, default=output, help=f"raw figures; default {output.name}")
-    add("--resume", action="store_true", help="go on from --output, if its setting is the same")
-    return parser
-
-
-def _list(item: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    def parse_all(text: str) -> tuple[T, ...]:
-        return tuple(item(part.strip()) for part in text.split(",") if part.strip())
-
-    return parse_all
-
-
-def _part(text: str) -> str:
-    if text not in PARTS:
-        raise argparse.ArgumentTypeError(f"no part {text!r}; there are {', '.join(PARTS)}")
-    return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _budget(text: str) -> float:
+def _list(item: Callable[[str], T], key: str, text: str) -> tuple[T, ...]:
+    """The comma-separated entries of a text."""
     try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction above 0, or 1 for dense")
-    return value
+        return tuple(item(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as exc:
+        raise ConfigError(f"{key}: expected numbers, got {text!r}") from exc

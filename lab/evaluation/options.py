@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from hired_core.errors import require
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.cli import parse_sections
+from pipeline.job.manual import EXIT_CODES, Manual
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import (
     GenerationConfig,
@@ -24,20 +25,20 @@ class EvaluationConfig:
     """Evaluation"""
 
     output: str = field(repr=False)
-    """Folder or URL prefix. The questions go to its data/, each run to its runs/LABEL, and the
-    table to results.md, results.json and samples.parquet. Run again, what is there is kept, and
-    only what is missing is done."""
+    """Folder or URL for questions, runs and results. The questions go to its data/, each run to its
+    runs/LABEL, and the table to results.md, results.json and samples.parquet. Run again, what is
+    there is kept, and only what is missing is done."""
     methods: str = "hired,uniform,stride,random"
     """Comma-separated: hired, hired-upstream, uniform, stride, random, dense."""
     budgets: str = "0.05,0.1,0.2,0.4,1.0"
-    """Comma-separated token budgets, as --budget of jobs/vqa.py: fractions, or counts above 1. 1 is
+    """Comma-separated token budgets: fractions, or counts above 1. As --budget of `hired vqa`; 1 is
     the dense model and is run once."""
     ablation: str | None = None
-    """Run one of the paper's studies instead of --methods and --budgets: alpha, layers, upstream,
-    newlines, positions, skip_below, or all of them. A wrong name lists what there is."""
+    """One of the paper's studies, instead of --methods and --budgets. They are alpha, layers,
+    upstream, newlines, positions and skip_below, or all of them."""
     benchmark: str = "rendered"
-    """'rendered': scenes, documents and charts drawn by this package. Others are read from
-    --input."""
+    """'rendered', drawn by this package, or a public one read from --input. Those are textvqa,
+    vqav2, docvqa, chartqa, scienceqa, pope, mme and ocrbench."""
     input: list[str] = field(default_factory=list)
     """Files of a public benchmark."""
     tasks: str | None = None
@@ -45,14 +46,13 @@ class EvaluationConfig:
     split: Literal["train", "validation", "test"] = "test"
     """Of the rendered benchmark."""
     num_samples: int | None = None
-    """Images. Default: 2000 rendered ones; of a public benchmark all. Fewer are drawn by --seed."""
+    """Images. Default: 2000, or all of a public benchmark. Fewer are drawn by --seed."""
     seed: int = 0
-    """Of the images, of the bootstrap and, above --temperature 0, of the sampler."""
+    """Of images, of the bootstrap and, above --temperature 0, of the sampler."""
     draws: int = 2000
     """Bootstrap draws of images behind each interval."""
     max_error_rate: float = 0.1
-    """Exit with 3 when a larger share of a run's questions is quarantined. They score 0 in any
-    case."""
+    """Exit with 3 when a larger share of a run's questions is quarantined. They score 0 anyway."""
 
     def __post_init__(self) -> None:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
@@ -115,19 +115,32 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
 # What the runs differ in; the seed is the evaluation's.
 _WITHOUT: Final = frozenset({"reduction.method", "reduction.budget", "generation.seed"})
 
+_MANUAL: Final = Manual(
+    command="evaluate",
+    usage="--output URL [--methods A,B] [--budgets X,Y] [--tasks S,T] [OPTION]...",
+    description="""\
+Ask a vision-language model questions whose answers are known, with every method at every budget of
+visual tokens, through the same pipeline as `hired vqa`; write how right it was, with bootstrap
+intervals and paired differences, as results.md, results.json, samples.parquet and accuracy.svg
+under --output, and page.html, examples with their kept tokens. Run again, it does what is
+missing.""",
+    common=(
+        *("output", "methods", "budgets", "ablation", "benchmark", "input", "tasks"),
+        *("num_samples", "seed", "model", "max_new_tokens", "dry_run", "max_error_rate"),
+        *("memory_limit_gib", "progress"),
+    ),
+    more=f"""\
+A first look: --num-samples 200 --budgets 0.1,0.2,1.0. A real model on a public benchmark:
+--model llava-hf/llava-v1.6-vicuna-7b-hf --benchmark textvqa --input textvqa/*.parquet. The runs,
+before they are started: --dry-run.
+{EXIT_CODES}""",
+)
 
-def parse_evaluation(argv: Sequence[str], description: str) -> Settings:
+
+def parse_evaluation(argv: Sequence[str]) -> Settings:
     """The settings that `argv` and the files it names describe.
 
     Raises:
         ConfigError: with one line naming the key, the value and what is allowed.
     """
-    found = parse_sections(
-        argv,
-        _SECTIONS,
-        description=description,
-        usage="--output URL [--methods A,B] [--budgets X,Y] [--tasks S,T] [OPTION]...",
-        input_help="Files of a public benchmark.",
-        without=_WITHOUT,
-    )
-    return Settings(**found)
+    return Settings(**parse_sections(argv, _SECTIONS, _MANUAL, without=_WITHOUT))

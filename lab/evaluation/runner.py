@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from lab.evaluation.benchmarks import Benchmark, choose
+from lab.evaluation.benchmarks import Benchmark
 from lab.evaluation.job import answer_all, data_url, is_answered, sink_of
-from lab.evaluation.options import EvaluationConfig, Settings, parse_evaluation
+from lab.evaluation.options import Settings
 from lab.evaluation.page.evaluation import page_from_evaluation
 from lab.evaluation.page.trace import Tracer
 from lab.evaluation.results.plot import plot
@@ -19,40 +19,28 @@ from lab.evaluation.store import QuestionStore
 from lab.evaluation.study.runs import runs_of
 from lab.evaluation.study.study import GRID, Ablation, Study, studies_of
 from pipeline.job.plan import load_spec
-from pipeline.job.session import connect, exit_code_of
+from pipeline.job.session import connect
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.storage.store import Store
 
-__all__ = ["describe", "evaluate", "main"]
+__all__ = ["describe", "evaluate", "run"]
 
 
-def main(
-    argv: Sequence[str],
-    description: str,
-    benchmark_of: Callable[[EvaluationConfig], Benchmark] = choose,
-) -> int:
-    """Parse, then evaluate or describe; returns the exit code. Errors are one line on stderr.
+def run(settings: Settings, benchmark: Benchmark) -> int:
+    """Evaluate or describe; returns the exit code.
 
-    Args:
-        benchmark_of: gives the questions that the settings ask for.
+    Raises:
+        JobError: with its exit code and one line on what went wrong.
     """
-
-    def job() -> int:
-        settings = parse_evaluation(argv, description)
-        benchmark = benchmark_of(settings.evaluation)
-        studies = studies_of(settings, _ablations() if settings.evaluation.ablation else {})
-        load_spec(settings.model)  # Before thousands of images are drawn for it.
-        if settings.run.dry_run:
-            for study in studies:
-                print(describe(settings, study, benchmark))
-            return EXIT_DONE
-        codes = [
-            evaluate(settings, study, benchmark, out=sys.stdout, log=sys.stderr)
-            for study in studies
-        ]
-        return max(codes)
-
-    return exit_code_of(job)
+    studies = studies_of(settings, _ablations() if settings.evaluation.ablation else {})
+    load_spec(settings.model)  # Before thousands of images are drawn for it.
+    if settings.run.dry_run:
+        for study in studies:
+            print(describe(settings, study, benchmark))
+        return EXIT_DONE
+    return max(
+        evaluate(settings, study, benchmark, out=sys.stdout, log=sys.stderr) for study in studies
+    )
 
 
 def _ablations() -> Mapping[str, Ablation]:

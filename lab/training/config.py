@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
+from typing import TYPE_CHECKING
 
 from lab.rendering.geometry import CANVASES, PARTITION_SIZE
+
+if TYPE_CHECKING:
+    from transformers import LlavaNextConfig
 
 __all__ = [
     "FEATURE_LAYER",
@@ -65,6 +67,9 @@ def model_config(
     vocab_size: int, image_token_id: int, bos_id: int, eos_id: int, pad_id: int
 ) -> LlavaNextConfig:
     """The LLaVA-Next configuration of the embedded model for a tokenizer's ids."""
+    # Here, so that reading the settings above does not take seconds.
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig
+
     vision = CLIPVisionConfig(
         hidden_size=_VISION_WIDTH,
         intermediate_size=4 * _VISION_WIDTH,

@@ -35,8 +35,8 @@ class Prices:
         return seconds / 3600 * (gpus * self.gpu_hour_usd + cpus * self.cpu_hour_usd)
 
 
-def load_prices(run: RunConfig, gpu_name: str | None, file: Path | None = None) -> Prices:
-    """List prices, or those of `file`, overridden by the flags.
+def load_prices(run: RunConfig, gpu_name: str | None) -> Prices:
+    """List prices, or those of the file that `run` names, overridden by the flags.
 
     Args:
         gpu_name: as the device reports it, e.g. "NVIDIA H100 80GB HBM3"; None without a GPU.
@@ -44,7 +44,8 @@ def load_prices(run: RunConfig, gpu_name: str | None, file: Path | None = None) 
     Raises:
         ConfigError: if the file is missing or holds no such prices.
     """
-    listed = _shipped(gpu_name or "") if file is None else _of_file(file, gpu_name or "")
+    name = gpu_name or ""
+    listed = _shipped(name) if run.prices is None else _of_file(Path(run.prices), name)
     gpu, cpu = run.gpu_hour_price, run.cpu_hour_price
     return Prices(
         gpu_hour_usd=listed.gpu_hour_usd if gpu is None else gpu,
@@ -61,7 +62,7 @@ def _of_file(file: Path, gpu_name: str) -> Prices:
         return _listed(yaml.safe_load(file.read_text(encoding="utf-8")), gpu_name)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as exc:
         why = " ".join(str(exc).split())
-        raise ConfigError(f"{file.name}: cannot read prices ({why})") from exc
+        raise ConfigError(f"prices: cannot read {str(file)!r} ({why})") from exc
 
 
 def _listed(content: dict[str, Any], gpu_name: str) -> Prices:

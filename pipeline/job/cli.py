@@ -1,26 +1,25 @@
 """Command lines from the configuration dataclasses, with one clear line for every mistake.
 
-jsonargparse reads types, defaults and help from the dataclasses and merges YAML files; this module
-spells flags with dashes, lets flags override files whatever their order, and rewrites errors.
+Flags and YAML files give raw values by name; these become values of the fields' types
+(`pipeline.job.value`), and these the dataclasses, which refuse what is out of range.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
-from functools import partial
-from types import NoneType
-from typing import Any, Final, NoReturn, get_args, get_type_hints
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
-from jsonargparse import ActionYesNo, ArgumentParser, set_parsing_settings
+import yaml
 
-from hired_core.errors import SettingError
 from hired_core.vlm.settings import ReductionSettings
+from pipeline.job.manual import Manual, full_page, short_page
+from pipeline.job.setting import Setting, settings_of
+from pipeline.job.value import typed, value_of
 from pipeline.rows.errors import ConfigError
-from pipeline.rows.redact import redact_text
+from pipeline.rows.redact import cause_of, redact_text
 from pipeline.settings.config import (
     CaptionConfig,
     GenerationConfig,
@@ -32,41 +31,9 @@ from pipeline.settings.config import (
     RunConfig,
 )
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
+__all__ = ["parse_job", "parse_sections"]
 
-_SECTIONS: Final[dict[str, type[Any]]] = {
-    "input": InputConfig,
-    "output": OutputConfig,
-    "reduction": ReductionSettings,
-    "model": ModelConfig,
-    "generation": GenerationConfig,
-    "run": RunConfig,
-}
-
-
-class _Parser(ArgumentParser):
-    """Flags with dashes, switches without a value, errors as `ConfigError`."""
-
-    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
-        args = tuple(a.replace("_", "-") if a.startswith("--") else a for a in args)
-        if kwargs.get("type") is not bool:
-            return super().add_argument(*args, **kwargs)
-        del kwargs["type"]
-        action = super().add_argument(*args, action=ActionYesNo(no_prefix="no-"), **kwargs)
-        action._check_type = partial(_boolean, action.dest)
-        return action
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise ConfigError(redact_text(_one_line(message, _keys(self)))) from ex
-
-
-def _boolean(key: str, value: object) -> bool:
-    """A switch's value in a file; jsonargparse's own complaint would not name the key."""
-    check: Any = ActionYesNo._boolean_type
-    try:
-        return bool(check(value))
-    except TypeError:
-        raise ConfigError(f"{key}: expected true or false, got {str(value)!r}") from None
+_HELP: Final = ("--help", "-h")
 
 
 def parse_job(
@@ -77,26 +44,39 @@ def parse_job(
     Raises:
         ConfigError: with one line naming the key, the value and what is allowed.
     """
-    found = parse_sections(
-        argv,
-        {**_SECTIONS, "question": question},
-        description=description,
+    sections: dict[str, type[Any]] = {
+        "input": InputConfig,
+        "output": OutputConfig,
+        "question": question,
+        "model": ModelConfig,
+        "reduction": ReductionSettings,
+        "generation": GenerationConfig,
+        "run": RunConfig,
+    }
+    manual = Manual(
+        command="caption" if question is CaptionConfig else "vqa",
         usage="--input PATH... --output URL [--budget X] [--config FILE] [OPTION]...",
-        input_help=_INPUT_HELP,
+        description=description,
+        common=_COMMON,
     )
-    return JobConfig(**found)
+    return JobConfig(**parse_sections(argv, sections, manual))
+
+
+_COMMON: Final = (
+    *("input", "output", "image_column", "id_column"),
+    *("prompt", "prompt_column", "question_column", "model", "budget", "method"),
+    *("max_new_tokens", "temperature", "limit", "dry_run", "overwrite", "new_run"),
+    *("retry_quarantined", "max_error_rate", "memory_limit_gib", "prices", "progress"),
+)
 
 
 def parse_sections(
     argv: Sequence[str],
     sections: Mapping[str, type[Any]],
-    *,
-    description: str,
-    usage: str,
-    input_help: str,
+    manual: Manual,
     without: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """An object of each of `sections`, by their names; one of them has a list `input`.
+    """An object of each of `sections`, by their names. `--help` prints a page and exits.
 
     Args:
         without: as "section.name", settings without a flag of their own. They take the value of
@@ -105,143 +85,136 @@ def parse_sections(
     Raises:
         ConfigError: with one line naming the key, the value and what is allowed.
     """
-    parser = _Parser(
-        description=description,
-        prog=sys.argv[0].removeprefix("./"),
-        add_help=True,
-        # Abbreviated, `--conf FILE` would be read after the flags that are meant to override it.
-        allow_abbrev=False,
-    )
-    parser.usage = f"{parser.prog} {usage}"
-    _add_input(parser, sections, input_help)
-    parser.add_argument(
-        "--config", action="config", help="YAML file of settings; flags override it."
-    )
-    for name, section in sections.items():
-        skipped = {f.name for f in fields(section) if f"{name}.{f.name}" in without}
-        if any(f.name == "input" for f in fields(section)):
-            skipped.add("input")
-        parser.add_class_arguments(section, None, skip=skipped)
-    values = _parse(parser, _ordered(argv))
-    return {name: _section(cls, values) for name, cls in sections.items()}
-
-
-def _add_input(parser: _Parser, sections: Mapping[str, type[Any]], help: str) -> None:
-    """The only flag that takes several values; required where its field has no default."""
-    found = [f for section in sections.values() for f in fields(section) if f.name == "input"]
-    required = any(field.default_factory is MISSING for field in found)
-    more: dict[str, Any] = {"required": True} if required else {"default": []}
-    parser.add_argument("--input", nargs="+", type=str, help=help, **more)
-
-
-def _section(cls: type[Any], values: dict[str, Any]) -> Any:
-    """jsonargparse lets a file set anything to null; here only what may be null."""
-    hints = get_type_hints(cls)
-    names = [field.name for field in fields(cls) if field.name in values]
-    for name in names:
-        if values[name] is None and NoneType not in get_args(hints[name]):
-            raise ConfigError(f"{name}: null is no value for it; leave it out")
+    shown = {
+        name: (cls, {k: s for k, s in settings_of(cls).items() if f"{name}.{k}" not in without})
+        for name, cls in sections.items()
+    }
+    if any(word.partition("=")[0] in _HELP for word in argv):
+        print((full_page if _all_asked(argv) else short_page)(manual, shown))
+        raise SystemExit(0)
+    settings = {name: setting for _, found in shown.values() for name, setting in found.items()}
     try:
-        return cls(**{name: values[name] for name in names})
-    except SettingError as exc:
-        raise ConfigError(redact_text(str(exc))) from exc
+        return _built(sections, settings, _raw(argv, settings))
+    # Dataclasses of `hired_core` know no ConfigError.
+    except (ConfigError, ValueError) as exc:
+        raise ConfigError(redact_text(" ".join(str(exc).split()))) from cause_of(exc)
 
 
-def _parse(parser: _Parser, argv: list[str]) -> dict[str, Any]:
-    try:
-        return dict(parser.parse_args(argv).as_dict())
-    # What jsonargparse trips over in a file whose value is of a wholly different shape.
-    except (TypeError, ValueError, RuntimeError, AttributeError) as exc:
-        raise ConfigError(redact_text(_one_line(str(exc), _keys(parser)))) from exc
+def _all_asked(argv: Sequence[str]) -> bool:
+    """`--help all`, or `--help=all`."""
+    return any(
+        word.partition("=")[2] == "all" if "=" in word else following == "all"
+        for word, following in zip(argv, [*argv[1:], ""], strict=True)
+        if word.partition("=")[0] in _HELP
+    )
 
 
-_INPUT_HELP = (
-    "Files, globs, folders or prefixes, as paths or fsspec URLs: Parquet, WebDataset tars, images "
-    "and Hugging Face datasets on disk, in any mix."
-)
+def _raw(argv: Sequence[str], settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """What files and flags say, by name; flags override files, later files earlier ones."""
+    flags = _Flags(argv, settings)
+    found: dict[str, Any] = {}
+    for file in flags.files:
+        found |= _content(file, settings)
+    return found | flags.found
 
 
-def _ordered(argv: Sequence[str]) -> list[str]:
-    """`argv` with underscores in flags as dashes, and files first, so that flags override them."""
-    files: list[str] = []
-    flags: list[str] = []
-    words = iter(argv)
-    for word in words:
-        if word == "--config":
-            files += [word, *([following] if (following := next(words, None)) else [])]
-        elif word.startswith("--config="):
-            files.append(word)
+def _built(
+    sections: Mapping[str, type[Any]], settings: Mapping[str, Setting], raw: Mapping[str, Any]
+) -> dict[str, Any]:
+    absent = [s.name for s in settings.values() if s.is_required and s.name not in raw]
+    if absent:
+        raise ConfigError(f"{', '.join(absent)}: required, but not given")
+    values = {name: value_of(settings[name], given) for name, given in raw.items()}
+    return {
+        name: cls(**{key: values[key] for key in settings_of(cls) if key in values})
+        for name, cls in sections.items()
+    }
+
+
+class _Flags:
+    """A command line taken apart: `found`, raw values by setting, and the `files` it names."""
+
+    def __init__(self, argv: Iterable[str], settings: Mapping[str, Setting]) -> None:
+        self.found: dict[str, Any] = {}
+        self.files: list[str] = []
+        self._settings = settings
+        self._words = deque(argv)
+        while self._words:
+            self._take(self._words.popleft())
+
+    def _take(self, word: str) -> None:
+        if not word.startswith("-"):
+            raise ConfigError(f"{word}: expected a --name before it")
+        flag, equals, joined = word.partition("=")
+        if equals:
+            self._words.appendleft(joined)
+        name = flag.removeprefix("--").replace("-", "_")
+        off = name.removeprefix("no_")
+        if flag.startswith("--") and name == "config":
+            self.files.append(self._one(name, attached=bool(equals)))
+        elif flag.startswith("--") and name in self._settings:
+            self._set(self._settings[name], attached=bool(equals))
+        elif flag.startswith("--no") and off in self._settings and self._settings[off].is_switch:
+            self._switch(name, off, False, attached=bool(equals))
         else:
-            name, equals, value = word.partition("=")
-            flags.append(name.replace("_", "-") + equals + value if word[:2] == "--" else word)
-    return files + flags
+            raise _unknown(flag, self._settings)
+
+    def _set(self, setting: Setting, *, attached: bool) -> None:
+        name = setting.name
+        if setting.is_switch:
+            self._switch(name, name, True, attached=attached)
+        elif setting.is_list:
+            self.found[name] = self.found.get(name, []) + self._several(name, attached)
+        else:
+            value = typed(setting, self._one(name, attached=attached))
+            before = self.found.get(name)
+            both = isinstance(before, dict) and isinstance(value, dict)
+            self.found[name] = before | value if both else value
+
+    def _switch(self, flag: str, name: str, value: bool, *, attached: bool) -> None:
+        if attached:
+            raise ConfigError(f"{flag.replace('_', '-')}: takes no value")
+        self.found[name] = value
+
+    def _one(self, name: str, *, attached: bool) -> str:
+        if attached or (self._words and not self._words[0].startswith("--")):
+            return self._words.popleft()
+        raise ConfigError(f"{name}: expected one argument")
+
+    def _several(self, name: str, attached: bool) -> list[str]:
+        found = [self._one(name, attached=attached)]
+        while self._words and not self._words[0].startswith("--"):
+            found.append(self._words.popleft())
+        return found
 
 
-def _keys(parser: _Parser) -> list[str]:
-    return [action.dest for action in parser._actions]
-
-
-_RULES: Final = (
-    # A file may hold something else than a list there.
-    (
-        r"is not iterable|item assignment|changed size|Parser key \"input\" element",
-        "input: expected a list of paths or URLs, e.g. [data/]",
-    ),
-    (r"Unexpected config", "config: a file of lines like 'budget: 0.2' is expected"),
+def _content(path: str, settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """What a YAML file says, every key of it a setting."""
+    try:
+        found = yaml.safe_load(Path(path).read_bytes())
+    except OSError as exc:
+        raise ConfigError(f"config: cannot read {path!r}: {exc.strerror}") from exc
     # Without the line at fault, which YAML quotes: it may hold a secret.
-    (r"Problems parsing config: .*(?P<what>line \d+, column \d+)", "config: no valid YAML: {what}"),
-    (r"Problems parsing config", "config: no valid YAML"),
-    (r"Key must be a string, got: (?P<key>.*)\.$", "{key}: no such setting"),
-    (r"argument --(?P<key>[\w-]+)\S*: ignored explicit argument", "{key}: takes no value"),
-    (r"argument --(?P<key>[\w-]+)\S*: (?P<what>.*)", "{key}: {what}"),
-    (r"Parser key \"(?P<key>[\w.]+)\":\s*(?P<what>.*)", "{key}: {what}"),
-    (r"Option '(?P<key>[\w.]+)' is not accepted", "{key}: no such setting"),
-    (r"[Uu]nrecognized arguments?:?\s+(?P<key>[^-\s]\S*)", "{key}: expected a --name before it"),
-    (r"[Uu]nrecognized arguments?:?\s*(?P<key>\S+).*", "{key}: no such setting"),
-    (r"the following arguments are required: (?P<key>.*)", "{key}: required, but not given"),
-)
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark
+        where = f": line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"config: no valid YAML{where}") from None
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError("config: no valid YAML") from None
+    if not isinstance(found, dict):
+        raise ConfigError("config: a file of lines like 'budget: 0.2' is expected")
+    for key, value in found.items():
+        if key not in settings:
+            inner = f".{next(iter(value))}" if isinstance(value, dict) and value else ""
+            raise _unknown(f"{key}{inner}", settings)
+    return found
 
 
-def _one_line(message: str, keys: list[str]) -> str:
-    text = _wrong_type(" ".join(message.split()))
-    for pattern, shape in _RULES:
-        if match := re.search(pattern, text):
-            found = match.groupdict()
-            line = shape.format(**found)
-            return line + (_hint(found["key"], keys) if "no such" in line else "")
-    return text
-
-
-_SECRET_KEYS: Final = ("storage_options",)
-"""Settings whose values are not repeated in messages."""
-
-_TYPE_NAMES: Final = {
-    "NoneType": "null",
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "dict": "a JSON object",
-}
-
-
-def _wrong_type(text: str) -> str:
-    """jsonargparse's report of a wrong type, as 'expected a number, got x'."""
-    given = r"(?:Got value|Given value): (.*?)(?: - Expected.*| Given value type.*)?$"
-    found = re.search(r"Given value: (.*)$", text) or re.search(given, text)
-    names = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])", text)
-    key = re.match(r"Parser key \"([\w.]+)\":", text)
-    if not (found and names and key):
-        return text
-    wanted = " or ".join(_TYPE_NAMES.get(n, n) if n else f"one of {c}" for n, c in names)
-    got = "" if key[1] in _SECRET_KEYS else f", got {found[1]!r}"
-    return f'Parser key "{key[1]}": expected {wanted}{got}'
-
-
-def _hint(key: str, keys: list[str]) -> str:
-    """The setting that was probably meant; files have no sections, so the last name counts."""
-    name = key.lstrip("-").partition("=")[0].replace("-", "_").rpartition(".")[2]
-    near = difflib.get_close_matches(name, keys, n=1)
+def _unknown(key: str, names: Iterable[str]) -> ConfigError:
+    """With the setting that was probably meant; files have no sections: the last name counts."""
+    name = key.lstrip("-").replace("-", "_").rpartition(".")[2]
+    near = difflib.get_close_matches(name, names, n=1)
     if not near:
-        return "; --help lists them"
+        return ConfigError(f"{key}: no such setting; --help all lists them")
     meant = f"--{near[0].replace('_', '-')}" if key.startswith("--") else near[0]
-    return f"; did you mean {meant}?"
+    return ConfigError(f"{key}: no such setting; did you mean {meant}?")

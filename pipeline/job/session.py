@@ -1,4 +1,8 @@
-"""What the entry points do around a job: connect to Ray, describe, run, turn errors into exits."""
+"""What the entry points do around a job: connect to Ray, describe, run, turn errors into exits.
+
+Ray, and what needs it, is imported where it is used: help, and a line about a mistyped flag, do not
+wait for it.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import ray
-from ray.exceptions import RayError
-
 from hired_core.errors import SettingError
 from pipeline.job.cli import parse_job
-from pipeline.job.describe import describe
-from pipeline.job.run import run_job
 from pipeline.rows import errors
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_FAILED, JobError
 from pipeline.settings.config import CaptionConfig, QuestionConfig
@@ -32,8 +31,12 @@ def main(
     def job() -> int:
         config = parse_job(argv, question, description)
         if config.run.dry_run:
+            from pipeline.job.describe import describe
+
             print(describe(config))
             return 0
+        from pipeline.job.run import run_job
+
         connect()
         return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
 
@@ -49,10 +52,14 @@ def exit_code_of(job: Callable[[], int]) -> int:
         return _complain(str(exc), exc.exit_code)
     except SettingError as exc:
         return _complain(str(exc), EXIT_BAD_CONFIG)
-    except RayError as exc:
-        return _complain(*_out_of_a_stage(exc))
     except KeyboardInterrupt:
         return _complain("interrupted", EXIT_FAILED)
+    except Exception as exc:
+        from ray.exceptions import RayError
+
+        if not isinstance(exc, RayError):
+            raise
+        return _complain(*_out_of_a_stage(exc))
 
 
 def connect() -> None:
@@ -60,6 +67,8 @@ def connect() -> None:
 
     Both ends are left to Ray: no address is written down here.
     """
+    import ray
+
     if ray.is_initialized():
         return
     keep_idle_workers()
@@ -96,7 +105,7 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _out_of_a_stage(exc: RayError) -> tuple[str, int]:
+def _out_of_a_stage(exc: Exception) -> tuple[str, int]:
     """Message and exit code; of an error that is none of ours the traceback goes to stderr.
 
     Ray Data hands on only the text of what a stage raised, so the type is read back from it.

@@ -23,14 +23,14 @@ class InputConfig:
     """Input"""
 
     input: list[str] = field(repr=False)  # URLs and options may carry secrets: never shown.
-    """Files, globs, folders or prefixes, as paths or fsspec URLs: Parquet, WebDataset tars, images
-    and Hugging Face datasets on disk, in any mix."""
+    """Images: files, globs, folders or prefixes, as paths or URLs. Parquet, WebDataset tars, image
+    files and Hugging Face datasets on disk, in any mix; any URL that fsspec reads."""
     input_root: str | None = field(default=None, repr=False)
     """What shard names in image_id are relative to. Default: the inputs' common folder."""
     image_column: str = "image"
-    """Parquet and Hugging Face: column of image bytes, or of structs with a field 'bytes'."""
+    """Column of image bytes, or of structs with a field 'bytes'. Parquet and Hugging Face."""
     id_column: str | None = None
-    """Parquet and Hugging Face: column that names a row. Default: its position in the shard."""
+    """Column that names a row. Parquet and Hugging Face. Default: its position in the shard."""
     limit: int | None = None
     """Stop after this many rows."""
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -81,11 +81,11 @@ class CaptionConfig:
     """Prompt"""
 
     prompt: str = "Describe the image."
-    """Asked of every image. Goes into the model's chat template, unless it holds the model's image
-    placeholder itself, e.g. '<image>': then it is used word for word."""
+    """Asked of every image. It goes into the model's chat template, unless it holds the model's
+    image placeholder itself, e.g. '<image>': then it is used word for word."""
     prompt_column: str | None = None
-    """Column (or JSON field of a WebDataset sample) with a prompt for each row, instead of
-    --prompt."""
+    """Column with a prompt for each row, instead of --prompt. Of a WebDataset sample, a field of
+    its JSON."""
 
     def __post_init__(self) -> None:
         require(bool(self.prompt.strip()), "prompt", self.prompt, "a text that is not blank")
@@ -96,8 +96,8 @@ class QuestionConfig:
     """Questions"""
 
     question_column: str = "question"
-    """Column (or JSON field of a WebDataset sample; 'txt' is its .txt member) with a question, or a
-    list of questions, for each image. An image with several is encoded once."""
+    """Column with a question, or a list of questions, for each image. An image with several is
+    encoded once. Of a WebDataset sample, a field of its JSON; 'txt' is its .txt member."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +105,12 @@ class OutputConfig:
     """Output"""
 
     output: str = field(repr=False)
-    """Folder or URL prefix for captions/, quarantine/, stats/ and report.json. Run again with the
+    """Folder or URL for captions/, quarantine/, stats/ and report.json. Run again with the
     same settings, a job does what is missing there; with other settings it is refused."""
     overwrite: bool = False
     """Delete the results that are at --output first."""
     new_run: bool = False
-    """If --output holds results of other settings, keep them and write to its folder
+    """If --output holds results of other settings, keep them. This run then writes to its folder
     runs/FINGERPRINT, which is an output of its own: the same command resumes it."""
     retry_quarantined: bool = False
     """Do the quarantined rows of the input's shards again."""
@@ -120,8 +120,8 @@ class OutputConfig:
     rows_per_part: int = 512
     """Rows of one Parquet part file."""
     max_error_rate: float = 0.1
-    """Exit with 3 when a larger share of the rows is quarantined, of those in the shards that this
-    run opened or of all at --output."""
+    """Exit with 3 when a larger share of the rows is quarantined. Of those in the shards that this
+    run opened, or of all at --output."""
 
     def __post_init__(self) -> None:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
@@ -137,8 +137,8 @@ class ModelConfig:
     """Model"""
 
     model: str = "embedded"
-    """'embedded' (small, shipped with this package), a Hugging Face id or a folder; any LLaVA-Next
-    checkpoint, e.g. llava-hf/llava-v1.6-vicuna-7b-hf."""
+    """'embedded' (small, shipped), a Hugging Face id or a folder. Any LLaVA-Next checkpoint, e.g.
+    llava-hf/llava-v1.6-vicuna-7b-hf."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -192,7 +192,7 @@ class RunConfig:
     """What runs the language model. 'slots': requests in fixed regions of memory, refilled as they
     end. 'reference': transformers' own generate, in batches; slower, any decoder, no limit."""
     memory_limit_gib: float | None = None
-    """What the model of an actor may take: weights, key-value cache and workspace. Default: 0.9 of
+    """What the model of an actor may take. Weights, key-value cache and workspace. Default: 0.9 of
     the GPU, or half of the node's memory shared among its CPUs."""
     max_slots: int | None = None
     """Requests that run at once in an actor, if memory allows. Default: 256 on GPUs, 16 on CPUs."""
@@ -202,9 +202,12 @@ class RunConfig:
     torch_threads: int | None = None
     """CPU threads of an actor. Default: the node's CPUs shared among its actors."""
     gpu_hour_price: float | None = None
-    """USD per GPU-hour. Default: a list price, by GPU name."""
+    """USD per GPU-hour. Default: from --prices, or a list price, by GPU name."""
     cpu_hour_price: float | None = None
-    """USD per CPU-hour. Default: a list price."""
+    """USD per CPU-hour. Default: from --prices, or a list price."""
+    prices: str | None = None
+    """YAML file of prices. Default: list prices. It has lines like 'cpu_hour: 0.05', 'gpu_hour:
+    {H100: 3.50}' and 'default_gpu_hour: 2.00'."""
     progress: bool = True
     """Print a line on the state of the job every few seconds."""
 

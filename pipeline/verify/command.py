@@ -1,4 +1,4 @@
-"""The command line of `jobs/verify.py`."""
+"""`hired verify`: an output checked from its files, and mended."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="verify.py", description=DESCRIPTION, epilog=EPILOG)
+    parser = argparse.ArgumentParser(prog="hired verify", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("output", help="folder or URL prefix that was a job's --output")
     parser.add_argument(
         "--repair",

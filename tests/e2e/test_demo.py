@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lab.demo import SAMPLES
 from lab.evaluation.gallery import compare, load_samples, overall_f1
 from pipeline.parts.sink import Sink
-from tests.e2e.command import ROOT, run_python
+from tests.e2e.command import run_python
 
 NUM_SAMPLES, NUM_BROKEN = 64, 6
 
@@ -18,7 +19,7 @@ def test_demo_captions_are_true(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["captioned"] == NUM_SAMPLES
     assert report["quarantined"] == NUM_BROKEN
-    compared = compare(Sink(url=str(tmp_path)), load_samples(ROOT / "samples"))
+    compared = compare(Sink(url=str(tmp_path)), load_samples(SAMPLES))
     assert len(compared) == NUM_SAMPLES
     assert overall_f1(compared) >= 0.7
     page = (tmp_path / "index.html").read_text()

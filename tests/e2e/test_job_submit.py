@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from lab.demo import SAMPLES
 from tests.chaos.accounting import problems
 from tests.chaos.corpus import write_corpus
 from tests.chaos.storage import Folder
@@ -72,7 +73,7 @@ def ray_job(
 
 def test_submitted_job_captions(head: Head, working_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "captions"
-    source = str(ROOT / "samples" / "webdataset" / "samples-00.tar")
+    source = str(SAMPLES / "webdataset" / "samples-00.tar")
     code, log = submit(
         head, working_dir, "--input", source, "--output", str(output), "--budget", "0.2"
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lab.demo import SAMPLES
 from lab.evaluation.gallery import load_samples
 from lab.evaluation.page.examples import Answer, Example
 from lab.evaluation.page.picture import DIM, DIMMED  # the README's picture looks the same
@@ -19,7 +19,6 @@ from lab.evaluation.page.trace import Bools, Tracer
 from tests.support.chromium import NAMES, Browser, chromium, find_chromium
 from tests.support.settings import reduction
 
-ROOT = Path(__file__).parents[2]
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"no browser: {', '.join(NAMES)}")
 
@@ -43,7 +42,7 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """Traces of the shipped model; the answers are made up, as their truth is not at issue."""
-    tracer, samples = Tracer.load("embedded"), load_samples(ROOT / "samples")
+    tracer, samples = Tracer.load("embedded"), load_samples(SAMPLES)
     settings = [reduction(method=m, token_budget=b) for m in METHODS for b in BUDGETS]
     settings.append(reduction(token_budget=1))
     said = "one long answer " * 8 + "https://example.com/x.png <img src=https://example.com/y.png>"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
+from lab.demo import SAMPLES
 from lab.evaluation.gallery import load_samples
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from tests.integration.job import Result, answer, caption
@@ -25,7 +26,6 @@ CAPTION_COLUMNS = [
     *("num_partitions", "visual_tokens_dense", "visual_tokens_kept", "partition_budgets"),
     *("prompt_tokens", "output_tokens", "model", "method", "token_budget", "fingerprint", "run_id"),
 ]
-SAMPLES = Path(__file__).parents[2] / "samples"
 pytestmark = pytest.mark.usefixtures("cluster")
 __all__ = ["s3"]
 

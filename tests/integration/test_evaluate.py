@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from lab.evaluation.runner import main
+from lab.evaluation.command import main
 from lab.evaluation.scoring.metric import Answered
 from lab.evaluation.scoring.registry import metrics_of
 from lab.questions import BenchmarkImage, Question
@@ -22,7 +22,7 @@ FLAGS = ("--methods", "hired", "--budgets", "0.2,1", "--max-new-tokens", "8", "-
 
 def evaluate(output: Path, *flags: str) -> int:
     benchmark = partial(scene_benchmark, broken=(BROKEN,), num_images=NUM_IMAGES)
-    return main(["--output", str(output), *FLAGS, *flags], "", benchmark)
+    return main(["--output", str(output), *FLAGS, *flags], benchmark)
 
 
 def parts(output: Path) -> dict[str, int]:

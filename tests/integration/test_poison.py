@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import pipeline.job.graph
+from lab.demo import SAMPLES
 from lab.evaluation.gallery import load_samples
 from pipeline.ledger.work import Assignment
 from pipeline.rows.errors import EXIT_DONE
@@ -25,7 +26,6 @@ from tests.support import poison
 from tests.support.bad_images import GOOD
 from tests.support.source_files import add_member
 
-SAMPLES = Path(__file__).parents[2] / "samples"
 NUM_GOOD = 9
 pytestmark = pytest.mark.usefixtures("cluster")
 

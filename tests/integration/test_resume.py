@@ -16,6 +16,7 @@ import pytest
 import ray
 from PIL import Image
 
+from lab.demo import SAMPLES
 from lab.evaluation.gallery import load_samples
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.verify.command import main as verify
@@ -23,7 +24,7 @@ from tests.integration.job import Result, caption
 from tests.support.source_files import add_member
 
 ROOT = Path(__file__).parents[2]
-PICTURES = [sample.image for sample in load_samples(ROOT / "samples").values()]
+PICTURES = [sample.image for sample in load_samples(SAMPLES).values()]
 pytestmark = pytest.mark.usefixtures("cluster")
 
 

@@ -16,7 +16,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 
 def test_there_are_files_and_nothing_else() -> None:
-    assert len(FILES) >= 5
+    assert len(FILES) >= 4
     assert {path.suffix for path in FOLDER.iterdir()} == {".yaml"}
 
 

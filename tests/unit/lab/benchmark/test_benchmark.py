@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from lab.benchmark.command import run
 from lab.benchmark.contestants.baseline import TransformersDense
 from lab.benchmark.contestants.captioner import Captioner
 from lab.benchmark.contestants.registry import batch_sizes, chosen, end_to_end
 from lab.benchmark.contestants.subject import Setting, Subject
 from lab.benchmark.images import make_images
 from lab.benchmark.options import parse
+from lab.benchmark.run import run
+from lab.demo import SAMPLES
+from pipeline.rows.errors import ConfigError
 from tests.support.checkpoints import build_checkpoint
 
 ROOT = Path(__file__).parents[4]
-SAMPLES = ROOT / "samples"
 
 WITHOUT_RAY = """
 import sys
@@ -28,7 +29,7 @@ class NoRay:
         if name.partition(".")[0] == "ray":
             raise ImportError("no ray here")
 sys.meta_path.insert(0, NoRay())
-from lab.benchmark.command import run
+from lab.benchmark.run import run
 from lab.benchmark.contestants import baseline, captioner
 from lab.benchmark.measurements import memory
 """
@@ -66,7 +67,7 @@ def test_a_run_writes_figures_environment_and_tables(tiny: Path, tmp_path: Path)
     arguments = ["--model", str(tiny), "--num-images", "3", "--repeats", "2", "--budgets", "1,0.2"]
     arguments += ["--max-new-tokens", "3", "--stage-repeats", "2", "--device", "cpu"]
     arguments += ["--parts", "end-to-end,stages,roofline", "--contestants", "batch 8,ours"]
-    options = parse(arguments, output=output)
+    options = parse([*arguments, "--output", str(output)])
     text = run(options, samples=SAMPLES)
     content = json.loads(output.read_text())
     assert content["environment"]["versions"]["torch"]
@@ -105,11 +106,19 @@ def test_it_needs_no_ray() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--parts", "all"], ["--budgets", "2"], ["--repeats", "0"]])
-def test_what_cannot_be_is_refused(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse(arguments, output=Path("x.json"))
-    assert caught.value.code == 2
-    assert arguments[1] in capsys.readouterr().err or arguments[0] in "--repeats"
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("--parts all", "parts: no part 'all'; there are end-to-end, batches, stages, roofline"),
+        ("--budgets 2", "budgets: '2' is out of range; allowed: fractions above 0, and 1 for den"),
+        ("--budgets low", "budgets: expected numbers, got 'low'"),
+        ("--batch-sizes 0", "batch_sizes: '0' is out of range; allowed: whole numbers above 0"),
+        ("--repeats 0", "repeats: 0 is out of range; allowed: 1 or more"),
+        ("--device tpu", "device: expected one of 'auto', 'cpu', 'cuda', got 'tpu'"),
+        ("--num-image 3", "--num-image: no such setting; did you mean --num-images?"),
+    ],
+)
+def test_what_cannot_be_is_refused(argv: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(argv.split())
+    assert str(caught.value).startswith(line)

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.explain import main
+from lab.demo import SAMPLES
+from lab.evaluation.page.command import main
 from lab.evaluation.page.explain import Explainer, read_image
 from lab.evaluation.page.picture import DIM, DIMMED, draw_picture, paint_kept
-from tests.support.checkpoints import EMBEDDED
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 
-ROOT = EMBEDDED.parents[1]
-SAMPLE = str(ROOT / "samples/parquet/samples-00.parquet#8")
+SAMPLE = str(SAMPLES / "parquet" / "samples-00.parquet#8")
 PROMPT = "Describe the image."
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from lab.demo import SAMPLES as FOLDER
 from lab.evaluation.gallery import compare, load_samples, overall_f1, page
 from lab.evaluation.scoring.captions import items_named
 from pipeline.parts.sink import Sink
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import CAPTIONS_SCHEMA
-from tests.support.checkpoints import EMBEDDED
 
-FOLDER = EMBEDDED.parents[1] / "samples"
 SAMPLES = load_samples(FOLDER)
 
 

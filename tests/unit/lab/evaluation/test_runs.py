@@ -22,7 +22,7 @@ BASE = reduction()
 
 
 def study(*flags: str) -> Study:
-    (found,) = studies_of(parse_evaluation(["--output", "o", *flags], ""), {})
+    (found,) = studies_of(parse_evaluation(["--output", "o", *flags]), {})
     return found
 
 
@@ -58,7 +58,7 @@ def test_settings_of_the_command_line_reach_every_run() -> None:
 
 
 def test_seed_is_also_the_samplers() -> None:
-    settings = parse_evaluation(["--output", "o", "--seed", "7"], "")
+    settings = parse_evaluation(["--output", "o", "--seed", "7"])
     assert settings.evaluation.seed == settings.generation.seed == 7
 
 
@@ -84,7 +84,7 @@ def test_mistakes_are_named(flags: tuple[str, ...], message: str) -> None:
 
 
 def test_tasks_are_checked_and_keep_the_benchmarks_order() -> None:
-    config = parse_evaluation(["--output", "o", "--tasks", "count, attribute"], "").evaluation
+    config = parse_evaluation(["--output", "o", "--tasks", "count, attribute"]).evaluation
     assert config.tasks_of(("attribute", "chart", "count"), "rendered") == ("attribute", "count")
     with pytest.raises(ConfigError, match="tasks: rendered has no 'count'; there are chart"):
         config.tasks_of(("chart",), "rendered")

@@ -4,13 +4,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from PIL import Image
 
+from lab.demo import SAMPLES as SHIPPED
 from lab.rendering.benchmark import is_padded
 from lab.rendering.geometry import CANVASES, best_canvas, content_size
 from lab.rendering.picture import Picture
 from lab.rendering.samples import bad_samples, make_samples, write_parquet
-from lab.training.export import EMBEDDED
-
-SHIPPED = EMBEDDED.parents[1] / "samples"
 
 
 def test_samples_cover_grids_kinds_and_endings() -> None:

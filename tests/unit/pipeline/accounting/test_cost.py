@@ -39,7 +39,9 @@ def test_cost_is_time_by_what_is_held() -> None:
     ("gpu_name", "usd"), [("NVIDIA L40S", 1.6), ("NVIDIA L4", 0.8), ("Unheard Of", 2.0)]
 )
 def test_gpus_are_found_by_name(file: Path, gpu_name: str, usd: float) -> None:
-    assert load_prices(RunConfig(), gpu_name, file) == Prices(gpu_hour_usd=usd, cpu_hour_usd=0.05)
+    assert load_prices(RunConfig(prices=str(file)), gpu_name) == Prices(
+        gpu_hour_usd=usd, cpu_hour_usd=0.05
+    )
 
 
 def test_list_prices_of_a_better_gpu_are_higher() -> None:
@@ -53,8 +55,8 @@ def test_list_prices_of_a_better_gpu_are_higher() -> None:
 
 
 def test_flags_override_the_file_even_with_zero(file: Path) -> None:
-    run = RunConfig(gpu_hour_price=0.0, cpu_hour_price=0.01)
-    assert load_prices(run, "NVIDIA L4", file) == Prices(gpu_hour_usd=0.0, cpu_hour_usd=0.01)
+    run = RunConfig(gpu_hour_price=0.0, cpu_hour_price=0.01, prices=str(file))
+    assert load_prices(run, "NVIDIA L4") == Prices(gpu_hour_usd=0.0, cpu_hour_usd=0.01)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +75,10 @@ def test_flags_override_the_file_even_with_zero(file: Path) -> None:
 )
 def test_a_file_without_prices_is_a_configuration_error(file: Path, text: str) -> None:
     file.write_text(text)
-    with pytest.raises(ConfigError, match=r"^prices\.yaml: cannot read prices \("):
-        load_prices(RunConfig(), "NVIDIA L4", file)
+    with pytest.raises(ConfigError, match=r"^prices: cannot read '.*/prices\.yaml' \("):
+        load_prices(RunConfig(prices=str(file)), "NVIDIA L4")
 
 
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^gone\.yaml: cannot read prices"):
-        load_prices(RunConfig(), None, tmp_path / "gone.yaml")
+    with pytest.raises(ConfigError, match=r"^prices: cannot read '.*/gone\.yaml' \(.*No such file"):
+        load_prices(RunConfig(prices=str(tmp_path / "gone.yaml")), None)

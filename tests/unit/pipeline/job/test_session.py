@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ray.exceptions import RayTaskError
 
-from pipeline.job import session
+from pipeline.job import run, session
 from pipeline.rows.errors import ConfigError, InputError, JobError, ReconcileError, StorageError
 from pipeline.settings.config import CaptionConfig, JobConfig
 
@@ -23,7 +23,7 @@ def start(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int) -> int:
         return outcome
 
     monkeypatch.setattr(session, "connect", lambda: None)
-    monkeypatch.setattr(session, "run_job", run_job)
+    monkeypatch.setattr(run, "run_job", run_job)
     return session.main(["--input", "a", "--output", "o"], CaptionConfig, "")
 
 
@@ -89,7 +89,7 @@ def test_a_dry_run_starts_no_job(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(session, "connect", lambda: pytest.fail("connected"))
-    monkeypatch.setattr(session, "run_job", lambda _: pytest.fail("ran"))
+    monkeypatch.setattr(run, "run_job", lambda _: pytest.fail("ran"))
     (tmp_path / "a.png").write_bytes(b"x")
     argv = ["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--dry-run"]
     assert session.main(argv, CaptionConfig, "") == 0
@@ -106,7 +106,7 @@ def test_sigterm_is_an_interruption(
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(session, "connect", lambda: None)
-    monkeypatch.setattr(session, "run_job", run_job)
+    monkeypatch.setattr(run, "run_job", run_job)
     assert session.main(["--input", "a", "--output", "o"], CaptionConfig, "") == 1
     assert capsys.readouterr().err == "error: interrupted\n"
     assert signal.getsignal(signal.SIGTERM) is before
