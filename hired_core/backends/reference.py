@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from hired_core.backends.base import Capacity, UnsupportedScheduleError
-from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
+from hired_core.language.model import Completion, LanguageModel, Request
+from hired_core.language.settings import GenerationSettings
 from hired_core.methods.schedule import KeepSchedule
 
 
@@ -116,7 +117,7 @@ class ReferenceBackend:
         if self.settings.temperature > 0:
             torch.manual_seed(requests[0].seed)
         started, first = _now(embeds.device), _FirstToken(embeds.device)
-        limit = self.settings.timeout_sec
+        limit = self.settings.generation_timeout_sec
         deadline = _Deadline(self._clock, math.inf if limit is None else self._clock() + limit)
         ids = self.model.decoder.generate(
             inputs_embeds=embeds,

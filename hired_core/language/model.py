@@ -78,21 +78,6 @@ class Completion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationSettings:
-    """How to generate. `temperature` 0 is greedy; otherwise sampling, seeded row by row.
-
-    Attributes:
-        timeout_sec: a request that takes more time of its own ends with "timeout". Looked at
-            between tokens; None: no limit.
-    """
-
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_p: float = 1.0
-    timeout_sec: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class LanguageModel:
     """Projector, separators, decoder and tokenizer of one model, on one device.
 

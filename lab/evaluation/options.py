@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from hired_core.errors import require
+from hired_core.language.settings import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.cli import parse_sections
 from pipeline.job.manual import EXIT_CODES, Manual
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import (
-    GenerationConfig,
     ModelConfig,
     RunConfig,
 )
@@ -101,7 +101,7 @@ class Settings:
     evaluation: EvaluationConfig
     reduction: ReductionSettings = field(default_factory=ReductionSettings)
     model: ModelConfig = field(default_factory=ModelConfig)
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
     run: RunConfig = field(default_factory=RunConfig)
 
 
@@ -109,7 +109,7 @@ _SECTIONS: Final[dict[str, type[Any]]] = {
     "evaluation": EvaluationConfig,
     "reduction": ReductionSettings,
     "model": ModelConfig,
-    "generation": GenerationConfig,
+    "generation": GenerationSettings,
     "run": RunConfig,
 }
 # What the runs differ in; the seed is the evaluation's.

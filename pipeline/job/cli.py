@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import yaml
 
+from hired_core.language.settings import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.manual import Manual, full_page, short_page
 from pipeline.job.setting import Setting, settings_of
@@ -22,7 +23,6 @@ from pipeline.rows.errors import ConfigError
 from pipeline.rows.redact import cause_of, redact_text
 from pipeline.settings.config import (
     CaptionConfig,
-    GenerationConfig,
     InputConfig,
     JobConfig,
     ModelConfig,
@@ -50,7 +50,7 @@ def parse_job(
         "question": question,
         "model": ModelConfig,
         "reduction": ReductionSettings,
-        "generation": GenerationConfig,
+        "generation": GenerationSettings,
         "run": RunConfig,
     }
     manual = Manual(

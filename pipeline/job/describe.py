@@ -25,7 +25,7 @@ def describe(config: JobConfig) -> str:
     plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
     placement = place(config.run, cluster)
     slots = expected_plan(config, plan.spec, placement, cluster)
-    placement = with_calls(placement, slots, config.generation.batch_size)
+    placement = with_calls(placement, slots, config.run.batch_size)
     lines = [
         ("input", _input(plan)),
         ("work", _work(plan)),
@@ -96,7 +96,7 @@ def _memory(slots: SlotLayout | None) -> str:
 
 def _flight(plan: Plan, placement: Placement) -> str:
     """How the actors are kept busy."""
-    size, pool = plan.config.generation.batch_size, placement.language
+    size, pool = plan.config.run.batch_size, placement.language
     return (
         f"{pool.calls} batches of {size} images under way in each language actor, 2 more at hand; "
         f"{IMAGES_PER_TASK} images per decoding task, blocks of {BLOCK_BYTES // 1024**2} MiB"

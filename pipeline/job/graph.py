@@ -148,7 +148,7 @@ def _actors(
             max_tasks_in_flight_per_actor=pool.calls + 2,
             enable_true_multi_threading=True,
         ),
-        batch_size=config.generation.batch_size,
+        batch_size=config.run.batch_size,
         batch_format="pyarrow",
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,

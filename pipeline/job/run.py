@@ -46,7 +46,7 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
     plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
     placement = place(config.run, cluster)
     slots = expected_plan(config, plan.spec, placement, cluster)
-    placement = with_calls(placement, slots, config.generation.batch_size)
+    placement = with_calls(placement, slots, config.run.batch_size)
     if plan.is_done:
         return _nothing_to_do(plan, out, log)
     run_id = new_run_id()

@@ -58,7 +58,7 @@ def engine_plan(
             limit_bytes=device_bytes if limit is None else int(limit * GIB),
             max_slots=config.run.max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
             on_gpu=on_gpu,
-            images=config.generation.batch_size if fused else 0,
+            images=config.run.batch_size if fused else 0,
             rotary_length=rotary_length(config, spec),
         )
     except MemoryLimitError as exc:

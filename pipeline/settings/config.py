@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from hired_core.errors import SettingError, require
 from hired_core.images.decode import DEFAULT_MAX_PIXELS
+from hired_core.language.settings import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
 
@@ -146,35 +147,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationConfig:
-    """Generation"""
-
-    max_new_tokens: int = 64
-    """Tokens generated at most for a row."""
-    temperature: float = 0.0
-    """0: greedy. Above: sampling, seeded row by row, so a rerun repeats it."""
-    top_p: float = 1.0
-    """Sample from the smallest set of tokens with this probability, 0 < p <= 1."""
-    seed: int = 0
-    """Of the sampler."""
-    batch_size: int = 8
-    """Images per call of the vision tower, and rows that travel together. Of the language model it
-    limits nothing: see --max-slots."""
-    generation_timeout_sec: float | None = 300.0
-    """Rows that take more of the model's time are quarantined; of work done for several rows at
-    once, each has its share. null: no limit."""
-
-    def __post_init__(self) -> None:
-        require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
-        require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
-        require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
-        require(self.batch_size > 0, "batch_size", self.batch_size, "1 or more")
-        timeout = self.generation_timeout_sec
-        ok = timeout is None or 0 < timeout < math.inf
-        require(ok, "generation_timeout_sec", timeout, "above 0, or null")
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Run"""
 
@@ -188,6 +160,9 @@ class RunConfig:
     language_actors: int | None = None
     """Size of the language pool, or of the fused pool. Default: the remaining GPUs; without a GPU
     one for each 8 CPUs."""
+    batch_size: int = 8
+    """Images per call of the vision tower, and rows that travel together. Of the language model it
+    limits nothing: see --max-slots."""
     backend: Literal["slots", "reference"] = "slots"
     """What runs the language model. 'slots': requests in fixed regions of memory, refilled as they
     end. 'reference': transformers' own generate, in batches; slower, any decoder, no limit."""
@@ -212,7 +187,7 @@ class RunConfig:
     """Print a line on the state of the job every few seconds."""
 
     def __post_init__(self) -> None:
-        for key in ("vision_actors", "language_actors", "torch_threads", "max_slots"):
+        for key in ("vision_actors", "language_actors", "torch_threads", "max_slots", "batch_size"):
             value = getattr(self, key)
             require(value is None or value > 0, key, value, "1 or more")
         require(
@@ -236,5 +211,5 @@ class JobConfig:
     question: CaptionConfig | QuestionConfig = field(default_factory=CaptionConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     reduction: ReductionSettings = field(default_factory=ReductionSettings)
-    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
     run: RunConfig = field(default_factory=RunConfig)

@@ -15,7 +15,7 @@ from pipeline.settings.config import CaptionConfig, JobConfig
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees."""
 
-_NO_DIFFERENCE: Final = ("batch_size", "generation_timeout_sec")
+_NO_DIFFERENCE: Final = ("generation_timeout_sec",)
 """Settings of generation that change no caption."""
 
 _SAMPLES: Final = 64

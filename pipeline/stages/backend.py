@@ -13,13 +13,12 @@ from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.language.model import (
     Completion,
-    GenerationSettings,
     LanguageModel,
     Request,
 )
 from pipeline.resources.memory import actor_bytes, engine_plan
 from pipeline.rows.errors import ModelError
-from pipeline.settings.config import GenerationConfig, JobConfig
+from pipeline.settings.config import JobConfig
 from pipeline.stages.context import StageContext
 
 
@@ -47,9 +46,9 @@ def make_backend(
         ConfigError: if the memory limit leaves no room for a single slot.
         ModelError: if the engine cannot run this decoder.
     """
-    settings = generation_settings(config.generation)
+    settings = config.generation
     if config.run.backend == "reference":
-        size = config.generation.batch_size
+        size = config.run.batch_size
         return InTurn(ReferenceBackend(language, settings, batch_size=size), queue), None
     plan = _plan(language, config, context)
     try:
@@ -67,14 +66,4 @@ def _plan(language: LanguageModel, config: JobConfig, context: StageContext) -> 
         device_bytes=actor_bytes(device, gpus=context.gpus, threads=context.threads),
         on_gpu=device.type == "cuda",
         fused=context.fused,
-    )
-
-
-def generation_settings(generation: GenerationConfig) -> GenerationSettings:
-    """The part of the configuration that `hired_core` understands."""
-    return GenerationSettings(
-        max_new_tokens=generation.max_new_tokens,
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        timeout_sec=generation.generation_timeout_sec,
     )

@@ -24,7 +24,8 @@ from hired_core.backends.slots.reading import PromptReader
 from hired_core.backends.slots.sampling import SlotState
 from hired_core.backends.slots.tickets import Slot, Ticket
 from hired_core.backends.slots.workspace import trim_memory
-from hired_core.language.model import Completion, GenerationSettings, LanguageModel, Request
+from hired_core.language.model import Completion, LanguageModel, Request
+from hired_core.language.settings import GenerationSettings
 
 POLL_EVERY_ON_GPU: Final = 8
 
@@ -214,7 +215,7 @@ class SlotBackend:
     def _end_finished(self) -> None:
         """Ends requests that generated a stop token, or all they may, or took too long."""
         finished = self._state.finished.tolist()
-        limit = self.settings.timeout_sec
+        limit = self.settings.generation_timeout_sec
         for slot, ticket in list(self._busy()):
             full = slot.generated == self.settings.max_new_tokens
             late = limit is not None and ticket.own_sec > limit

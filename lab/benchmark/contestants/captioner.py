@@ -12,7 +12,8 @@ from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
 from hired_core.images.decode import decode_image
 from hired_core.images.partition import partition_image
-from hired_core.language.model import GenerationSettings, Request
+from hired_core.language.model import Request
+from hired_core.language.settings import GenerationSettings
 from hired_core.methods.budget import token_budget_to_count
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.language_half import RequestBuilder

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.language.model import GenerationSettings, Request
+from hired_core.language.model import Request
+from hired_core.language.settings import GenerationSettings
 from tests.support.checkpoints import MANY_STOPS, build_checkpoint
 from tests.support.engine_cases import Case, alone, ask, make_case, tokens
 from tests.support.halves import Halves, slot_backend, slot_layout
@@ -172,7 +173,7 @@ def longest_two(case: Case) -> list[int]:
 def test_a_request_that_takes_too_long_ends_as_a_torso(grouped: Case) -> None:
     """Alone it has a second for its prompt and one for each further token."""
     (first, _) = longest_two(grouped)
-    backend = grouped.backend(num_slots=2, timeout_sec=3.5)
+    backend = grouped.backend(num_slots=2, generation_timeout_sec=3.5)
     backend._clock = Ticking()
     (found,) = backend.generate([grouped.requests[first]])
     assert (found.finish_reason, found.token_ids) == ("timeout", grouped.expected[first][:4])
@@ -182,7 +183,7 @@ def test_a_request_that_takes_too_long_ends_as_a_torso(grouped: Case) -> None:
 def test_seconds_of_a_step_are_shared_by_the_slots(grouped: Case) -> None:
     """Two at once have half a second each of every step, so that they come twice as far."""
     chosen = longest_two(grouped)
-    backend = grouped.backend(num_slots=2, timeout_sec=3.25)
+    backend = grouped.backend(num_slots=2, generation_timeout_sec=3.25)
     backend._clock = Ticking()
     found = backend.generate([grouped.requests[i] for i in chosen])
     assert [c.finish_reason for c in found] == ["timeout"] * 2
@@ -192,7 +193,7 @@ def test_seconds_of_a_step_are_shared_by_the_slots(grouped: Case) -> None:
 
 def test_the_last_token_that_was_allowed_is_no_timeout(grouped: Case) -> None:
     (first, _) = longest_two(grouped)
-    backend = grouped.backend(num_slots=1, timeout_sec=11.5)
+    backend = grouped.backend(num_slots=1, generation_timeout_sec=11.5)
     backend._clock = Ticking()
     (found,) = backend.generate([grouped.requests[first]])
     assert (found.finish_reason, found.token_ids) == ("length", grouped.expected[first])
@@ -200,7 +201,7 @@ def test_the_last_token_that_was_allowed_is_no_timeout(grouped: Case) -> None:
 
 
 def test_a_slot_of_a_request_that_ran_out_of_time_is_used_again(grouped: Case) -> None:
-    backend = grouped.backend(num_slots=1, timeout_sec=3.5)
+    backend = grouped.backend(num_slots=1, generation_timeout_sec=3.5)
     backend._clock = Ticking()
     found = backend.generate(grouped.requests[:30])
     for completion, expected in zip(found, grouped.expected[:30], strict=True):

@@ -7,7 +7,8 @@ from functools import cache
 import pytest
 
 from hired_core.backends.reference import ReferenceBackend
-from hired_core.language.model import Completion, GenerationSettings, Request
+from hired_core.language.model import Completion, Request
+from hired_core.language.settings import GenerationSettings
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 
@@ -38,8 +39,10 @@ class Clock:
         return self.times.pop(0) if len(self.times) > 1 else self.times[0]
 
 
-def generate(clock: Clock, timeout_sec: float | None, batch_size: int = 8) -> list[Completion]:
-    settings = GenerationSettings(max_new_tokens=NEW, timeout_sec=timeout_sec)
+def generate(
+    clock: Clock, generation_timeout_sec: float | None, batch_size: int = 8
+) -> list[Completion]:
+    settings = GenerationSettings(max_new_tokens=NEW, generation_timeout_sec=generation_timeout_sec)
     backend = ReferenceBackend(halves().language, settings, batch_size=batch_size, clock=clock)
     return backend.generate(requests())
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hired_core.language.settings import GenerationSettings
 from pipeline.job import describe as describe_module
 from pipeline.job.describe import describe
 from pipeline.job.plan import Plan, make_plan
@@ -20,7 +21,6 @@ from pipeline.resources.estimate import estimate
 from pipeline.rows.errors import ConfigError, InputError, JobError, ModelError
 from pipeline.settings.config import (
     CaptionConfig,
-    GenerationConfig,
     InputConfig,
     JobConfig,
     ModelConfig,
@@ -143,13 +143,13 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
             "prompt: a prompt needs exactly one <image>, got",
         ),
         (
-            {"generation": GenerationConfig(max_new_tokens=2000)},
+            {"generation": GenerationSettings(max_new_tokens=2000)},
             ConfigError,
             "max_new_tokens: 2000 do not fit: prompt, 144 visual tokens and these take ",
         ),
         (
             {
-                "generation": GenerationConfig(max_new_tokens=2024),
+                "generation": GenerationSettings(max_new_tokens=2024),
                 "question": CaptionConfig(prompt_column="question"),
                 "reduction": reduction(budget=25),
             },
@@ -159,7 +159,7 @@ def test_an_output_beside_the_input_is_not(data: Path) -> None:
         ),
         (
             {
-                "generation": GenerationConfig(max_new_tokens=2000),
+                "generation": GenerationSettings(max_new_tokens=2000),
                 "question": CaptionConfig(prompt_column="question"),
                 "reduction": reduction(budget=20, positions="original"),
             },
@@ -189,7 +189,7 @@ def test_positions_that_just_fit_are_accepted(data: Path) -> None:
         "question": CaptionConfig(prompt_column="question"),
         "reduction": reduction(budget=24),
     }
-    plan_of(config(data, **sections, generation=GenerationConfig(max_new_tokens=2024)))
+    plan_of(config(data, **sections, generation=GenerationSettings(max_new_tokens=2024)))
 
 
 @pytest.fixture

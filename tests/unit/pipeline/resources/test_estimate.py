@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.settings import GenerationSettings
 from pipeline.resources.estimate import TEXT_TOKENS, device_flops, estimate
 from pipeline.resources.placement import Cluster
 from pipeline.settings.config import (
-    GenerationConfig,
     InputConfig,
     JobConfig,
     OutputConfig,
@@ -34,7 +34,7 @@ def config(new: int = 36, **selection: object) -> JobConfig:
         input=InputConfig(input=["a"]),
         output=OutputConfig(output="o"),
         reduction=reduction(**selection),
-        generation=GenerationConfig(max_new_tokens=new),
+        generation=GenerationSettings(max_new_tokens=new),
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hired_core.backends.slots.memory import GIB
+from hired_core.language.settings import GenerationSettings
 from pipeline.resources import memory
 from pipeline.resources.memory import (
     CPU_SHARE,
@@ -24,7 +25,6 @@ from pipeline.resources.placement import Cluster, Placement, Pool
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import (
     CaptionConfig,
-    GenerationConfig,
     InputConfig,
     JobConfig,
     OutputConfig,
@@ -40,7 +40,7 @@ BASE = JobConfig(
     input=InputConfig(input=["a"]),
     output=OutputConfig(output="o"),
     reduction=reduction(budget=0.2),
-    generation=GenerationConfig(max_new_tokens=30),
+    generation=GenerationSettings(max_new_tokens=30),
 )
 SPEC = models.load_spec("embedded")
 

@@ -9,11 +9,11 @@ import pickle
 import pytest
 
 from hired_core.errors import SettingError
+from hired_core.language.settings import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.settings import config as settings
 from pipeline.settings.config import (
     CaptionConfig,
-    GenerationConfig,
     InputConfig,
     JobConfig,
     OutputConfig,
@@ -88,14 +88,14 @@ def test_only_the_published_code_transposes_the_grid() -> None:
         (OutputConfig, "max_error_rate", -0.01),
         (ReductionSettings, "alpha", 1.5),
         (ReductionSettings, "alpha", -0.1),
-        (GenerationConfig, "max_new_tokens", 0),
-        (GenerationConfig, "temperature", -1),
-        (GenerationConfig, "temperature", 100),
-        (GenerationConfig, "top_p", 0),
-        (GenerationConfig, "top_p", 1.1),
-        (GenerationConfig, "batch_size", 0),
-        (GenerationConfig, "generation_timeout_sec", 0.0),
-        (GenerationConfig, "generation_timeout_sec", float("inf")),
+        (GenerationSettings, "max_new_tokens", 0),
+        (GenerationSettings, "temperature", -1),
+        (GenerationSettings, "temperature", 100),
+        (GenerationSettings, "top_p", 0),
+        (GenerationSettings, "top_p", 1.1),
+        (RunConfig, "batch_size", 0),
+        (GenerationSettings, "generation_timeout_sec", 0.0),
+        (GenerationSettings, "generation_timeout_sec", float("inf")),
         (RunConfig, "vision_actors", 0),
         (RunConfig, "language_actors", -1),
         (RunConfig, "torch_threads", 0),

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from hired_core.language.settings import GenerationSettings
 from pipeline.settings.config import (
     CaptionConfig,
-    GenerationConfig,
     InputConfig,
     JobConfig,
     ModelConfig,
@@ -59,10 +59,10 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
         {"question": CaptionConfig(prompt_column="prompt")},
         {"question": CaptionConfig(prompt_column="other")},
         {"question": QuestionConfig()},
-        {"generation": GenerationConfig(max_new_tokens=65)},
-        {"generation": GenerationConfig(temperature=0.5)},
-        {"generation": GenerationConfig(top_p=0.9)},
-        {"generation": GenerationConfig(seed=1)},
+        {"generation": GenerationSettings(max_new_tokens=65)},
+        {"generation": GenerationSettings(temperature=0.5)},
+        {"generation": GenerationSettings(top_p=0.9)},
+        {"generation": GenerationSettings(seed=1)},
         {"input": InputConfig(input=["a"], image_column="other")},
         {"input": InputConfig(input=["a"], id_column="id")},
         {"input": InputConfig(input=["a"], resize="fast")},
@@ -132,8 +132,8 @@ def test_the_published_code_with_and_without_its_transposed_grid_differ() -> Non
 @pytest.mark.parametrize(
     "changed",
     [
-        {"generation": GenerationConfig(batch_size=3)},
-        {"generation": GenerationConfig(generation_timeout_sec=None)},
+        {"run": RunConfig(batch_size=3)},
+        {"generation": GenerationSettings(generation_timeout_sec=None)},
         {"output": OutputConfig(output="elsewhere", rows_per_part=7, max_error_rate=0.5)},
         {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
         {"input": InputConfig(input=["a"], decode_timeout_sec=1.0, max_decode_mib=1)},

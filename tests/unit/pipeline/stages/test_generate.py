@@ -14,12 +14,12 @@ import pytest
 from hired_core.backends.base import Backend
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.model import Completion, Request
+from hired_core.language.settings import GenerationSettings
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA
 from pipeline.settings.config import (
     CaptionConfig,
-    GenerationConfig,
     InputConfig,
     JobConfig,
     OutputConfig,
@@ -39,7 +39,7 @@ BASE = JobConfig(
     input=InputConfig(input=["a"]),
     output=OutputConfig(output="o"),
     reduction=reduction(budget=0.1),
-    generation=GenerationConfig(max_new_tokens=NEW),
+    generation=GenerationSettings(max_new_tokens=NEW),
     # As long as any of the prompts below: it is what the slots are made for.
     question=CaptionConfig(prompt="Describe the image, its colours and its text. " * 3),
 )
@@ -70,7 +70,7 @@ def select() -> SelectStage:
 
 @cache
 def generate(temperature: float = 0.0, seed: int = 0) -> GenerateStage:
-    generation = GenerationConfig(max_new_tokens=NEW, temperature=temperature, seed=seed)
+    generation = GenerationSettings(max_new_tokens=NEW, temperature=temperature, seed=seed)
     return GenerateStage(CONTEXT, dataclasses.replace(BASE, generation=generation))
 
 
@@ -202,7 +202,7 @@ def test_a_row_that_takes_too_long_costs_its_row_alone() -> None:
     assert lengths == [NEW, min(lengths), NEW]
     # A second for each prompt, and a third of one for each later token while all three run.
     seconds = 1 + (lengths[1] - 1) / 3 + 0.25
-    limit = GenerationConfig(max_new_tokens=NEW, generation_timeout_sec=seconds)
+    limit = GenerationSettings(max_new_tokens=NEW, generation_timeout_sec=seconds)
     stage = GenerateStage(CONTEXT, dataclasses.replace(BASE, generation=limit))
     assert isinstance(stage._backend, SlotBackend)
     stage._backend._clock = Ticking()

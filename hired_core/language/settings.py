@@ -1,0 +1,36 @@
+"""How texts are generated: settings, validated where they are declared.
+
+Field names are keys of YAML files and flags of the command line; the string under each is its help.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hired_core.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """Generation"""
+
+    max_new_tokens: int = 64
+    """Tokens generated at most for a row."""
+    temperature: float = 0.0
+    """0: greedy. Above: sampling, seeded row by row, so a rerun repeats it."""
+    top_p: float = 1.0
+    """Sample from the smallest set of tokens with this probability, 0 < p <= 1."""
+    seed: int = 0
+    """Of the sampler."""
+    generation_timeout_sec: float | None = 300.0
+    """Rows that take more of the model's time are quarantined; of work done for several rows at
+    once, each has its share. null: no limit."""
+
+    def __post_init__(self) -> None:
+        require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
+        timeout = self.generation_timeout_sec
+        ok = timeout is None or 0 < timeout < math.inf
+        require(ok, "generation_timeout_sec", timeout, "above 0, or null")
