@@ -36,6 +36,7 @@ class AveragePool:
     own_basis = False
     keeps_all = False
     merges = True
+    schedule = None
 
     def needs(self, options: AveragePoolOptions) -> Needs:
         return Needs(projected=options.projected)

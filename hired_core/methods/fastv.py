@@ -18,6 +18,10 @@ from typing import Final
 
 from torch import Tensor
 
+from hired_core.errors import require
+from hired_core.methods.allocation import allocate_all
+from hired_core.methods.base import SelectionMethod
+from hired_core.methods.dense import select_all
 from hired_core.methods.schedule import KeepSchedule, Ranker, Shown, make_schedule
 from hired_core.methods.scores import exact_sum
 
@@ -31,8 +35,7 @@ class FastVOptions:
     and at least one does not."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.depth < 1:
-            raise ValueError(f"depth must be above 0 and below 1, got {self.depth}")
+        require(0 < self.depth < 1, "depth", self.depth, "above 0 and below 1")
 
 
 def mean_attention(attention: Tensor) -> Tensor:
@@ -67,3 +70,12 @@ def schedule(count: int, num_layers: int, options: FastVOptions = DEFAULTS) -> K
         ValueError: if `count` is below 1 or the decoder has a single layer.
     """
     return make_schedule([options.depth], [count], num_layers, RANKER)
+
+
+METHOD: Final = SelectionMethod(
+    allocate=allocate_all,
+    select=select_all,
+    options=FastVOptions,
+    keeps_all=True,
+    schedule=schedule,
+)

@@ -24,6 +24,7 @@ METHODS: Final = {
     "stride": "hired_core.methods.stride",
     "random": "hired_core.methods.random",
     "average-pool": "hired_core.methods.average_pool",
+    "fastv": "hired_core.methods.fastv",
 }
 """Name -> module with a `METHOD`."""
 

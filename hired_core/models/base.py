@@ -128,9 +128,18 @@ class Family(ABC):
         return projector.eval()
 
     def load_language(
-        self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
+        self,
+        spec: ModelSpec,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        tokenizer: Any = None,
     ) -> LanguageModel:
-        """Projector, separators, decoder and tokenizer; nothing of the vision tower."""
+        """Projector, separators, decoder and tokenizer; nothing of the vision tower.
+
+        Args:
+            tokenizer: the checkpoint's, if it is there already.
+        """
         folder = Path(spec.path)
         config = self.config(folder)
         return LanguageModel(
@@ -138,7 +147,7 @@ class Family(ABC):
             projector=self.load_projector(spec, device=device, dtype=dtype),
             separators=self.separators(folder, spec).to(device, dtype),
             decoder=text.load_decoder(folder, config, device=device, dtype=dtype),
-            tokenizer=text.load_tokenizer(spec),
+            tokenizer=tokenizer or text.load_tokenizer(spec),
             stop_ids=text.stop_ids(folder, config),
         )
 

@@ -16,6 +16,7 @@ from hired_core.methods import registry
 
 if TYPE_CHECKING:
     from hired_core.methods.base import Method
+    from hired_core.methods.schedule import KeepSchedule
 
 DENSE: Final = "dense"
 _UPSTREAM: Final = "hired-upstream"
@@ -36,6 +37,12 @@ class ReductionSettings:
     method_options: dict[str, Any] = field(default_factory=dict)
     """Options of the method, e.g. '{"allocation": "even"}'; docs/methods.md lists them. A wrong
     name tells those there are."""
+    llm_method: str | None = None
+    """Method inside the language model, after --method: fastv."""
+    llm_budget: float | None = None
+    """Visual tokens that --llm-method keeps. As --budget; default: half of what --method keeps."""
+    llm_options: dict[str, Any] = field(default_factory=dict)
+    """Options of --llm-method, e.g. '{"depth": 0.125}'."""
     alpha: float | None = None
     """Share of the budget for the full-image, 0 to 1, of methods that have one. Default: 0.5."""
     budget_basis: BudgetBasis = "model"
@@ -49,22 +56,34 @@ class ReductionSettings:
     where they are in the unmodified model's input, with gaps for what was dropped."""
 
     def __post_init__(self) -> None:
-        registry.method(self.method)
-        self._check_budget()
+        self._check_budget("budget", self.budget)
+        self._check_budget("llm_budget", self.llm_budget)
+        self._check_methods()
         alpha = self.alpha
         require(alpha is None or 0 <= alpha <= 1, "alpha", alpha, "0 to 1")
         require(self.budget_basis in ("model", "image"), "budget_basis", self.budget_basis,
                 "model, image")  # fmt: skip
-        _ = self.options
+        _ = self.options, self._inside()
 
-    def _check_budget(self) -> None:
-        budget = self.budget
+    def _check_methods(self) -> None:
+        chosen = registry.method(self.method)
+        if self.llm_method is None:
+            for key in ("llm_budget", "llm_options"):
+                if getattr(self, key):
+                    raise SettingError(f"{key}: there is no --llm-method that it could be of")
+            return
+        if registry.method(self.llm_method).schedule is None:
+            raise SettingError(f"llm_method: {self.llm_method} works before the language model")
+        if chosen.schedule is not None:
+            raise SettingError(f"llm_method: {self.method} is one already; leave one of them out")
+
+    def _check_budget(self, key: str, budget: float | None) -> None:
         if budget is None:
             return
         whole = budget <= 1 or budget == int(budget) if math.isfinite(budget) else False
         allowed = "0 < x < 1 (a fraction), 1 (dense) or a whole number above 1 (a count)"
-        require(budget > 0 and whole, "budget", budget, allowed)
-        if self.method == DENSE and budget != 1:
+        require(budget > 0 and whole, key, budget, allowed)
+        if key == "budget" and self.method == DENSE and budget != 1:
             raise SettingError(
                 f"budget: {budget} contradicts --method dense, which keeps everything"
             )
@@ -94,6 +113,51 @@ class ReductionSettings:
         return registry.method(self.method), self.options
 
     @property
+    def keeps_all_before(self) -> bool:
+        """Whether the language model is given what the unmodified one would be given."""
+        return self.effective_method == DENSE or registry.method(self.method).schedule is not None
+
+    def num_before(self, nominal: int) -> int:
+        """The most visual tokens that an image brings to the language model.
+
+        Args:
+            nominal: `ModelSpec.nominal_tokens`.
+        """
+        return nominal if self.resolve()[0].keeps_all else _count(self.token_budget, nominal)
+
+    def num_after(self, nominal: int) -> int:
+        """The most that are left behind the language model's last layer."""
+        if self.effective_method == DENSE and self.llm_method is None:
+            return nominal
+        if self.llm_method is None:
+            return _count(self.token_budget, nominal)
+        before = self.num_before(nominal)
+        if self.llm_budget is None:
+            return max(1, before // 2)
+        return min(before, _count(self.llm_budget, nominal))
+
+    def schedule(self, nominal: int, num_layers: int) -> KeepSchedule | None:
+        """What each layer of the language model sees; None: all that comes in.
+
+        Raises:
+            ValueError: if the decoder has too few layers for it.
+        """
+        inside = self._inside()
+        if inside is None:
+            return None
+        found, options = inside
+        assert found.schedule is not None, "checked when this was made"
+        return found.schedule(self.num_after(nominal), num_layers, options)
+
+    def _inside(self) -> tuple[Method, Any] | None:
+        """The method inside the language model, and its options."""
+        if self.llm_method is not None:
+            options = registry.make_options(self.llm_method, self.llm_options)
+            return registry.method(self.llm_method), options
+        chosen = registry.method(self.method)
+        return None if chosen.schedule is None or self.token_budget == 1 else (chosen, self.options)
+
+    @property
     def effective_method(self) -> str:
         """A budget of 1 is the dense model, whatever the method, but for the published code."""
         dense = self.token_budget == 1 and self.method != _UPSTREAM
@@ -103,12 +167,12 @@ class ReductionSettings:
     def newline_policy(self) -> NewlinePolicy:
         if self.newline != "auto":
             return self.newline
-        return "all" if self.effective_method == DENSE else "none"
+        return "all" if self.keeps_all_before else "none"
 
     @property
     def effective_positions(self) -> Positions:
         """Both are the same where the input is the unmodified model's."""
-        whole = self.effective_method == DENSE and self.newline_policy == "all"
+        whole = self.keeps_all_before and self.newline_policy == "all"
         return "compact" if whole else self.positions
 
     @property
@@ -137,7 +201,17 @@ class ReductionSettings:
             chosen["positions"] = self.effective_positions
         if self.effective_method != DENSE:
             chosen |= {k: v for k, v in changed_options(self).items() if k not in _OF_OLD}
+        if self.llm_method is not None:
+            chosen |= {"llm_method": self.llm_method, "llm_budget": self.llm_budget}
+            chosen |= {"llm_options": dict(self.llm_options)}
         return chosen
+
+
+def _count(token_budget: float, nominal: int) -> int:
+    from hired_core.methods.budget import token_budget_to_count
+
+    count = token_budget_to_count(token_budget, nominal=nominal, own=nominal)
+    return nominal if count is None else min(count, nominal)
 
 
 def changed_options(settings: ReductionSettings) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from lab.evaluation.results.table import markdown, notes, tables
 from lab.evaluation.store import QuestionStore
 from lab.evaluation.study.runs import runs_of
 from lab.evaluation.study.study import GRID, Ablation, Study, studies_of
-from pipeline.job.plan import load_spec
+from pipeline.job.resolve import load_spec
 from pipeline.job.session import connect
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.storage.store import Store

@@ -8,9 +8,10 @@ from hired_core.backends.slots.memory import SlotLayout
 from pipeline.accounting.cost import load_prices
 from pipeline.job.graph import BLOCK_BYTES, IMAGES_PER_TASK
 from pipeline.job.plan import Plan, make_plan
+from pipeline.job.resolve import resolve
 from pipeline.resources.estimate import device_flops, estimate
-from pipeline.resources.memory import expected_plan, with_calls
-from pipeline.resources.placement import Cluster, Placement, place
+from pipeline.resources.placement import Cluster
+from pipeline.resources.resolved import Resolved
 from pipeline.settings.config import CaptionConfig, JobConfig
 from pipeline.sources import redact_url
 
@@ -21,21 +22,18 @@ def describe(config: JobConfig) -> str:
     Raises:
         JobError: where the job itself would refuse to start.
     """
-    cluster = Cluster.of_this_machine()
-    plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
-    placement = place(config.run, cluster)
-    slots = expected_plan(config, plan.spec, placement, cluster)
-    placement = with_calls(placement, slots, config.run.batch_size)
+    resolved = resolve(config, Cluster.of_this_machine())
+    plan = make_plan(resolved)
     lines = [
         ("input", _input(plan)),
         ("work", _work(plan)),
-        ("model", f"{config.model.model} ({plan.spec.num_patches} patches per partition)"),
+        ("model", _model(resolved)),
         ("prompt", _prompt(config)),
         ("visual tokens", _tokens(plan)),
-        ("placement", f"{placement.describe()}, on {_machine(cluster)}"),
-        ("memory", _memory(slots)),
-        ("in flight", _flight(plan, placement)),
-        ("cost", _cost(plan, cluster)),
+        ("placement", f"{resolved.placement.describe()}, on {_machine(resolved.cluster)}"),
+        ("memory", _memory(resolved.layout)),
+        ("in flight", _flight(resolved)),
+        ("cost", _cost(plan)),
         ("output", _output(plan)),
         ("fingerprint", plan.identity.fingerprint),
     ]
@@ -49,6 +47,12 @@ def _input(plan: Plan) -> str:
     count = plan.num_images
     images = "images counted as they are read" if count is None else f"{count:,} images"
     return f"{len(plan.shards):,} shards ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {images}"
+
+
+def _model(resolved: Resolved) -> str:
+    spec, dtype = resolved.spec, str(resolved.dtype).removeprefix("torch.")
+    patches = f"{spec.num_patches} patches per partition"
+    return f"{resolved.config.model.model} ({spec.family}, {patches}, {dtype})"
 
 
 def _machine(cluster: Cluster) -> str:
@@ -80,7 +84,7 @@ def _prompt(config: JobConfig) -> str:
 
 
 def _tokens(plan: Plan) -> str:
-    selection, spec = plan.config.reduction, plan.spec
+    selection, spec = plan.config.reduction, plan.resolved.spec
     kept = estimate(plan.config, spec).tokens
     share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
     method = f"method {selection.effective_method}, alpha {selection.effective_alpha:g}"
@@ -94,21 +98,22 @@ def _memory(slots: SlotLayout | None) -> str:
     return f"{slots.describe()}, per language actor"
 
 
-def _flight(plan: Plan, placement: Placement) -> str:
+def _flight(resolved: Resolved) -> str:
     """How the actors are kept busy."""
-    size, pool = plan.config.run.batch_size, placement.language
+    size, pool = resolved.config.run.batch_size, resolved.placement.language
     return (
         f"{pool.calls} batches of {size} images under way in each language actor, 2 more at hand; "
         f"{IMAGES_PER_TASK} images per decoding task, blocks of {BLOCK_BYTES // 1024**2} MiB"
     )
 
 
-def _cost(plan: Plan, cluster: Cluster) -> str:
-    one = estimate(plan.config, plan.spec)
+def _cost(plan: Plan) -> str:
+    resolved, cluster = plan.resolved, plan.resolved.cluster
+    one = estimate(resolved.config, resolved.spec)
     prices = load_prices(plan.config.run, cluster.gpu_name)
     rate = device_flops(cluster)
     seconds = one.flops / rate
-    gpus = place(plan.config.run, cluster).gpus
+    gpus = resolved.placement.gpus
     per_1000 = 1000 * prices.usd(seconds=seconds, gpus=gpus, cpus=cluster.cpus)
     count = plan.num_images
     in_all = "" if count is None else f", USD {per_1000 * count / 1000:.4f} in all"

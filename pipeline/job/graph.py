@@ -15,12 +15,11 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.geometry.spec import ModelSpec
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
-from pipeline.resources.placement import Placement, Pool
-from pipeline.settings.config import JobConfig
+from pipeline.resources.placement import Pool
+from pipeline.resources.resolved import Resolved
 from pipeline.sources import ReadOptions
 from pipeline.stages import (
     GenerateStage,
@@ -47,10 +46,9 @@ class ModelStages:
     what they compute takes turns in one queue.
     """
 
-    def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, config: JobConfig):
-        here = replace(context, fused=len(kinds) > 1)
+    def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, resolved: Resolved):
         queue, lock = DeviceQueue(), SharedLock()
-        self._stages = [GuardedStage(kind, here, config, queue, lock=lock) for kind in kinds]
+        self._stages = [GuardedStage(kind, context, resolved, queue, lock=lock) for kind in kinds]
 
     def __call__(self, table: pa.Table) -> pa.Table:
         try:
@@ -81,12 +79,10 @@ def set_up_ray_data() -> None:
 
 
 def build(
-    config: JobConfig,
+    resolved: Resolved,
     *,
     assignments: Sequence[Assignment],
     options: ReadOptions,
-    spec: ModelSpec,
-    placement: Placement,
     context: StageContext,
     sink: Sink,
     provenance: Provenance,
@@ -98,16 +94,17 @@ def build(
     Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
     """
     read = ReadStage(context, options, sink)
-    images = config.input
+    config, placement = resolved.config, resolved.placement
+    images, geometry = config.input, resolved.spec.geometry
     partition = GuardedStage(
-        PartitionStage, context, spec, images.decode_limits, images.cut_options
+        PartitionStage, context, geometry, images.decode_limits, images.cut_options
     )
     write = WriteStage(context, sink, provenance, fence)
     texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
     rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
     rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)
     rows = _tasks(rows, partition, batch_size=IMAGES_PER_TASK, cpus=placement.partition_cpus)
-    rows = _model_stages(rows, config, placement, context)
+    rows = _model_stages(rows, resolved, context)
     return _tasks(rows, write, batch_size=config.output.rows_per_part, cpus=placement.io_cpus)
 
 
@@ -118,20 +115,19 @@ def _tasks(rows: Dataset, stage: Any, *, batch_size: int, cpus: float) -> Datase
     )
 
 
-def _model_stages(
-    rows: Dataset, config: JobConfig, placement: Placement, context: StageContext
-) -> Dataset:
+def _model_stages(rows: Dataset, resolved: Resolved, context: StageContext) -> Dataset:
+    placement = resolved.placement
     if placement.vision is None:
-        return _actors(rows, (SelectStage, GenerateStage), placement.language, config, context)
-    rows = _actors(rows, (SelectStage,), placement.vision, config, context)
-    return _actors(rows, (GenerateStage,), placement.language, config, context)
+        return _actors(rows, (SelectStage, GenerateStage), placement.language, resolved, context)
+    rows = _actors(rows, (SelectStage,), placement.vision, resolved, context)
+    return _actors(rows, (GenerateStage,), placement.language, resolved, context)
 
 
 def _actors(
     rows: Dataset,
     kinds: tuple[type[Any], ...],
     pool: Pool,
-    config: JobConfig,
+    resolved: Resolved,
     context: StageContext,
 ) -> Dataset:
     """Stages that hold models, as a pool of actors of fixed size.
@@ -141,14 +137,14 @@ def _actors(
     here = replace(context, gpus=pool.gpus, cpus=pool.cpus, threads=pool.threads)
     return rows.map_batches(
         ModelStages,
-        fn_constructor_args=(kinds, here, config),
+        fn_constructor_args=(kinds, here, resolved),
         compute=ActorPoolStrategy(
             size=pool.size,
             max_concurrent_calls_per_actor=pool.calls,
             max_tasks_in_flight_per_actor=pool.calls + 2,
             enable_true_multi_threading=True,
         ),
-        batch_size=config.run.batch_size,
+        batch_size=resolved.config.run.batch_size,
         batch_format="pyarrow",
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,

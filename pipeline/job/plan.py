@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from hired_core.geometry.spec import ModelSpec
-from hired_core.language.prompts import PromptError
-from hired_core.models import registry
-from hired_core.models.checkpoint import CheckpointError
 from pipeline.ledger.existing import ExistingOutput, check_fits, choose_sink, inspect_output
 from pipeline.ledger.identity import Identity
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.work import Work, find_work, refuse_changed
 from pipeline.parts.sink import KINDS, Sink
-from pipeline.resources.estimate import estimate
-from pipeline.rows.errors import ConfigError, ModelError
-from pipeline.settings.config import CaptionConfig, JobConfig, ModelConfig, QuestionConfig
-from pipeline.settings.dtypes import compute_dtype
-from pipeline.settings.fingerprint import fingerprint, fingerprint_fields
+from pipeline.resources.resolved import Resolved
+from pipeline.rows.errors import ConfigError
+from pipeline.settings.config import CaptionConfig, JobConfig
 from pipeline.sources import (
     Listing,
     ReadOptions,
@@ -37,7 +29,7 @@ MAX_COUNTED_SHARDS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A checked configuration, with its inputs listed and compared with what is stored.
+    """What was resolved, with its inputs listed and compared with what is stored.
 
     Attributes:
         shards: all of the input.
@@ -47,8 +39,7 @@ class Plan:
         identity: what the output is, or will be, marked with.
     """
 
-    config: JobConfig
-    spec: ModelSpec
+    resolved: Resolved
     shards: tuple[Shard, ...]
     work: Work
     options: ReadOptions
@@ -56,6 +47,10 @@ class Plan:
     sink: Sink
     ledger: Ledger
     identity: Identity
+
+    @property
+    def config(self) -> JobConfig:
+        return self.resolved.config
 
     @property
     def is_done(self) -> bool:
@@ -70,23 +65,19 @@ class Plan:
         )
 
 
-def make_plan(config: JobConfig, device: str) -> Plan:
-    """Lists the input, reads the model's configuration and looks at the output; changes nothing.
-
-    Args:
-        device: that models will run on, "cuda" or "cpu".
+def make_plan(resolved: Resolved) -> Plan:
+    """Lists the input and looks at the output; changes nothing.
 
     Raises:
-        InputError, ModelError, ConfigError, StorageError: with one line on what to change.
+        InputError, ConfigError, StorageError: with one line on what to change.
     """
-    spec = load_spec(config.model)
+    config = resolved.config
     options = read_options(config)
-    _check_prompt(config, spec)
-    dtype = compute_dtype(config.model, spec.stored_dtype, torch.device(device))
-    fields = fingerprint_fields(config, spec, str(dtype).removeprefix("torch."))
-    sink, existing = _inspect_output(config, fingerprint(fields))
+    sink, existing = _inspect_output(config, resolved.fingerprint)
     listing = _list_input(config, existing)
-    identity = Identity(fingerprint=fingerprint(fields), fields=fields, input_root=listing.root)
+    identity = Identity(
+        fingerprint=resolved.fingerprint, fields=dict(resolved.fields), input_root=listing.root
+    )
     check_fits(existing, identity)
     shards = listing.shards
     _check_apart(config.output.output, shards)
@@ -96,8 +87,7 @@ def make_plan(config: JobConfig, device: str) -> Plan:
     if work.to_open:
         check_columns(work.to_open, options)
     return Plan(
-        config=config,
-        spec=spec,
+        resolved=resolved,
         shards=shards,
         work=work,
         options=options,
@@ -148,47 +138,6 @@ def read_options(config: JobConfig) -> ReadOptions:
         max_image_bytes=config.input.max_image_bytes,
         storage_options=config.input.storage_options,
     )
-
-
-def load_spec(model: ModelConfig) -> ModelSpec:
-    """What the checkpoint says of itself.
-
-    Raises:
-        ModelError: if it is missing, incomplete, unsafe or of a family that is not supported.
-    """
-    try:
-        return registry.load_spec(model.model, model.revision)
-    except (CheckpointError, OSError, ValueError) as exc:
-        raise ModelError(f"model: {exc}") from exc
-
-
-def _check_prompt(config: JobConfig, spec: ModelSpec) -> None:
-    """What would fail every row alike, after all its images were encoded, fails here."""
-    text = _prompt_tokens(config.question, spec)
-    visual = min(estimate(config, spec).tokens, spec.num_patches)
-    if config.reduction.effective_positions == "original":
-        visual = spec.num_patches  # No dense sequence is shorter.
-    new = config.generation.max_new_tokens
-    if text + visual + new > spec.max_context:
-        needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"
-        raise ConfigError(
-            f"max_new_tokens: {new} do not fit: {needed}, the model has {spec.max_context}"
-        )
-
-
-def _prompt_tokens(question: CaptionConfig | QuestionConfig, spec: ModelSpec) -> int:
-    """Of the text around the image; 0 where each row has its own."""
-    if not isinstance(question, CaptionConfig) or question.prompt_column is not None:
-        return 0
-    try:
-        before, after = (
-            registry.family_of(spec).load_prompt_template(spec).token_ids(question.prompt)
-        )
-    except PromptError as exc:
-        raise ConfigError(f"prompt: {exc}") from exc
-    except (OSError, ValueError) as exc:
-        raise ModelError(f"model: {' '.join(str(exc).split())}") from exc
-    return len(before) + len(after)
 
 
 def _check_apart(output: str, shards: tuple[Shard, ...]) -> None:

@@ -15,7 +15,6 @@ from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.job.plan import Plan
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.sink import Sink
-from pipeline.resources.placement import Cluster, Placement
 from pipeline.sources import redact_url
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
@@ -35,13 +34,7 @@ class Occupancy:
         return self.prices.usd(seconds=self.wall_sec, gpus=self.gpus, cpus=self.cpus)
 
 
-def build_report(
-    plan: Plan,
-    ledger_writer: LedgerWriter,
-    occupancy: Occupancy,
-    placement: Placement,
-    cluster: Cluster,
-) -> dict[str, Any]:
+def build_report(plan: Plan, ledger_writer: LedgerWriter, occupancy: Occupancy) -> dict[str, Any]:
     """The content of `report.json`.
 
     Rows are those of the whole output, "opened" those of the shards this run opened; images,
@@ -80,8 +73,8 @@ def build_report(
         "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
         "stages": stages,
-        "placement": placement.describe(),
-        "cluster": vars(cluster),
+        "placement": plan.resolved.placement.describe(),
+        "cluster": vars(plan.resolved.cluster),
         "usd": usd,
         "usd_per_1000_images": 1000 * usd / images if images else None,
         "gpu_hour_usd": occupancy.prices.gpu_hour_usd,

@@ -15,12 +15,12 @@ from pipeline.accounting.progress import ProgressPrinter, ProgressReporter, star
 from pipeline.job.graph import build, set_up_ray_data
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
+from pipeline.job.resolve import resolve
 from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.ledger.writer import LedgerWriter, ResumeOptions
 from pipeline.parts.sink import REPORT
-from pipeline.resources.memory import expected_plan, with_calls
-from pipeline.resources.placement import Cluster, Placement, place
+from pipeline.resources.placement import Cluster
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
 from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
@@ -43,10 +43,7 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         JobError: with its exit code and one line on what went wrong.
     """
     cluster = Cluster.of_ray()
-    plan = make_plan(config, "cuda" if cluster.gpus else "cpu")
-    placement = place(config.run, cluster)
-    slots = expected_plan(config, plan.spec, placement, cluster)
-    placement = with_calls(placement, slots, config.run.batch_size)
+    plan = make_plan(resolve(config, cluster))
     if plan.is_done:
         return _nothing_to_do(plan, out, log)
     run_id = new_run_id()
@@ -54,8 +51,8 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         ledger_writer = LedgerWriter(plan.sink, lease.fence, plan.identity)
         assignments = ledger_writer.begin(plan.shards, _resume_options(config.output))
         _tell_resume(plan, ledger_writer, assignments, log)
-        occupancy = _execute(plan, ledger_writer, assignments, placement, cluster, started, log)
-        report = build_report(plan, ledger_writer, occupancy, placement, cluster)
+        occupancy = _execute(plan, ledger_writer, assignments, started, log)
+        report = build_report(plan, ledger_writer, occupancy)
         plan.sink.put_json(REPORT, report)
         ledger_writer.close()
     print(summary(report), file=out)
@@ -100,12 +97,11 @@ def _execute(
     plan: Plan,
     ledger_writer: LedgerWriter,
     assignments: Sequence[Assignment],
-    placement: Placement,
-    cluster: Cluster,
     started: float,
     log: TextIO,
 ) -> Occupancy:
     """Run the pipeline to its end and check that nothing was lost."""
+    cluster, placement = plan.resolved.cluster, plan.resolved.placement
     prices = load_prices(plan.config.run, cluster.gpu_name)
     if assignments:
         counter = start_progress_counter()
@@ -124,7 +120,7 @@ def _execute(
             crash_tracker=start_crash_tracker(),
         )
         with printer if plan.config.run.progress else nullcontext():
-            _stream(_dataset(plan, ledger_writer, assignments, placement, context), ledger_writer)
+            _stream(_dataset(plan, ledger_writer, assignments, context), ledger_writer)
         ray.kill(counter)
     ledger_writer.finish()
     wall_sec = time.monotonic() - started
@@ -135,16 +131,13 @@ def _dataset(
     plan: Plan,
     ledger_writer: LedgerWriter,
     assignments: Sequence[Assignment],
-    placement: Placement,
     context: StageContext,
 ) -> Dataset:
     set_up_ray_data()
     return build(
-        plan.config,
+        plan.resolved,
         assignments=assignments,
         options=plan.options,
-        spec=plan.spec,
-        placement=placement,
         context=context,
         sink=plan.sink,
         provenance=_provenance(plan, ledger_writer.run_id),

@@ -13,7 +13,7 @@ from typing import Final
 import torch
 
 from hired_core.geometry.spec import ModelSpec
-from hired_core.methods.budget import token_budget_to_count
+from hired_core.vlm.settings import ReductionSettings
 from pipeline.resources.gpus import find_gpu
 from pipeline.resources.placement import Cluster
 from pipeline.settings.config import JobConfig
@@ -37,16 +37,23 @@ class Estimate:
 
 def estimate(config: JobConfig, spec: ModelSpec) -> Estimate:
     """By the budget, the geometry and the number of weights alone."""
-    nominal = spec.nominal_tokens
-    count = token_budget_to_count(config.reduction.token_budget, nominal=nominal, own=nominal)
-    tokens = nominal if count is None else min(count, nominal)
-    new = config.generation.max_new_tokens
-    length = tokens + TEXT_TOKENS
+    nominal, new = spec.nominal_tokens, config.generation.max_new_tokens
+    length = _mean_visual(config.reduction, spec) + TEXT_TOKENS
     vision = 2 * spec.vision_params * spec.max_partitions * (spec.num_patches + 1)
     return Estimate(
-        tokens=tokens,
+        tokens=config.reduction.num_after(nominal),
         flops=vision + 2 * spec.text_params * (length + new),
     )
+
+
+def _mean_visual(reduction: ReductionSettings, spec: ModelSpec) -> float:
+    """Visual tokens that a layer of the decoder sees, averaged over layers."""
+    before = reduction.num_before(spec.nominal_tokens)
+    schedule = reduction.schedule(spec.nominal_tokens, spec.num_text_layers)
+    if schedule is None:
+        return before
+    pairs = zip(schedule.segments(spec.num_text_layers), schedule.dropped(before), strict=True)
+    return sum(len(layers) * (before - gone) for layers, gone in pairs) / spec.num_text_layers
 
 
 def device_flops(cluster: Cluster) -> float:

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import Final
 
 import torch
 
-from hired_core.backends.slots.memory import (
-    GIB,
-    MemoryLimitError,
-    SlotLayout,
-    lay_out_slots,
-)
+from hired_core.backends.slots.memory import GIB, MemoryLimitError, SlotLayout
 from hired_core.geometry.spec import ModelSpec
-from hired_core.methods.budget import token_budget_to_count
-from hired_core.models.registry import family_of
-from pipeline.resources.defaults import CPU_SHARE, GPU_SHARE, MAX_SLOTS_CPU, MAX_SLOTS_GPU
+from hired_core.vlm.device import CPU_SHARE, GPU_SHARE, machine_bytes, max_slots
+from hired_core.vlm.sizing import slot_layout
 from pipeline.resources.placement import Cluster, Placement
+from pipeline.resources.resolved import Resolved
 from pipeline.rows.errors import ConfigError
-from pipeline.settings.config import CaptionConfig, JobConfig
-from pipeline.settings.dtypes import compute_dtype
+from pipeline.settings.config import JobConfig
 
-_CGROUP: Final = Path("/sys/fs/cgroup/memory.max")
+ENOUGH = 0.98
+"""Of the memory that a layout was made for: what an actor must find to take it as it is."""
 
 
-def engine_plan(
+def actor_layout(
     config: JobConfig,
     spec: ModelSpec,
     *,
+    text_positions: int,
     dtype: torch.dtype,
     device_bytes: int,
     on_gpu: bool,
@@ -45,89 +38,91 @@ def engine_plan(
         fused: whether the vision tower shares the actor.
 
     Raises:
-        ConfigError: if the limit leaves no room for a single slot.
+        ConfigError: if the limit leaves no room for a single slot, or the decoder cannot do what
+            the method asks.
     """
-    vision, language = family_of(spec).weight_counts(spec)
     limit = config.run.memory_limit_gib
     try:
-        return lay_out_slots(
+        return slot_layout(
             spec,
-            max_length=max_length(config, spec),
-            value_bytes=dtype.itemsize,
-            weight_bytes=dtype.itemsize * (language + (vision if fused else 0)),
+            config.reduction,
+            text_positions=text_positions,
+            max_new_tokens=config.generation.max_new_tokens,
+            dtype=dtype,
             limit_bytes=device_bytes if limit is None else int(limit * GIB),
-            max_slots=config.run.max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
+            max_slots=config.run.max_slots or max_slots(on_gpu=on_gpu),
             on_gpu=on_gpu,
             images=config.run.batch_size if fused else 0,
-            rotary_length=rotary_length(config, spec),
         )
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc
+    except ValueError as exc:
+        raise ConfigError(f"method: {exc}") from exc
 
 
-def max_length(config: JobConfig, spec: ModelSpec) -> int:
-    """L: the most positions a request of this job can take; no more than the model has."""
-    selection = config.reduction
-    nominal = spec.nominal_tokens
-    count = token_budget_to_count(selection.token_budget, nominal=nominal, own=nominal)
-    kept = nominal if count is None else min(count, nominal)
-    visual = spec.max_visual_positions(
-        kept, selection.newline_policy, transposed_grid=selection.transposed_grid
-    )
-    return _with_text(visual, config, spec)
-
-
-def rotary_length(config: JobConfig, spec: ModelSpec) -> int | None:
-    """Rotary positions up to which a request of this job can come; None: those of a slot."""
-    if config.reduction.effective_positions == "compact":
-        return None
-    transposed = config.reduction.transposed_grid
-    nominal = spec.nominal_tokens
-    visual = spec.max_visual_positions(nominal, "all", transposed_grid=transposed)
-    return _with_text(visual, config, spec)
-
-
-def _with_text(visual: int, config: JobConfig, spec: ModelSpec) -> int:
-    wanted = visual + _text_positions(config, spec) + config.generation.max_new_tokens
-    return min(wanted, spec.max_context)
-
-
-def _text_positions(config: JobConfig, spec: ModelSpec) -> int:
-    question = config.question
-    if not isinstance(question, CaptionConfig) or question.prompt_column is not None:
-        return config.run.max_prompt_tokens
-    before, after = family_of(spec).load_prompt_template(spec).token_ids(question.prompt)
-    return len(before) + len(after)
-
-
-def expected_plan(
-    config: JobConfig, spec: ModelSpec, placement: Placement, cluster: Cluster
+def expected_layout(
+    config: JobConfig,
+    spec: ModelSpec,
+    placement: Placement,
+    cluster: Cluster,
+    *,
+    text_positions: int,
+    dtype: torch.dtype,
 ) -> SlotLayout | None:
-    """The plan of an actor of this cluster, as far as the driver can tell; None without slots.
+    """That of an actor of this cluster, as far as the driver can tell; None without slots.
 
     Raises:
-        ConfigError: as `engine_plan`.
+        ConfigError: as `actor_layout`.
     """
     if config.run.backend != "slots":
+        if config.reduction.schedule(spec.nominal_tokens, spec.num_text_layers) is not None:
+            method = config.reduction.llm_method or config.reduction.method
+            raise ConfigError(
+                f"backend: {config.run.backend} cannot drop tokens between layers, as {method} "
+                "does; leave it out"
+            )
         return None
     pool, on_gpu = placement.language, cluster.gpus > 0
-    device = torch.device("cuda" if on_gpu else "cpu")
     share = min(1.0, pool.gpus) if on_gpu else _cpu_share(pool.threads)
-    return engine_plan(
+    return actor_layout(
         config,
         spec,
-        dtype=compute_dtype(config.model, spec.stored_dtype, device),
-        device_bytes=int(share * (GPU_SHARE * cluster.gpu_bytes if on_gpu else node_bytes())),
+        text_positions=text_positions,
+        dtype=dtype,
+        device_bytes=int(share * (GPU_SHARE * cluster.gpu_bytes if on_gpu else machine_bytes())),
         on_gpu=on_gpu,
         fused=placement.vision is None,
     )
 
 
-def with_calls(placement: Placement, plan: SlotLayout | None, batch_size: int) -> Placement:
+def layout_here(resolved: Resolved, device: torch.device, *, gpus: float) -> SlotLayout | None:
+    """The layout that was resolved; with fewer slots where this machine has less memory.
+
+    Raises:
+        ConfigError: if it has too little for a single slot.
+    """
+    layout, threads = resolved.layout, resolved.placement.language.threads
+    if layout is None or resolved.config.run.memory_limit_gib is not None:
+        return layout
+    found = actor_bytes(device, gpus=gpus, threads=threads)
+    if found >= ENOUGH * layout.limit_bytes:
+        return layout
+    return actor_layout(
+        resolved.config,
+        resolved.spec,
+        text_positions=resolved.text_positions,
+        dtype=resolved.dtype,
+        device_bytes=found,
+        on_gpu=device.type == "cuda",
+        fused=resolved.fused,
+    )
+
+
+def with_calls(placement: Placement, layout: SlotLayout | None, batch_size: int) -> Placement:
     """Batches to run at once in a language actor: those that fill its slots, and one on its way."""
-    if plan is None:
+    if layout is None:
         return placement
-    calls = math.ceil(plan.num_slots / batch_size) + 1
+    calls = math.ceil(layout.num_slots / batch_size) + 1
     return replace(placement, language=replace(placement.language, calls=calls))
 
 
@@ -136,17 +131,9 @@ def actor_bytes(device: torch.device, *, gpus: float, threads: int | None) -> in
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         return int(GPU_SHARE * total * min(1.0, gpus))
-    return int(_cpu_share(threads) * node_bytes())
+    return int(_cpu_share(threads) * machine_bytes())
 
 
 def _cpu_share(threads: int | None) -> float:
     available = len(os.sched_getaffinity(0))
     return CPU_SHARE * min(1.0, (threads or available) / available)
-
-
-def node_bytes() -> int:
-    """Memory of this machine, or of the container it is in."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):  # No cgroup, or "max".
-        return min(total, int(_CGROUP.read_text()))
-    return total

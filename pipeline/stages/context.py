@@ -23,7 +23,6 @@ class StageContext:
     Attributes:
         gpus, cpus: what one instance of the stage occupies.
         threads: CPU threads of torch; None leaves torch's own choice.
-        fused: whether vision and language share an actor.
     """
 
     run_id: str
@@ -33,7 +32,6 @@ class StageContext:
     gpus: float = 0.0
     cpus: float = 1.0
     threads: int | None = None
-    fused: bool = False
 
     def meter(self, stage: str, device: str = "cpu") -> Meter:
         return Meter(

@@ -9,20 +9,24 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from hired_core.backends.base import Backend, UnsupportedDecoderError
 from hired_core.backends.device_queue import DeviceQueue
+from hired_core.backends.registry import make_backend
+from hired_core.backends.slots.memory import SlotLayout
 from hired_core.geometry.spec import ModelSpec
+from hired_core.images.source import content_seed
 from hired_core.language.model import Completion, Request
 from hired_core.language.prompts import PromptError
-from hired_core.models.registry import family_of, load_spec
+from hired_core.models.registry import family_of
 from hired_core.vlm.language_half import RequestBuilder, VisualInput
 from hired_core.vlm.vision_half import KeptTokens
+from pipeline.resources.memory import layout_here
+from pipeline.resources.resolved import Resolved
+from pipeline.rows.errors import ModelError
 from pipeline.rows.row import Row, fail, is_active, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA
-from pipeline.settings.config import CaptionConfig, JobConfig
-from pipeline.settings.dtypes import compute_dtype
-from pipeline.stages.backend import make_backend
+from pipeline.settings.config import CaptionConfig
 from pipeline.stages.context import StageContext, model_errors
-from pipeline.stages.select import content_seed
 
 STAGE = "generate"
 _Job = tuple[Row, Request]
@@ -37,23 +41,19 @@ class GenerateStage:
     name: ClassVar[str] = STAGE
 
     def __init__(
-        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+        self, context: StageContext, resolved: Resolved, queue: DeviceQueue | None = None
     ) -> None:
-        device = context.device()
-        with model_errors():
-            self._spec = load_spec(config.model.model, config.model.revision)
-            family = family_of(self._spec)
-            dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
-            language = family.load_language(self._spec, device=device, dtype=dtype)
-            template = family.load_prompt_template(self._spec)
+        device, config = context.device(), resolved.config
+        self._spec = resolved.spec
         self._builder = RequestBuilder(
-            spec=self._spec, template=template, settings=config.reduction
+            spec=resolved.spec, template=resolved.template, settings=config.reduction
         )
         question = config.question
         fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
         self._from_data = not fixed
         self._generation = config.generation
-        self._backend, self._plan = make_backend(language, config, context, queue or DeviceQueue())
+        self._layout = layout_here(resolved, device, gpus=context.gpus)
+        self._backend = _backend(resolved, self._layout, device, queue or DeviceQueue())
         self._meter = context.meter(STAGE, str(device))
         self._reporter = context.reporter
 
@@ -64,8 +64,8 @@ class GenerateStage:
             jobs = [job for row in rows if is_active(row) and (job := self._job(row, images))]
             record |= self._answer(jobs)
             record["output_tokens"] = sum(row.get("output_tokens") or 0 for row in rows)
-            if self._plan is not None:
-                record |= {"slots": self._plan.num_slots, "kv_bytes": self._plan.kv_bytes}
+            if self._layout is not None:
+                record |= {"slots": self._layout.num_slots, "kv_bytes": self._layout.kv_bytes}
         self._report(rows)
         return to_table(rows, ANSWERED_SCHEMA)
 
@@ -95,8 +95,8 @@ class GenerateStage:
 
     def _too_long(self, request: Request) -> str | None:
         """What does not fit, if anything: its tokens, or their rotary positions."""
-        plan, model = self._plan, self._spec.max_context
-        rooms = (model, model) if plan is None else (plan.max_length, plan.rotary_length)
+        capacity, model = self._backend.capacity, self._spec.max_context
+        rooms = (capacity.max_length, capacity.rotary_length)
         length = request.num_prompt_tokens + self._generation.max_new_tokens
         for needed, room in zip((length, length + request.shift), rooms, strict=True):
             if needed > room:
@@ -144,6 +144,33 @@ class GenerateStage:
         except (RuntimeError, ValueError, IndexError) as exc:
             fail(row, STAGE, "generation_failed", f"{type(exc).__name__}: {exc}")
             return None
+
+
+def _backend(
+    resolved: Resolved, layout: SlotLayout | None, device: torch.device, queue: DeviceQueue
+) -> Backend:
+    """What the configuration names, with the weights.
+
+    Raises:
+        ModelError: if the checkpoint cannot be used, or the engine cannot run its decoder.
+    """
+    config = resolved.config
+    with model_errors():
+        spec = resolved.spec_here()
+        language = family_of(spec).load_language(
+            spec, device=device, dtype=resolved.dtype, tokenizer=resolved.template.tokenizer
+        )
+    try:
+        return make_backend(
+            config.run.backend,
+            language,
+            config.generation,
+            layout=layout,
+            queue=queue,
+            batch_size=config.run.batch_size,
+        )
+    except UnsupportedDecoderError as exc:
+        raise ModelError(f"model: {exc}; --backend reference can run it") from exc
 
 
 def _seconds(completions: list[Completion]) -> dict[str, float]:

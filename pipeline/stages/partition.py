@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from hired_core.geometry.spec import ModelSpec
+from hired_core.geometry.base import Geometry
 from hired_core.images.decode import ImageError
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
@@ -31,7 +31,7 @@ class PartitionStage:
     def __init__(
         self,
         context: StageContext,
-        spec: ModelSpec,
+        geometry: Geometry,
         limits: DecodeLimits,
         options: CutOptions = DEFAULT_OPTIONS,
         *,
@@ -40,7 +40,7 @@ class PartitionStage:
         self._meter = context.meter(STAGE)
         self._settings = CutSettings(
             limits=limits,
-            geometry=spec.geometry,
+            geometry=geometry,
             options=options,
             function=decoder,
         )

@@ -12,12 +12,11 @@ import pyarrow as pa
 import torch
 
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.models.registry import load_spec
+from hired_core.images.source import content_seed
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
+from pipeline.resources.resolved import Resolved
 from pipeline.rows.row import Row, fail, is_active, to_table
 from pipeline.rows.schemas import SELECTED_SCHEMA
-from pipeline.settings.config import JobConfig
-from pipeline.settings.dtypes import compute_dtype
 from pipeline.stages.context import StageContext, model_errors
 
 STAGE = "select"
@@ -29,13 +28,15 @@ class SelectStage:
     name: ClassVar[str] = STAGE
 
     def __init__(
-        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+        self, context: StageContext, resolved: Resolved, queue: DeviceQueue | None = None
     ) -> None:
-        device = context.device()
+        device, reduction = context.device(), resolved.config.reduction
         with model_errors():
-            self._spec = load_spec(config.model.model, config.model.revision)
-            dtype = compute_dtype(config.model, self._spec.stored_dtype, device)
-            self._vision = VisionHalf.load(self._spec, config.reduction, device=device, dtype=dtype)
+            self._spec = resolved.spec_here()
+            self._vision = VisionHalf.load(
+                self._spec, reduction, device=device, dtype=resolved.dtype
+            )
+        self._most = reduction.num_after(self._spec.nominal_tokens)
         self._queue = queue or DeviceQueue()
         self._meter = context.meter(STAGE, str(device))
 
@@ -86,7 +87,7 @@ class SelectStage:
             [(row["height"], row["width"]) for row in rows],
             [content_seed(row["sha256"]) for row in rows],
         )
-        return [_columns(t) for t in tokens]
+        return [_columns(t, self._most) for t in tokens]
 
     def _pixels(self, row: Row) -> npt.NDArray[np.uint8]:
         size = self._spec.partition_size
@@ -101,18 +102,14 @@ def _timed(work: Callable[[], None]) -> float:
     return time.monotonic() - started
 
 
-def content_seed(sha256: str) -> int:
-    """int64 from a hex digest: the same image has the same seed wherever it is stored."""
-    return int.from_bytes(bytes.fromhex(sha256)[:8], "big", signed=True)
-
-
-def _columns(tokens: KeptTokens) -> dict[str, Any]:
+def _columns(tokens: KeptTokens, most: int) -> dict[str, Any]:
+    """`most` are left of them behind the language model's last layer."""
     features = tokens.features
     # numpy has no bfloat16, and float16 has the finer mantissa at half the size of float32.
     half = features if features.dtype == torch.float32 else features.half()
     return {
         "visual_tokens_dense": tokens.num_dense,
-        "visual_tokens_kept": features.shape[0],
+        "visual_tokens_kept": min(features.shape[0], most),
         "partition_budgets": tokens.budgets.tolist(),
         "features": half.contiguous().numpy().tobytes(),
         "projected": tokens.projected,

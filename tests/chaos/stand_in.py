@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from hired_core.backends.base import Capacity
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.language.model import Completion, Request
-from hired_core.models.registry import load_spec
+from pipeline.resources.resolved import Resolved
 from pipeline.rows.row import is_active, to_table
 from pipeline.rows.schemas import SELECTED_SCHEMA
-from pipeline.settings.config import JobConfig
 from pipeline.stages.context import StageContext
 from pipeline.stages.generate import GenerateStage
 
@@ -38,6 +38,8 @@ class Digests:
     def __init__(self, log: AnswerLog) -> None:
         self._log = log
 
+    capacity = Capacity(num_slots=None, total_bytes=None, max_length=2**30, rotary_length=2**30)
+
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         self._log.add(len(requests))
         return [Completion(text=_text(r), token_ids=[0], finish_reason="stop") for r in requests]
@@ -47,10 +49,10 @@ class StandInGenerate(GenerateStage):
     """All is real, down to the prompt's tokens; only the decoder is replaced."""
 
     def __init__(
-        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+        self, context: StageContext, resolved: Resolved, queue: DeviceQueue | None = None
     ) -> None:
-        super().__init__(context, config, queue)
-        log = answer_log(os.environ[ANSWERED], config.output.output, context.run_id)
+        super().__init__(context, resolved, queue)
+        log = answer_log(os.environ[ANSWERED], resolved.config.output.output, context.run_id)
         self._backend = Digests(log)
 
 
@@ -60,9 +62,9 @@ class StandInSelect:
     name = "select"
 
     def __init__(
-        self, context: StageContext, config: JobConfig, queue: DeviceQueue | None = None
+        self, context: StageContext, resolved: Resolved, queue: DeviceQueue | None = None
     ) -> None:
-        width = load_spec(config.model.model, config.model.revision).vision_width
+        width = resolved.spec.vision_width
         self._columns = {
             "visual_tokens_dense": 1,
             "visual_tokens_kept": 1,

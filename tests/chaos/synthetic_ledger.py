@@ -31,6 +31,7 @@ from pipeline.parts.sink import Sink
 from pipeline.rows.idsum import IdSum
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.sources import list_input
+from tests.support.resolved import resolved
 
 PARTS_PER_SHARD = 20
 NEW_SHARDS = 3
@@ -92,7 +93,7 @@ def _write_ledger(config: JobConfig, rows_per_shard: int) -> None:
     ledger = Ledger(base=pa.concat_tables(tables).combine_chunks(), open_runs=(KILLED,))
     writer = LedgerLog(store=sink, ledger=ledger, run_id=FINISHED, may_write=lambda: None)
     writer.snapshot()
-    make_plan(config, "cpu").identity.save(sink)
+    make_plan(resolved(config)).identity.save(sink)
 
 
 def _shares(index: int, rows: list[int]) -> Iterator[Share]:
@@ -123,7 +124,7 @@ def _write_unknown_parts(config: JobConfig, count: int) -> None:
 def _measured(config: JobConfig) -> dict[str, float]:
     sink = Sink(url=config.output.output)
     started = time.monotonic()
-    plan: Plan = make_plan(config, "cpu")
+    plan: Plan = make_plan(resolved(config))
     planned = time.monotonic()
     with Lease(store=sink, run_id="20260102T000000-measur", log=sys.stderr) as lease:
         ledger_writer = LedgerWriter(sink, lease.fence, plan.identity)

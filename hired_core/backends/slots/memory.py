@@ -121,6 +121,8 @@ def lay_out_slots(
     rotary_length: int | None = None,
     schedule: KeepSchedule | None = None,
     num_visual: int = 0,
+    row_width: int | None = None,
+    all_features: bool = False,
 ) -> SlotLayout:
     """As many slots as the limit has room for, `max_slots` at most.
 
@@ -133,12 +135,15 @@ def lay_out_slots(
             engine does.
         rotary_length: see `SlotLayout`; by default `max_length`.
         schedule, num_visual: see `SlotLayout`.
+        row_width: of what comes out of the vision stage; by default C.
+        all_features: whether the vision stage computes those of all patches, not of the kept alone.
 
     Raises:
         ValueError: if the schedule does not fit the decoder or `max_length`.
         MemoryLimitError: if there is room for none; tells the numbers and what would help.
     """
     slot_bytes = value_bytes * _slot_values(spec, max_length, schedule, num_visual)
+    width = row_width or spec.vision_width
 
     def sized(num_slots: int) -> SlotLayout:
         own = generate_bytes(
@@ -149,10 +154,17 @@ def lay_out_slots(
             num_slots=num_slots,
             drops=schedule is not None,
         )
-        encode = encode_bytes(spec, num_images=images, value_bytes=value_bytes, on_gpu=on_gpu)
+        encode = encode_bytes(
+            spec,
+            num_images=images,
+            value_bytes=value_bytes,
+            on_gpu=on_gpu,
+            row_width=width,
+            all_features=all_features,
+        )
         workspace = max(own, encode)
         if not on_gpu:
-            features = num_slots * max_length * spec.vision_width * value_bytes
+            features = num_slots * max_length * width * value_bytes
             kept = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
             partitions = 2 * images * spec.max_partitions * 3 * spec.partition_size**2
             workspace = int(kept) + features + partitions + CPU_LIBRARIES
@@ -183,11 +195,6 @@ def lay_out_slots(
     )
 
 
-def num_text_layers(spec: ModelSpec) -> int:
-    """Layers of the decoder: a position's cells in all of them, over those in one."""
-    return spec.kv_values_per_token // (2 * spec.kv_width)
-
-
 def _slot_values(
     spec: ModelSpec, max_length: int, schedule: KeepSchedule | None, num_visual: int
 ) -> int:
@@ -196,6 +203,6 @@ def _slot_values(
         return spec.kv_values_per_token * max_length
     if not 0 <= num_visual < max_length:
         raise ValueError(f"{num_visual} visual tokens among {max_length} positions")
-    segments = schedule.segments(num_text_layers(spec))
+    segments = schedule.segments(spec.num_text_layers)
     dropped = zip(segments, schedule.dropped(num_visual), strict=True)
     return 2 * spec.kv_width * sum(len(layers) * (max_length - n) for layers, n in dropped)

@@ -11,8 +11,20 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.vision.tower import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
 
 
-def encode_bytes(spec: ModelSpec, *, num_images: int, value_bytes: int, on_gpu: bool) -> int:
-    """Of the vision stage while it encodes a batch of images of the largest grid."""
+def encode_bytes(
+    spec: ModelSpec,
+    *,
+    num_images: int,
+    value_bytes: int,
+    on_gpu: bool,
+    row_width: int | None = None,
+    all_features: bool = False,
+) -> int:
+    """Of the vision stage while it encodes a batch of images of the largest grid.
+
+    Args:
+        row_width, all_features: see `lay_out_slots`.
+    """
     if not num_images:
         return 0
     patches = ACCELERATOR_MICRO_BATCH if on_gpu else CPU_MICRO_BATCH
@@ -22,8 +34,10 @@ def encode_bytes(spec: ModelSpec, *, num_images: int, value_bytes: int, on_gpu: 
     width = spec.vision_width
     row = max(8 * width, 5 * width + spec.vision_inner)
     layer = at_once * (spec.num_patches + 1) * row * value_bytes
-    kept = num_images * spec.nominal_tokens * width * value_bytes
-    return pixels + max(2 * 4 * pixels, layer) + kept
+    out = row_width or width
+    kept = num_images * spec.nominal_tokens * out * value_bytes
+    every = at_once * spec.num_patches * (width + out) * value_bytes if all_features else 0
+    return pixels + max(2 * 4 * pixels, layer) + kept + every
 
 
 def generate_bytes(

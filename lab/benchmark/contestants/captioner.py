@@ -9,19 +9,19 @@ import numpy.typing as npt
 from PIL import Image
 
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
+from hired_core.backends.slots.memory import SlotLayout
 from hired_core.images.decode import decode_image
 from hired_core.images.partition import partition_image
 from hired_core.language.model import Request
 from hired_core.language.settings import GenerationSettings
-from hired_core.methods.budget import token_budget_to_count
 from hired_core.vision.tower import VisionEncoder
+from hired_core.vlm.device import MAX_SLOTS_CPU, MAX_SLOTS_GPU
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.sizing import slot_layout
 from hired_core.vlm.vision_half import VisionHalf
 from lab.benchmark.contestants.answers import Answer, now
 from lab.benchmark.contestants.subject import Subject
-from pipeline.resources.defaults import MAX_SLOTS_CPU, MAX_SLOTS_GPU
 
 IMAGES_AT_ONCE = 8
 """In a call of the vision stage."""
@@ -112,18 +112,14 @@ def make_backend(
     subject: Subject, settings: ReductionSettings, max_slots: int | None
 ) -> SlotBackend:
     """The engine, with as many slots as the device's memory has room for, up to a number."""
-    spec, on_gpu = subject.spec, subject.device.type == "cuda"
-    vision, language = subject.family.weight_counts(spec)
-    size, new = subject.dtype.itemsize, subject.setting.max_new_tokens
-    nominal = spec.nominal_tokens
-    kept = token_budget_to_count(settings.token_budget, nominal=nominal, own=nominal) or nominal
+    on_gpu, new = subject.device.type == "cuda", subject.setting.max_new_tokens
     before, after = subject.template.token_ids(subject.setting.prompt)
-    visual = spec.max_visual_positions(kept, settings.newline_policy)
-    layout = lay_out_slots(
-        spec,
-        max_length=len(before) + visual + len(after) + new,
-        value_bytes=size,
-        weight_bytes=size * (vision + language),
+    layout = slot_layout(
+        subject.spec,
+        settings,
+        text_positions=len(before) + len(after),
+        max_new_tokens=new,
+        dtype=subject.dtype,
         limit_bytes=subject.memory_bytes(),
         max_slots=max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
         on_gpu=on_gpu,

@@ -17,6 +17,7 @@ from transformers import AutoModelForImageTextToText
 from hired_core.language.model import LanguageModel
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionTower
+from hired_core.vlm.device import CPU_SHARE, DTYPES, GPU_SHARE
 from lab.benchmark.contestants.models import (
     PRESETS,
     never_stopping,
@@ -24,9 +25,7 @@ from lab.benchmark.contestants.models import (
     random_model,
     write_preset,
 )
-from pipeline.resources.defaults import CPU_SHARE, GPU_SHARE
 from pipeline.settings.config import CaptionConfig
-from pipeline.settings.dtypes import DTYPES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,12 @@ from hired_core.geometry.layout import PartitionLayout, Size
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.decode import decode_image
 from hired_core.images.partition import partition_image
+from hired_core.images.source import content_seed
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
-from pipeline.stages.select import content_seed
 
 __all__ = ["ImageTrace", "Selection", "Tracer", "kept_mask"]
 

@@ -28,8 +28,8 @@ from lab.evaluation.results.measure import Counts, count, measure
 from lab.evaluation.store import AskedImage, QuestionStore
 from lab.evaluation.study.runs import Variant
 from lab.evaluation.study.study import GRID, Study
-from pipeline.job.plan import load_spec
 from pipeline.job.report import versions
+from pipeline.job.resolve import load_spec
 from pipeline.parts.sink import REPORT
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.fingerprint import weights_digest

@@ -31,6 +31,7 @@ class Spy:
     own_basis: bool = False
     keeps_all: bool = True
     merges: bool = False
+    schedule: None = None
 
     def needs(self, options: Any) -> Needs:
         return self.needed

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from hired_core.images.partition import partition_image
+from hired_core.images.source import content_seed
 from hired_core.vlm.vision_half import VisionHalf
 from lab.evaluation.page.trace import ImageTrace, Tracer, kept_mask
-from pipeline.stages.select import content_seed
 from tests.support.halves import Halves, Original, picture
 from tests.support.settings import reduction
 

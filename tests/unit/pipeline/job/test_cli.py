@@ -15,6 +15,7 @@ from pipeline.job.plan import make_plan
 from pipeline.rows.errors import ConfigError, JobError
 from pipeline.settings.config import CaptionConfig, JobConfig, QuestionConfig
 from tests.support.checkpoints import EMBEDDED
+from tests.support.resolved import resolved
 
 ROOT = EMBEDDED.parents[1]
 NEEDED = ("--input", "a", "--output", "o")
@@ -229,7 +230,7 @@ def test_values_may_look_like_flags_where_they_are_attached() -> None:
 )
 def test_what_only_the_plan_can_refuse_ends_with_2(argv: tuple[str, ...], line: str) -> None:
     with pytest.raises(JobError) as caught:
-        make_plan(parse(*argv), "cpu")
+        make_plan(resolved(parse(*argv)))
     assert caught.value.exit_code == 2
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)

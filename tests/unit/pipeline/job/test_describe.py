@@ -31,6 +31,7 @@ from pipeline.settings.config import (
 from tests.support.bad_images import encode, picture
 from tests.support.models import load_prompt_template, weight_counts
 from tests.support.one_run import Run
+from tests.support.resolved import resolved
 from tests.support.settings import reduction
 
 PNG = encode(picture(), "PNG")
@@ -63,7 +64,7 @@ def used(output: Path) -> str:
 
 
 def plan_of(config: JobConfig) -> Plan:
-    return make_plan(config, "cpu")
+    return make_plan(resolved(config))
 
 
 def test_a_plan_counts_images_and_reads_nothing_else(data: Path) -> None:
@@ -217,7 +218,7 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     assert found["visual tokens"] == expected
     # A CPU at 0.001 USD/s, as many as there are, for as many seconds as an image has GFLOP.
     plan = plan_of(config(data, reduction=chosen))
-    seconds = estimate(plan.config, plan.spec).flops / 1e9
+    seconds = estimate(plan.config, plan.resolved.spec).flops / 1e9
     usd = 1000 * seconds * 0.001 * len(os.sched_getaffinity(0))
     per_image = f"({seconds:,.1f} GFLOP an image at 1 GFLOP/s)"
     assert found["cost"] == (

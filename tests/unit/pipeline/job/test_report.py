@@ -20,6 +20,7 @@ from pipeline.resources.placement import Cluster, place
 from pipeline.rows.row import to_table
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, RunConfig
 from tests.support.one_run import Run
+from tests.support.resolved import resolved
 
 GPUS = Cluster(cpus=10.0, gpus=2, gpu_name="L4")
 PRICES = Prices(gpu_hour_usd=3.6, cpu_hour_usd=0.36)
@@ -50,7 +51,7 @@ def plan(tmp_path: Path) -> Plan:
         input=InputConfig(input=[str(tmp_path / "in")]),
         output=OutputConfig(output=str(tmp_path / "out")),
     )
-    return make_plan(config, "cpu")
+    return make_plan(resolved(config))
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def ledger_writer(plan: Plan) -> LedgerWriter:
 def report_of(plan: Plan, ledger_writer: LedgerWriter, cluster: Cluster = GPUS) -> dict[str, Any]:
     placement = place(RunConfig(), cluster)
     occupancy = Occupancy(wall_sec=50.0, cpus=cluster.cpus, gpus=placement.gpus, prices=PRICES)
-    return build_report(plan, ledger_writer, occupancy, placement, cluster)
+    return build_report(plan, ledger_writer, occupancy)
 
 
 def test_counts_and_rates(plan: Plan, ledger_writer: LedgerWriter) -> None:

@@ -23,6 +23,7 @@ from pipeline.settings.fingerprint import fingerprint
 from pipeline.sources import Shard
 from tests.support.one_run import IDENTITY as MINE
 from tests.support.one_run import Run
+from tests.support.resolved import resolved
 from tests.support.settings import reduction
 
 
@@ -195,7 +196,7 @@ def plan(folder: Path, *inputs: str, budget: float = 0.2, **output: Any) -> Plan
         output=OutputConfig(output=str(folder / "out"), **output),
         reduction=reduction(budget=budget),
     )
-    return make_plan(config, "cpu")
+    return make_plan(resolved(config))
 
 
 @pytest.fixture

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from hired_core.backends.slots.memory import GIB
+from hired_core.backends.slots.memory import GIB, SlotLayout
+from hired_core.geometry.spec import ModelSpec
 from hired_core.language.settings import GenerationSettings
+from hired_core.vlm import device, sizing
+from hired_core.vlm.device import CPU_SHARE, GPU_SHARE, compute_dtype
 from pipeline.resources import memory
 from pipeline.resources.memory import (
-    CPU_SHARE,
-    GPU_SHARE,
     actor_bytes,
-    expected_plan,
-    max_length,
-    rotary_length,
+    expected_layout,
     with_calls,
 )
 from pipeline.resources.placement import Cluster, Placement, Pool
@@ -33,6 +32,7 @@ from pipeline.settings.config import (
 )
 from tests.support import models
 from tests.support.halves import slot_layout
+from tests.support.resolved import resolved
 from tests.support.settings import reduction
 
 CPU = torch.device("cpu")
@@ -47,6 +47,35 @@ SPEC = models.load_spec("embedded")
 
 def with_parts(**parts: Any) -> JobConfig:
     return dataclasses.replace(BASE, **parts)
+
+
+def text_positions(config: JobConfig) -> int:
+    return resolved(config).text_positions
+
+
+def expected(
+    config: JobConfig, spec: ModelSpec, placement: Placement, cluster: Cluster
+) -> SlotLayout | None:
+    dtype = compute_dtype(
+        "auto", spec.stored_dtype, torch.device("cuda" if cluster.gpus else "cpu")
+    )
+    text = text_positions(config)
+    return expected_layout(config, spec, placement, cluster, text_positions=text, dtype=dtype)
+
+
+def lengths(config: JobConfig) -> dict[str, int]:
+    return {
+        "text_positions": text_positions(config),
+        "max_new_tokens": config.generation.max_new_tokens,
+    }
+
+
+def max_length(config: JobConfig, spec: ModelSpec) -> int:
+    return sizing.max_length(spec, config.reduction, **lengths(config))
+
+
+def rotary_length(config: JobConfig, spec: ModelSpec) -> int | None:
+    return sizing.rotary_length(spec, config.reduction, **lengths(config))
 
 
 def words(prompt: str) -> int:
@@ -101,7 +130,7 @@ def test_rotary_positions_are_those_of_the_dense_sequence(
     asked = with_parts(question=QuestionConfig(), run=RunConfig(max_prompt_tokens=100))
     config = dataclasses.replace(asked, reduction=chosen)
     assert rotary_length(config, SPEC) == (None if rotary is None else rotary + 100 + 30)
-    plan = expected_plan(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
+    plan = expected(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
     assert plan is not None
     # No cell is taken for a position without a token.
     compact = dataclasses.replace(
@@ -132,46 +161,46 @@ def test_the_share_of_a_card() -> None:
     """By data sheet, less what CUDA takes; half of it where two actors share one."""
     cluster = Cluster(cpus=8, gpus=1, gpu_name="NVIDIA L4")
     assert cluster.gpu_bytes == 24 * 10**9
-    whole = expected_plan(BASE, SPEC, pool(1.0), cluster)
-    half = expected_plan(BASE, SPEC, pool(0.5), cluster)
+    whole = expected(BASE, SPEC, pool(1.0), cluster)
+    half = expected(BASE, SPEC, pool(0.5), cluster)
     assert whole is not None and half is not None
     assert whole.limit_bytes == int(GPU_SHARE * 24 * 10**9)
     assert half.limit_bytes == int(GPU_SHARE * 12 * 10**9)
-    assert whole.num_slots == memory.MAX_SLOTS_GPU
+    assert whole.num_slots == device.MAX_SLOTS_GPU
 
 
 def test_the_share_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.os, "sched_getaffinity", lambda pid: set(range(8)))
-    monkeypatch.setattr(memory, "node_bytes", lambda: 16 * GIB)
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 16 * GIB)
     for threads, share in ((2, 1 / 4), (8, 1.0), (32, 1.0), (None, 1.0)):
         expected = int(CPU_SHARE * 16 * GIB * share)
         assert actor_bytes(CPU, gpus=0, threads=threads) == expected
-        plan = expected_plan(BASE, SPEC, pool(threads=threads), Cluster(cpus=8, gpus=0))
+        plan = expected(BASE, SPEC, pool(threads=threads), Cluster(cpus=8, gpus=0))
         assert plan is not None and plan.limit_bytes == expected
-        assert plan.num_slots == memory.MAX_SLOTS_CPU
+        assert plan.num_slots == device.MAX_SLOTS_CPU
 
 
 def test_a_limit_that_is_given_is_the_limit() -> None:
     run = RunConfig(memory_limit_gib=0.25, max_slots=5)
-    plan = expected_plan(with_parts(run=run), SPEC, pool(), Cluster(cpus=2, gpus=0))
+    plan = expected(with_parts(run=run), SPEC, pool(), Cluster(cpus=2, gpus=0))
     assert plan is not None
     assert (plan.limit_bytes, plan.num_slots) == (GIB // 4, 5)
     vision, language = models.weight_counts(SPEC)
     assert plan.weight_bytes == 4 * (vision + language)
     split = dataclasses.replace(pool(), vision=pool().language)
-    alone = expected_plan(with_parts(run=run), SPEC, split, Cluster(cpus=2, gpus=0))
+    alone = expected(with_parts(run=run), SPEC, split, Cluster(cpus=2, gpus=0))
     assert alone is not None and alone.weight_bytes == 4 * language
 
 
 def test_a_limit_too_small_is_a_wrong_setting() -> None:
     config = with_parts(run=RunConfig(memory_limit_gib=0.01))
     with pytest.raises(ConfigError, match=r"^memory_limit_gib: .* GiB are needed for one slot"):
-        expected_plan(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
+        expected(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
 
 
 def test_the_reference_has_no_slots() -> None:
     config = with_parts(run=RunConfig(backend="reference"))
-    assert expected_plan(config, SPEC, pool(), Cluster(cpus=2, gpus=0)) is None
+    assert expected(config, SPEC, pool(), Cluster(cpus=2, gpus=0)) is None
     assert with_calls(pool(), None, 8) == pool()
 
 
@@ -189,9 +218,9 @@ def test_batches_under_way_fill_the_slots_and_one_more(
 def test_a_container_bounds_the_memory_of_a_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "memory.max")
-    whole = memory.node_bytes()
+    monkeypatch.setattr(device, "_CGROUP", tmp_path / "memory.max")
+    whole = device.machine_bytes()
     assert whole > GIB
     for text, expected in (("max\n", whole), ("1000000\n", 10**6), (f"{10**18}\n", whole)):
         (tmp_path / "memory.max").write_text(text)
-        assert memory.node_bytes() == expected
+        assert device.machine_bytes() == expected

@@ -31,6 +31,7 @@ from pipeline.stages.context import StageContext
 from tests.support.bad_images import encode, picture
 from tests.support.halves import Halves
 from tests.support.models import load_spec
+from tests.support.resolved import resolved
 from tests.support.settings import reduction
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
@@ -57,7 +58,7 @@ def selected(name: str) -> dict[str, Any]:
     """The row of one image after the select stage, without prompts."""
     data = encode(picture(size=SIZES[name]), "PNG")
     row = {"image_id": name, "shard": "s", "key": name, "image": data}
-    partition = PartitionStage(CONTEXT, SPEC, BASE.input.decode_limits)
+    partition = PartitionStage(CONTEXT, SPEC.geometry, BASE.input.decode_limits)
     table = select()(partition(to_table([row], ROW_SCHEMA)))
     found: dict[str, Any] = table.to_pylist()[0] | {"stats": None}
     return found
@@ -65,13 +66,13 @@ def selected(name: str) -> dict[str, Any]:
 
 @cache
 def select() -> SelectStage:
-    return SelectStage(CONTEXT, BASE)
+    return SelectStage(CONTEXT, resolved(BASE))
 
 
 @cache
 def generate(temperature: float = 0.0, seed: int = 0) -> GenerateStage:
     generation = GenerationSettings(max_new_tokens=NEW, temperature=temperature, seed=seed)
-    return GenerateStage(CONTEXT, dataclasses.replace(BASE, generation=generation))
+    return GenerateStage(CONTEXT, resolved(dataclasses.replace(BASE, generation=generation)))
 
 
 def asked(name: str, *prompts: str | None) -> dict[str, Any]:
@@ -174,7 +175,7 @@ class Faulty:
 def test_a_request_that_fails_costs_its_row_alone(error: Exception) -> None:
     rows = [asked("square", PROMPT), asked("wide", "What colour is it?"), asked("narrow", PROMPT)]
     good = run(generate(), *rows)
-    stage = GenerateStage(CONTEXT, BASE)
+    stage = GenerateStage(CONTEXT, resolved(BASE))
     stage._backend = Faulty(stage._backend, good[1]["prompt_tokens"], error)
     found = run(stage, *rows)
     assert [row["error_code"] for row in found] == [None, "generation_failed", None]
@@ -203,7 +204,7 @@ def test_a_row_that_takes_too_long_costs_its_row_alone() -> None:
     # A second for each prompt, and a third of one for each later token while all three run.
     seconds = 1 + (lengths[1] - 1) / 3 + 0.25
     limit = GenerationSettings(max_new_tokens=NEW, generation_timeout_sec=seconds)
-    stage = GenerateStage(CONTEXT, dataclasses.replace(BASE, generation=limit))
+    stage = GenerateStage(CONTEXT, resolved(dataclasses.replace(BASE, generation=limit)))
     assert isinstance(stage._backend, SlotBackend)
     stage._backend._clock = Ticking()
     found = run(stage, *rows)
@@ -215,7 +216,7 @@ def test_a_row_that_takes_too_long_costs_its_row_alone() -> None:
 
 
 def test_an_error_of_another_kind_stops_the_job() -> None:
-    stage = GenerateStage(CONTEXT, BASE)
+    stage = GenerateStage(CONTEXT, resolved(BASE))
     stage._backend = Faulty(stage._backend, -1, AssertionError("a bug"))
     stage._backend.num_tokens = run(generate(), asked("wide", PROMPT))[0]["prompt_tokens"]
     with pytest.raises(AssertionError, match="a bug"):
@@ -268,7 +269,7 @@ def test_progress_counts_every_row_that_ends_here() -> None:
             for name, count in counts.items():
                 self.total[name] = self.total.get(name, 0) + count
 
-    stage, counts = GenerateStage(CONTEXT, BASE), Counts()
+    stage, counts = GenerateStage(CONTEXT, resolved(BASE)), Counts()
     stage._reporter = counts  # type: ignore[assignment]
     run(stage, asked("wide", PROMPT, None), {"shard": "s", "shard_rows": 2})
     assert counts.total == {"captioned": 1, "quarantined": 1}
@@ -285,7 +286,9 @@ def test_positions_as_in_the_dense_sequence(backend: Any) -> None:
     selection = dataclasses.replace(BASE.reduction, positions="original")
     config = dataclasses.replace(BASE, reduction=selection, run=RunConfig(backend=backend))
     asked_all = [asked(name, *prompts) for name in SIZES]
-    rows, compact = (run(s, *asked_all) for s in (GenerateStage(CONTEXT, config), generate()))
+    rows, compact = (
+        run(s, *asked_all) for s in (GenerateStage(CONTEXT, resolved(config)), generate())
+    )
     assert [r["prompt_tokens"] for r in rows] == [r["prompt_tokens"] for r in compact]
     halves = Halves("embedded")
     images = [picture(size=SIZES[name]) for name in SIZES for _ in prompts]
@@ -302,12 +305,12 @@ def test_a_prompt_whose_positions_the_model_does_not_have(backend: Any) -> None:
     question = QuestionConfig()
     run_config = RunConfig(backend=backend, max_prompt_tokens=10_000)
     config = dataclasses.replace(BASE, question=question, run=run_config)
-    (row,) = run(GenerateStage(CONTEXT, config), asked("square", prompt))
+    (row,) = run(GenerateStage(CONTEXT, resolved(config)), asked("square", prompt))
     assert row["error_code"] is None
     tokens = row["prompt_tokens"]
     assert tokens + NEW < 2048 < tokens + 744 - 72 + NEW
     selection = dataclasses.replace(BASE.reduction, positions="original")
-    stage = GenerateStage(CONTEXT, dataclasses.replace(config, reduction=selection))
+    stage = GenerateStage(CONTEXT, resolved(dataclasses.replace(config, reduction=selection)))
     (row,) = run(stage, asked("square", prompt))
     assert row["error_code"] == "prompt_too_long"
     needed = tokens + 744 - 72 + NEW

@@ -31,7 +31,7 @@ def image_row(image_id: str, image: bytes) -> dict[str, Any]:
 
 def run(rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
     config = InputConfig(input=["a"], **options)
-    stage = PartitionStage(CONTEXT, SPEC, config.decode_limits, config.cut_options)
+    stage = PartitionStage(CONTEXT, SPEC.geometry, config.decode_limits, config.cut_options)
     table = stage(to_table(rows, ROW_SCHEMA))
     assert table.schema.equals(PARTITIONED_SCHEMA)
     found: list[dict[str, Any]] = table.to_pylist()

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from hired_core.images.source import content_seed
 from hired_core.vlm.vision_half import VisionHalf
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import to_table
@@ -25,9 +26,9 @@ from pipeline.settings.config import (
 )
 from pipeline.stages import PartitionStage, SelectStage
 from pipeline.stages.context import StageContext
-from pipeline.stages.select import content_seed
 from tests.support.bad_images import encode, picture
 from tests.support.models import load_spec
+from tests.support.resolved import resolved
 from tests.support.settings import reduction
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0), threads=1)
@@ -46,7 +47,7 @@ EXACT = ("hired", "uniform", "stride", "random")
 
 def select_stage(**selection: Any) -> SelectStage:
     chosen = reduction(**selection)
-    return SelectStage(CONTEXT, dataclasses.replace(BASE, reduction=chosen))
+    return SelectStage(CONTEXT, resolved(dataclasses.replace(BASE, reduction=chosen)))
 
 
 @cache
@@ -60,7 +61,7 @@ def partitioned(*names: str) -> pa.Table:
         {"image_id": f"{i}", "image": image(name), "row_ids": [f"{i}"], "prompts": ["p"]}
         for i, name in enumerate(names)
     ]
-    stage = PartitionStage(CONTEXT, SPEC, BASE.input.decode_limits)
+    stage = PartitionStage(CONTEXT, SPEC.geometry, BASE.input.decode_limits)
     return without_stats(stage(to_table(rows, ROW_SCHEMA)))
 
 

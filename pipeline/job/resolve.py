@@ -1,0 +1,93 @@
+"""From settings, the checkpoint's files and the cluster to one frozen `Resolved`."""
+
+from __future__ import annotations
+
+import torch
+
+from hired_core.geometry.spec import ModelSpec
+from hired_core.language.prompts import PromptError, PromptTemplate
+from hired_core.models import registry
+from hired_core.models.checkpoint import CheckpointError
+from hired_core.vlm.device import compute_dtype
+from pipeline.resources.memory import expected_layout, with_calls
+from pipeline.resources.placement import Cluster, place
+from pipeline.resources.resolved import Resolved
+from pipeline.rows.errors import ConfigError, ModelError
+from pipeline.settings.config import CaptionConfig, JobConfig, ModelConfig
+from pipeline.settings.fingerprint import fingerprint, fingerprint_fields
+
+
+def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
+    """Everything that does not depend on input and output; reads configuration files only.
+
+    Raises:
+        ModelError, ConfigError: with one line on what to change.
+    """
+    spec = load_spec(config.model)
+    template = _load_template(spec)
+    prompt = _prompt_tokens(config, template)
+    _check_length(config, spec, prompt or 0)
+    device = torch.device("cuda" if cluster.gpus else "cpu")
+    dtype = compute_dtype(config.model.dtype, spec.stored_dtype, device)
+    placement = place(config.run, cluster)
+    text = config.run.max_prompt_tokens if prompt is None else prompt
+    layout = expected_layout(config, spec, placement, cluster, text_positions=text, dtype=dtype)
+    fields = fingerprint_fields(config, spec, str(dtype).removeprefix("torch."))
+    return Resolved(
+        config=config,
+        cluster=cluster,
+        spec=spec,
+        template=template,
+        text_positions=text,
+        dtype=dtype,
+        placement=with_calls(placement, layout, config.run.batch_size),
+        layout=layout,
+        fields=fields,
+        fingerprint=fingerprint(fields),
+    )
+
+
+def load_spec(model: ModelConfig) -> ModelSpec:
+    """What the checkpoint says of itself.
+
+    Raises:
+        ModelError: if it is missing, incomplete, unsafe or of a family that is not supported.
+    """
+    try:
+        return registry.load_spec(model.model, model.revision)
+    except (CheckpointError, OSError, ValueError) as exc:
+        raise ModelError(f"model: {exc}") from exc
+
+
+def _load_template(spec: ModelSpec) -> PromptTemplate:
+    try:
+        return registry.family_of(spec).load_prompt_template(spec)
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"model: {' '.join(str(exc).split())}") from exc
+
+
+def _prompt_tokens(config: JobConfig, template: PromptTemplate) -> int | None:
+    """Of the text around the image; None where each row has its own."""
+    question = config.question
+    if not isinstance(question, CaptionConfig) or question.prompt_column is not None:
+        return None
+    try:
+        before, after = template.token_ids(question.prompt)
+    except PromptError as exc:
+        raise ConfigError(f"prompt: {exc}") from exc
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"model: {' '.join(str(exc).split())}") from exc
+    return len(before) + len(after)
+
+
+def _check_length(config: JobConfig, spec: ModelSpec, text: int) -> None:
+    """What would fail every row alike, after all its images were encoded, fails here."""
+    visual = min(config.reduction.num_before(spec.nominal_tokens), spec.num_patches)
+    if config.reduction.effective_positions == "original":
+        visual = spec.num_patches  # No dense sequence is shorter.
+    new = config.generation.max_new_tokens
+    if text + visual + new > spec.max_context:
+        needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"
+        raise ConfigError(
+            f"max_new_tokens: {new} do not fit: {needed}, the model has {spec.max_context}"
+        )
