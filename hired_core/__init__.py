@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hired_core.geometry.layout import LayoutBatch, PartitionLayout
-    from hired_core.language.settings import GenerationSettings
+    from hired_core.language.generation import GenerationSettings
     from hired_core.methods.budget import allocate_budget, token_budget_to_count
     from hired_core.methods.scores import feature_importance_score, visual_content_score
     from hired_core.methods.selection import select_tokens
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GenerationSettings": "language.settings",
+    "GenerationSettings": "language.generation",
     "LayoutBatch": "geometry.layout",
     "PartitionLayout": "geometry.layout",
     "ReductionSettings": "vlm.settings",

@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from hired_core.backends.base import Capacity, UnsupportedScheduleError
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, LanguageModel, Request
-from hired_core.language.settings import GenerationSettings
 from hired_core.methods.schedule import KeepSchedule
 
 

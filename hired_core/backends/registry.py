@@ -8,8 +8,8 @@ from typing import Final, Literal
 from hired_core.backends.base import Backend, Capacity
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.slots.memory import SlotLayout
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, LanguageModel, Request
-from hired_core.language.settings import GenerationSettings
 from hired_core.methods.schedule import KeepSchedule
 
 BackendName = Literal["slots", "reference"]

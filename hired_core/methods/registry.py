@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from hired_core.methods.base import Method
 
 METHODS: Final = {
-    "hired": "hired_core.methods.hired",
-    "dense": "hired_core.methods.dense",
-    "hired-upstream": "hired_core.methods.hired_upstream",
-    "uniform": "hired_core.methods.uniform",
-    "stride": "hired_core.methods.stride",
-    "random": "hired_core.methods.random",
-    "average-pool": "hired_core.methods.average_pool",
-    "fastv": "hired_core.methods.fastv",
+    "hired": "hired_core.methods.pre_llm.hired",
+    "dense": "hired_core.methods.pre_llm.dense",
+    "hired-upstream": "hired_core.methods.pre_llm.hired_upstream",
+    "uniform": "hired_core.methods.pre_llm.uniform",
+    "stride": "hired_core.methods.pre_llm.stride",
+    "random": "hired_core.methods.pre_llm.random",
+    "average-pool": "hired_core.methods.pre_llm.average_pool",
+    "fastv": "hired_core.methods.in_llm.fastv",
 }
 """Name -> module with a `METHOD`."""
 

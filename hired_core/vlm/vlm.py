@@ -14,8 +14,8 @@ from hired_core.backends.registry import BackendName, make_backend
 from hired_core.backends.slots.memory import GIB
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, ImageLike, cut_image
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion
-from hired_core.language.settings import GenerationSettings
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes, max_slots
 from hired_core.vlm.language_half import LanguageHalf, RequestBuilder

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from hired_core.errors import require
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.cli import parse_sections
 from pipeline.job.manual import EXIT_CODES, Manual

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.manual import Manual, full_page, short_page
 from pipeline.job.setting import Setting, settings_of

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from hired_core.errors import SettingError, require
 from hired_core.images.decode import DEFAULT_MAX_PIXELS
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
 

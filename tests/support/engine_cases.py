@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.geometry.sequence import NEWLINE
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import LanguageModel, Request
-from hired_core.language.settings import GenerationSettings
 from tests.support.halves import Halves, picture, slot_backend
 from tests.support.settings import reduction
 

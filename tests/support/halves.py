@@ -17,8 +17,8 @@ from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.geometry.sequence import NewlinePolicy, Positions
 from hired_core.images.partition import partition_image
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, LanguageModel, Request
-from hired_core.language.settings import GenerationSettings
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings

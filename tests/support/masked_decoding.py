@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from hired_core.backends.slots.backend import SlotBackend
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import LanguageModel, Request
-from hired_core.language.settings import GenerationSettings
 from hired_core.methods.schedule import KeepSchedule
 from tests.support.halves import slot_layout
 

@@ -24,8 +24,8 @@ from hired_core.backends.slots.reading import PromptReader
 from hired_core.backends.slots.sampling import SlotState
 from hired_core.backends.slots.tickets import Slot, Ticket
 from hired_core.backends.slots.workspace import trim_memory
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, LanguageModel, Request
-from hired_core.language.settings import GenerationSettings
 
 POLL_EVERY_ON_GPU: Final = 8
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from hired_core.methods.selection import uniform
 
 

@@ -12,8 +12,8 @@ from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.images.decode import decode_image
 from hired_core.images.partition import partition_image
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Request
-from hired_core.language.settings import GenerationSettings
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.device import MAX_SLOTS_CPU, MAX_SLOTS_GPU
 from hired_core.vlm.language_half import RequestBuilder

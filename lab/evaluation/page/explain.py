@@ -12,8 +12,8 @@ from PIL import Image
 
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.images.decode import decode_image
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Request
-from hired_core.language.settings import GenerationSettings
 from hired_core.models.registry import family_of
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings

@@ -10,8 +10,8 @@ from hired_core.backends.base import Backend, Capacity, UnsupportedScheduleError
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.memory import SlotLayout, lay_out_slots, num_text_layers
-from hired_core.language.settings import GenerationSettings
-from hired_core.methods import fastv
+from hired_core.language.generation import GenerationSettings
+from hired_core.methods.in_llm import fastv
 from hired_core.methods.schedule import KeepSchedule
 from tests.support.checkpoints import build_checkpoint
 from tests.support.halves import Halves

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.model import Request
-from hired_core.methods import fastv
-from hired_core.methods.fastv import FastVOptions
+from hired_core.methods.in_llm import fastv
+from hired_core.methods.in_llm.fastv import FastVOptions
 from hired_core.methods.schedule import KeepSchedule, Ranker, Shown
 from tests.support.checkpoints import MANY_STOPS, build_checkpoint
 from tests.support.engine_cases import QUESTIONS, alone, apart, ask, tokens

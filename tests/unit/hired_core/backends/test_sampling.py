@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hired_core.backends.slots.sampling import SlotState, choose
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from hired_core.methods.selection import uniform
 from tests.support.engine_cases import Case, tokens
 

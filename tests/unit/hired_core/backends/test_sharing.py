@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.backends.slots.tickets import shared_positions
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Request
-from hired_core.language.settings import GenerationSettings
 from tests.support.engine_cases import QUESTIONS, Case, alone, apart, ask, tokens
 from tests.support.halves import slot_backend
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from hired_core.backends.slots.backend import SlotBackend
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Request
-from hired_core.language.settings import GenerationSettings
 from tests.support.checkpoints import MANY_STOPS, build_checkpoint
 from tests.support.engine_cases import Case, alone, ask, make_case, tokens
 from tests.support.halves import Halves, slot_backend, slot_layout

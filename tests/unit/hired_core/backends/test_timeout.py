@@ -7,8 +7,8 @@ from functools import cache
 import pytest
 
 from hired_core.backends.reference import ReferenceBackend
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, Request
-from hired_core.language.settings import GenerationSettings
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hired_core.backends.reference import ReferenceBackend
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from tests.support.checkpoints import EMBEDDED, MANY_STOPS, build_checkpoint
 from tests.support.halves import Halves, Original, picture
 from tests.support.settings import reduction

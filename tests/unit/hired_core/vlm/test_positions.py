@@ -15,8 +15,8 @@ from hired_core import PartitionLayout
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.geometry.sequence import NEWLINE, NewlinePolicy, dense_positions, visual_sequence
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Request
-from hired_core.language.settings import GenerationSettings
 from tests.support.checkpoints import EMBEDDED
 from tests.support.halves import Halves, Original, picture, slot_backend, slot_layout
 from tests.support.settings import reduction

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from pipeline.job import describe as describe_module
 from pipeline.job.describe import describe
 from pipeline.job.plan import Plan, make_plan

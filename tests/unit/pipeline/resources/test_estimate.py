@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from hired_core.geometry.spec import ModelSpec
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from pipeline.resources.estimate import TEXT_TOKENS, device_flops, estimate
 from pipeline.resources.placement import Cluster
 from pipeline.settings.config import (

@@ -11,7 +11,7 @@ import torch
 
 from hired_core.backends.slots.memory import GIB, SlotLayout
 from hired_core.geometry.spec import ModelSpec
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from hired_core.vlm import device, sizing
 from hired_core.vlm.device import CPU_SHARE, GPU_SHARE, compute_dtype
 from pipeline.resources import memory

@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from hired_core.errors import SettingError
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.settings import config as settings
 from pipeline.settings.config import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hired_core.language.settings import GenerationSettings
+from hired_core.language.generation import GenerationSettings
 from pipeline.settings.config import (
     CaptionConfig,
     InputConfig,

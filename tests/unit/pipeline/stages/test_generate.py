@@ -13,8 +13,8 @@ import pytest
 
 from hired_core.backends.base import Backend
 from hired_core.backends.slots.backend import SlotBackend
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, Request
-from hired_core.language.settings import GenerationSettings
 from pipeline.accounting.cost import Prices
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA

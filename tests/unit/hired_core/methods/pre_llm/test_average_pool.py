@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hired_core import LayoutBatch, PartitionLayout
-from hired_core.methods.average_pool import METHOD, AveragePoolOptions, cells, pool_weights
 from hired_core.methods.base import Evidence, Reduction, weighted_rows
+from hired_core.methods.pre_llm.average_pool import METHOD, AveragePoolOptions, cells, pool_weights
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 

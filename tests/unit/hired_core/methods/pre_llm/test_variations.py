@@ -13,8 +13,8 @@ from transformers import LlavaNextForConditionalGeneration
 from hired_core import LayoutBatch, PartitionLayout
 from hired_core.errors import SettingError
 from hired_core.images.partition import partition_image
-from hired_core.methods import hired
 from hired_core.methods.base import Evidence
+from hired_core.methods.pre_llm import hired
 from tests.support.checkpoints import build_checkpoint
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction

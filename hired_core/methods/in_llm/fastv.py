@@ -21,7 +21,7 @@ from torch import Tensor
 from hired_core.errors import require
 from hired_core.methods.allocation import allocate_all
 from hired_core.methods.base import SelectionMethod
-from hired_core.methods.dense import select_all
+from hired_core.methods.pre_llm.dense import select_all
 from hired_core.methods.schedule import KeepSchedule, Ranker, Shown, make_schedule
 from hired_core.methods.scores import exact_sum
 

@@ -7,8 +7,8 @@ import pickle
 import pytest
 import torch
 
-from hired_core.methods import fastv
-from hired_core.methods.fastv import FastVOptions, mean_attention
+from hired_core.methods.in_llm import fastv
+from hired_core.methods.in_llm.fastv import FastVOptions, mean_attention
 from hired_core.methods.schedule import Shown, keep_top
 
 
