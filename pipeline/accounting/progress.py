@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-import ray
-
 EVERY_SEC = 5.0
 
 
@@ -33,6 +31,8 @@ class ProgressCounter:
 
 def start_progress_counter() -> Any:
     """A handle of a new counter; it costs no CPU slot and dies with the job."""
+    import ray  # Whoever holds a reporter need not load it.
+
     return ray.remote(num_cpus=0)(ProgressCounter).remote()
 
 
@@ -79,6 +79,8 @@ class ProgressPrinter:
         self._thread.join()
 
     def _loop(self) -> None:
+        import ray
+
         while not self._stop.wait(EVERY_SEC):
             try:
                 counts = ray.get(self.counter.counts.remote(), timeout=EVERY_SEC)

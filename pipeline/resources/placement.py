@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
 from pipeline.resources.gpus import find_gpu
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import RunConfig
@@ -31,6 +29,8 @@ class Cluster:
     @classmethod
     def of_ray(cls) -> Cluster:
         """The Ray cluster this process is connected to."""
+        import ray
+
         resources: dict[str, Any] = ray.cluster_resources()
         prefix = "accelerator_type:"
         names = [key.removeprefix(prefix) for key in resources if key.startswith(prefix)]

@@ -21,10 +21,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import ray
-from ray.exceptions import GetTimeoutError, RayActorError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 MAX_CRASHES: Final = 2
 ANSWER_TIMEOUT_SEC: Final = 10.0
 
@@ -78,6 +74,9 @@ class CrashTrackerClient:
     def _ask(self, method: str, *args: Any) -> Any:
         if self.actor is None:
             return None
+        import ray  # A stage without a cluster does without it.
+        from ray.exceptions import GetTimeoutError, RayActorError
+
         try:
             answer = getattr(self.actor, method).remote(*args)
             return ray.get(answer, timeout=ANSWER_TIMEOUT_SEC)
@@ -87,6 +86,9 @@ class CrashTrackerClient:
 
 def start_crash_tracker() -> CrashTrackerClient:
     """A tracker on the driver's node, which the job cannot survive anyway."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     node = ray.get_runtime_context().get_node_id()
     here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     options = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)

@@ -46,10 +46,12 @@ ROOMS: dict[str, Floors] = {
         {"methods"},
         {"images", "language"},
         {"geometry"},
-        {"transfer", "errors"},
+        {"transfer", "errors", "choices"},
     ],
     "lab": [
+        {"command"},
         {"training", "benchmark"},
+        {"demo"},
         {"evaluation"},
         {"rendering"},
         {"questions", "environment", "tables"},

@@ -34,13 +34,26 @@ def test_core_needs_neither_ray_nor_transformers_nor_the_pipeline() -> None:
         "vision.attention", "methods.budget", "images.decode", "vlm.vision_half",
         "vision.encoder_layer", "language.model", "geometry.layout", "methods.registry",
         "images.partition", "language.prompts", "methods.scores", "methods.selection",
-        "geometry.sequence", "transfer", "methods.hired_upstream", "vision.tower",
+        "geometry.sequence", "transfer", "methods.pre_llm.hired", "vision.tower",
+        "backends.registry",
         "models.checkpoint", "geometry.spec", "models.registry", "vlm.settings",
-        "vlm.language_half",
+        "vlm.language_half", "vlm.vlm", "methods.in_llm.fastv", "backends.slots.backend",
     ]  # fmt: skip
     loaded = modules_after("hired_core", *(f"hired_core.{name}" for name in plain))
     assert "torch" in loaded  # the probe sees something
     assert not loaded & {"ray", "transformers", "pipeline", "jobs"}
+
+
+def test_the_public_face_is_light() -> None:
+    """Names are loaded when they are first used."""
+    assert not modules_after("hired_core") & {"torch", "PIL", "ray", "transformers", "pipeline"}
+
+
+def test_stages_need_neither_ray_nor_transformers() -> None:
+    """They are loaded in the actor that runs a model, or where there is a cluster."""
+    loaded = modules_after("pipeline.stages", "pipeline.stages.guard", "pipeline.resources.memory")
+    assert {"torch", "pyarrow"} <= loaded
+    assert not loaded & {"ray", "transformers", "lab"}
 
 
 def test_adapters_need_transformers_but_not_ray() -> None:
@@ -57,7 +70,8 @@ def test_decoding_needs_no_torch() -> None:
 
 
 def test_all_names_what_the_package_exports() -> None:
-    assert hired_core.__all__ == sorted(hired_core.__all__) == sorted(hired_core._HOMES)
+    assert hired_core.__all__ == sorted(hired_core.__all__) == sorted([*hired_core._HOMES, "load"])
+    assert hired_core.load == hired_core.Vlm.load
     for name, home in hired_core._HOMES.items():
         module = importlib.import_module(f"hired_core.{home}")
         assert getattr(hired_core, name) is getattr(module, name)

@@ -136,7 +136,7 @@ def test_a_later_file_overrides_an_earlier_one(settings: Path, tmp_path: Path) -
         ("-l 5", "-l: no such setting"),
         ("--no-limit", "--no-limit: no such setting; did you mean --limit?"),
         ("--no-progress=1", "no-progress: takes no value"),
-        ("--alpha null", "alpha: expected a number, got 'null'"),
+        ("--top-p null", "top_p: expected a number, got 'null'"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(argv: str, line: str) -> None:

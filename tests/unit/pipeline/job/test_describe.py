@@ -211,7 +211,7 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     found = lines(describe(config(data, run=run, reduction=chosen)))
     size = sum(path.stat().st_size for path in data.iterdir()) / 2**20
     assert found["input"] == f"2 shards (2 parquet), {size:.1f} MiB, 5 images"
-    assert found["model"] == "embedded (144 patches per partition)"
+    assert found["model"] == "embedded (llava_next, 144 patches per partition, float32)"
     assert found["prompt"] == "'Describe the image.'"
     # A fifth of five partitions of 144.
     expected = "144 of at most 720 per image, method uniform, alpha 0.5, newline none"
@@ -250,7 +250,7 @@ def test_a_dry_run_tells_slots_and_memory(data: Path) -> None:
     run = RunConfig(dry_run=True, memory_limit_gib=0.25, max_slots=12)
     asked = config(data, run=run, reduction=reduction(budget=25))
     found = lines(describe(asked))
-    spec = plan_of(asked).spec
+    spec = plan_of(asked).resolved.spec
     before, after = load_prompt_template(spec).token_ids("Describe the image.")
     length = 25 + len(before) + len(after) + 64
     cells = 12 * length * 4 * spec.kv_values_per_token / 2**30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def ledger_writer(plan: Plan) -> LedgerWriter:
 def report_of(plan: Plan, ledger_writer: LedgerWriter, cluster: Cluster = GPUS) -> dict[str, Any]:
     placement = place(RunConfig(), cluster)
     occupancy = Occupancy(wall_sec=50.0, cpus=cluster.cpus, gpus=placement.gpus, prices=PRICES)
-    return build_report(plan, ledger_writer, occupancy)
+    there = replace(plan.resolved, cluster=cluster, placement=placement)
+    return build_report(replace(plan, resolved=there), ledger_writer, occupancy)
 
 
 def test_counts_and_rates(plan: Plan, ledger_writer: LedgerWriter) -> None:

@@ -173,10 +173,10 @@ def test_the_share_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(memory, "machine_bytes", lambda: 16 * GIB)
     for threads, share in ((2, 1 / 4), (8, 1.0), (32, 1.0), (None, 1.0)):
-        expected = int(CPU_SHARE * 16 * GIB * share)
-        assert actor_bytes(CPU, gpus=0, threads=threads) == expected
+        limit = int(CPU_SHARE * 16 * GIB * share)
+        assert actor_bytes(CPU, gpus=0, threads=threads) == limit
         plan = expected(BASE, SPEC, pool(threads=threads), Cluster(cpus=8, gpus=0))
-        assert plan is not None and plan.limit_bytes == expected
+        assert plan is not None and plan.limit_bytes == limit
         assert plan.num_slots == device.MAX_SLOTS_CPU
 
 

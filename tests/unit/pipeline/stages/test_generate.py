@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hired_core.backends.base import Backend
+from hired_core.backends.base import Backend, Capacity
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, Request
@@ -162,6 +162,10 @@ class Faulty:
         self.backend = backend
         self.num_tokens = num_tokens
         self.error = error
+
+    @property
+    def capacity(self) -> Capacity:
+        return self.backend.capacity
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         if any(request.num_prompt_tokens == self.num_tokens for request in requests):
