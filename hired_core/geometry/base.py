@@ -7,9 +7,9 @@ in a fraction of the time without torch.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -85,24 +85,24 @@ def nominal_tokens(geometry: Geometry) -> int:
     return geometry.max_partitions * geometry.num_patches
 
 
-_KINDS: Final = {
-    "AnyRes": "hired_core.geometry.anyres",
-    "Square": "hired_core.geometry.square",
-}
-
-
 def to_json(geometry: Geometry) -> dict[str, Any]:
-    """Plain values, for another process."""
+    """Plain values, for another process; `from_json` reads them."""
     fields: dict[str, Any] = asdict(geometry)  # type: ignore[call-overload]
-    return {"kind": type(geometry).__name__, **fields}
+    kind = type(geometry)
+    return {"module": kind.__module__, "class": kind.__name__, **fields}
 
 
-def from_json(content: dict[str, Any]) -> Geometry:
-    """The geometry that `to_json` described; lists become tuples."""
-    kind = content["kind"]
-    cls = getattr(importlib.import_module(_KINDS[kind]), kind)
-    values = {key: _tuples(value) for key, value in content.items() if key != "kind"}
-    geometry: Geometry = cls(**values)
+def from_json(content: Mapping[str, Any]) -> Geometry:
+    """The geometry that `to_json` described; lists become tuples.
+
+    Raises:
+        ValueError: if it is not one of this folder.
+    """
+    values = {key: _tuples(value) for key, value in content.items()}
+    module, name = values.pop("module"), values.pop("class")
+    if module.rpartition(".")[0] != __package__:
+        raise ValueError(f"no geometry {module}.{name}")
+    geometry: Geometry = getattr(importlib.import_module(module), name)(**values)
     return geometry
 
 
