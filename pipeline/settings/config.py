@@ -138,8 +138,8 @@ class ModelConfig:
     """Model"""
 
     model: str = "embedded"
-    """'embedded' (small, shipped), a Hugging Face id or a folder. Any LLaVA-Next checkpoint, e.g.
-    llava-hf/llava-v1.6-vicuna-7b-hf."""
+    """'embedded' (small, shipped), a Hugging Face id or a folder. LLaVA-Next and LLaVA-1.5, e.g.
+    llava-hf/llava-v1.6-vicuna-7b-hf or llava-hf/llava-1.5-7b-hf."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

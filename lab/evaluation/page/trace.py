@@ -6,9 +6,9 @@ Legend: P partitions, N patches of each, S a partition's side in pixels.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,7 @@ from torch import Tensor, nn
 from hired_core.geometry.base import Pixels
 from hired_core.geometry.layout import PartitionLayout, Size
 from hired_core.geometry.spec import ModelSpec
-from hired_core.images.decode import decode_image
-from hired_core.images.partition import partition_image
-from hired_core.images.source import content_seed
+from hired_core.images.source import CutImage, cut_image
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionEncoder
@@ -100,24 +98,21 @@ class Tracer:
             ImageError: if the image cannot be used.
             LayoutError: if it is too elongated for every grid of the model.
         """
-        image = decode_image(data)
-        size = (image.height, image.width)
-        partitions = partition_image(image, self.spec.geometry)
-        layout = self.spec.layout(*size)
-        initial, final = self._attention(partitions)
+        cut = cut_image(data, self.spec.geometry)
+        layout = self.spec.layout(*cut.size)
+        initial, final = self._attention(cut.partitions)
         scores = visual_content_score(initial[0], layout)
-        seed = content_seed(hashlib.sha256(data).hexdigest())
         return ImageTrace(
-            size=size,
-            seed=seed,
+            size=cut.size,
+            seed=cut.seed,
             grid=layout.grid,
             side=layout.side,
-            partitions=partitions,
+            partitions=cut.partitions,
             valid=layout.valid.numpy(),
             content_scores=scores.cpu().numpy(),
             initial=feature_importance_score(initial).cpu().numpy(),
             final=feature_importance_score(final).cpu().numpy(),
-            selections=tuple(self._select(partitions, size, seed, each) for each in settings),
+            selections=tuple(self._select(cut, each) for each in settings),
         )
 
     @torch.inference_mode()
@@ -133,22 +128,21 @@ class Tracer:
         return self._half(settings)([trace.partitions], [trace.size], [trace.seed])
 
     def _half(self, settings: ReductionSettings) -> VisionHalf:
-        return VisionHalf(self.vision, self.spec, settings, self._projector(settings))
-
-    def _projector(self, settings: ReductionSettings) -> nn.Module | None:
         method, options = settings.resolve()
-        if not method.needs(options).projected:
-            return None
+        projector = self._projector if method.needs(options).projected else None
+        return VisionHalf(self.vision, self.spec, settings, projector)
+
+    @cached_property
+    def _projector(self) -> nn.Module:
+        """Loaded for the first method that needs it."""
         tower = self.vision.tower
         return family_of(self.spec).load_projector(
             self.spec, device=tower.device, dtype=tower.dtype
         )
 
-    def _select(
-        self, partitions: Pixels, size: Size, seed: int, settings: ReductionSettings
-    ) -> Selection:
-        (tokens,) = self._half(settings)([partitions], [size], [seed])
-        layout = self.spec.layout(*size, transposed_grid=settings.transposed_grid)
+    def _select(self, cut: CutImage, settings: ReductionSettings) -> Selection:
+        (tokens,) = self._half(settings)([cut.partitions], [cut.size], [cut.seed])
+        layout = self.spec.layout(*cut.size, transposed_grid=settings.transposed_grid)
         return Selection(
             settings=settings,
             keep=kept_mask(tokens.place, layout).numpy(),
