@@ -41,19 +41,27 @@ def method(name: str) -> Method:
     return found
 
 
+def methods_with(option: str) -> list[str]:
+    """Names of the methods that have an option of that name."""
+    return [name for name in METHODS if option in _option_names(name)]
+
+
 def make_options(name: str, values: Mapping[str, Any]) -> Any:
     """The method's options, those that are not given at their defaults.
 
     Raises:
         SettingError: for an option that it does not have, or a value that is not allowed.
     """
-    cls = method(name).options
-    known = [field.name for field in fields(cls)]
+    cls, known = method(name).options, _option_names(name)
     for key in values:
         if key not in known:
             there = f"it has {', '.join(known)}" if known else "it has none"
             raise SettingError(f"{key}: no option of method {name}; {there}")
     return cls(**{key: _typed(cls, key, value) for key, value in values.items()})
+
+
+def _option_names(name: str) -> list[str]:
+    return [field.name for field in fields(method(name).options)]
 
 
 def _typed(cls: type[Any], key: str, value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 
 from hired_core.language.generation import GenerationSettings
+from hired_core.methods.registry import methods_with
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.manual import Manual, full_page, short_page
 from pipeline.job.setting import Setting, settings_of
@@ -215,6 +216,14 @@ def _unknown(key: str, names: Iterable[str]) -> ConfigError:
     name = key.lstrip("-").replace("-", "_").rpartition(".")[2]
     near = difflib.get_close_matches(name, names, n=1)
     if not near:
-        return ConfigError(f"{key}: no such setting; --help all lists them")
+        return _option_of_methods(key, name)
     meant = f"--{near[0].replace('_', '-')}" if key.startswith("--") else near[0]
     return ConfigError(f"{key}: no such setting; did you mean {meant}?")
+
+
+def _option_of_methods(key: str, name: str) -> ConfigError:
+    owners = methods_with(name)
+    if not owners:
+        return ConfigError(f"{key}: no such setting; --help all lists them")
+    where = f"--method-options {name}=..., or method_options in a file"
+    return ConfigError(f"{key}: no setting, but an option of {', '.join(owners)}: {where}")

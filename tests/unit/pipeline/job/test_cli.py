@@ -73,6 +73,10 @@ def test_options_of_the_method(settings: Path) -> None:
     assert chosen.variations == {"allocation": "final", "heads": "none", "positions": "original"}
     options = '{"allocation": "middle"}'
     assert "even" in complaint([*NEEDED, "--method-options", options])
+    pairs = ["--method-options", "dropping=middle", "--method-options", "skip_below=4"]
+    assert parse(*NEEDED, *pairs).reduction.options.skip_below == 4
+    line = complaint([*NEEDED, "--skip-below", "4"])
+    assert line.startswith("--skip-below: no setting, but an option of hired: --method-options sk")
     line = complaint([*NEEDED, "--method", "uniform", "--method-options", '{"heads": "none"}'])
     assert line == "heads: no option of method uniform; it has none"
 
