@@ -214,7 +214,7 @@ def _content(path: str, settings: Mapping[str, Setting]) -> dict[str, Any]:
 def _unknown(key: str, names: Iterable[str]) -> ConfigError:
     """With the setting that was probably meant; files have no sections: the last name counts."""
     name = key.lstrip("-").replace("-", "_").rpartition(".")[2]
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     if not near:
         return _option_of_methods(key, name)
     meant = f"--{near[0].replace('_', '-')}" if key.startswith("--") else near[0]
