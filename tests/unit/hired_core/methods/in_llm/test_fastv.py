@@ -47,9 +47,7 @@ def test_a_schedule_travels_to_another_process() -> None:
 
 @pytest.mark.parametrize("depth", [0, 1, -0.1, float("nan")])
 def test_depth_out_of_range(depth: float) -> None:
-    with pytest.raises(
-        ValueError, match=r"^depth: .* allowed: above 0 and below 1"
-    ):
+    with pytest.raises(ValueError, match=r"^depth: .* allowed: above 0 and below 1"):
         FastVOptions(depth=depth)
 
 
