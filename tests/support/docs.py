@@ -10,19 +10,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_args, get_origin, get_type_hints
 
-from hired_core.language.settings import GenerationSettings
-from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.setting import Setting, descriptions, settings_of
-from pipeline.settings.config import (
-    CaptionConfig,
-    InputConfig,
-    ModelConfig,
-    OutputConfig,
-    QuestionConfig,
-    RunConfig,
-)
+from pipeline.settings.config import JobConfig
 from tests.support.import_graph import ROOT, read_modules
 
 Floors = Sequence[set[str]]
@@ -30,10 +21,10 @@ MODULES = read_modules()
 PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "results").glob("*.md"))
 PAGES.append(ROOT / "hired_core" / "embedded" / "MODEL_CARD.md")
-SECTIONS: Sequence[type[Any]] = (
-    *(InputConfig, OutputConfig, CaptionConfig, QuestionConfig, ModelConfig),
-    *(ReductionSettings, GenerationSettings, RunConfig),
-)
+SECTIONS: Sequence[type[Any]] = [
+    section for hint in get_type_hints(JobConfig).values() for section in get_args(hint) or [hint]
+]
+"""Of a job's settings; captions and questions are two of them."""
 
 
 @dataclass(frozen=True)
