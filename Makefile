@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# The CPU build, by exact version and before anything that depends on it; see README, Development.
+# The CPU build, by exact version and before anything that depends on it; see CONTRIBUTING.md.
 TORCH := torch==2.13.0
 
 .PHONY: demo test lint format bench audit clean

@@ -29,7 +29,7 @@ class EvaluationConfig:
     runs/LABEL, and the table to results.md, results.json and samples.parquet. Run again, what is
     there is kept, and only what is missing is done."""
     methods: str = "hired,uniform,stride,random"
-    """Comma-separated: hired, hired-upstream, uniform, stride, random, dense."""
+    """Comma-separated, of those of `hired caption --method`. docs/methods.md lists them."""
     budgets: str = "0.05,0.1,0.2,0.4,1.0"
     """Comma-separated token budgets: fractions, or counts above 1. As --budget of `hired vqa`; 1 is
     the dense model and is run once."""

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from lab.evaluation.benchmarks import Benchmark
 from lab.evaluation.job import answer_all, data_url, is_answered, sink_of
 from lab.evaluation.options import Settings
-from lab.evaluation.page.evaluation import page_from_evaluation
+from lab.evaluation.page.evaluation import can_be_drawn, page_from_evaluation
 from lab.evaluation.page.trace import Tracer
 from lab.evaluation.results.plot import plot
 from lab.evaluation.results.results import build_results, kept_images
@@ -117,7 +117,12 @@ def _write_page(settings: Settings, study: Study, store: Store, log: TextIO) -> 
     if "://" in output:
         print("page.html is left out: it is made of files, and --output is a URL", file=log)
         return
-    runs = {run.label: run.reduction for run in runs_of(study.variants)}
+    every = {run.label: run.reduction for run in runs_of(study.variants)}
+    runs = {label: each for label, each in every.items() if can_be_drawn(each)}
+    if left := ", ".join(label for label in every if label not in runs):
+        print(f"page.html is without {left}: what it keeps are no single patches", file=log)
+    if not runs:
+        return
     tracer = Tracer.load(settings.model.model)
     store.put("page.html", page_from_evaluation(Path(output), tracer, runs=runs).encode())
 

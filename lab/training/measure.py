@@ -1,7 +1,7 @@
 """What the trained model can do, dense, on validation pictures: numbers for its card.
 
 Answers come from `transformers.generate`, not from this project's engine. Accuracy on the test
-split, by method and budget, is `jobs/evaluate.py`'s work.
+split, by method and budget, is `hired evaluate`'s work.
 """
 
 from __future__ import annotations

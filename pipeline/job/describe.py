@@ -88,8 +88,12 @@ def _tokens(plan: Plan) -> str:
     kept = estimate(plan.config, spec).tokens
     share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
     method = f"method {selection.effective_method}, alpha {selection.effective_alpha:g}"
-    variations = [f"{name} {value}" for name, value in selection.variations.items()]
-    return ", ".join([share, method, f"newline {selection.newline_policy}", *variations])
+    changed = selection.variations | {
+        "skip_below": selection.effective_skip_below or None,
+        "transposed_grid": selection.transposed_grid or None,
+    }
+    told = [f"{name} {value}" for name, value in changed.items() if value not in (None, {})]
+    return ", ".join([share, method, f"newline {selection.newline_policy}", *told])
 
 
 def _memory(slots: SlotLayout | None) -> str:

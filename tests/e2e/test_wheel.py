@@ -76,7 +76,6 @@ def test_it_holds_what_it_needs_and_no_more(wheel: Path) -> None:
         "lab/demo/samples/webdataset/samples-01.tar",
         "lab/evaluation/page/style.css",
         "lab/evaluation/page/script.js",
-        "pipeline/resources/prices.yaml",
     ):
         assert needed in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -17,7 +17,7 @@ from lab.evaluation.page.examples import Answer, Example, named_run, run_of
 from lab.evaluation.page.render import render_page
 from lab.evaluation.page.trace import ImageTrace, Tracer
 
-__all__ = ["page_from_evaluation"]
+__all__ = ["can_be_drawn", "page_from_evaluation"]
 
 _COLUMNS: Final = [
     "method", "budget", "label", "task", "question_id", "image_id", "question", "answers",
@@ -26,6 +26,12 @@ _COLUMNS: Final = [
 
 Row = dict[str, Any]
 Runs = Mapping[str, ReductionSettings]
+
+
+def can_be_drawn(settings: ReductionSettings) -> bool:
+    """Whether what is kept are patches: no means of several, nothing dropped later on."""
+    method, _ = settings.resolve()
+    return not method.merges and method.schedule is None and settings.llm_method is None
 
 
 def page_from_evaluation(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from lab.evaluation.page.choose import choose, kinds_of
 from lab.evaluation.page.encoded import heat_colours, hex_bits, partition_uri
-from lab.evaluation.page.evaluation import page_from_evaluation
+from lab.evaluation.page.evaluation import can_be_drawn, page_from_evaluation
 from lab.evaluation.page.examples import Answer, Example
 from lab.evaluation.page.render import render_page
 from lab.evaluation.page.trace import Tracer
@@ -213,6 +213,16 @@ def test_tokens_that_the_run_did_not_keep_are_not_shown(tmp_path: Path, tracer: 
     folder = store(tmp_path, tracer, visual_tokens_kept=7)
     with pytest.raises(ValueError, match=r"q\d, run .*: 7 of \d+ visual tokens were kept"):
         page_from_evaluation(folder, tracer)
+
+
+def test_means_and_what_is_dropped_later_are_not_drawn() -> None:
+    """Their rows are no patches, or not those that are left in the end."""
+    for method in ("hired", "hired-upstream", "uniform", "stride", "random", "dense"):
+        assert can_be_drawn(reduction(method=method))
+    assert not can_be_drawn(reduction(method="average-pool", budget=0.2))
+    assert not can_be_drawn(reduction(method="fastv", budget=0.2))
+    assert not can_be_drawn(reduction(llm_method="fastv"))
+    assert can_be_drawn(reduction(method="fastv", budget=1.0))
 
 
 def test_a_lost_row_is_shown_as_lost(tmp_path: Path, tracer: Tracer) -> None:

@@ -244,6 +244,26 @@ def test_a_dry_run_tells_what_is_stored_and_touches_nothing(data: Path, tmp_path
     assert Sink(url=output).parts("captions") == parts != []
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"skip_below": 4}, "newline none, skip_below 4"),
+        (
+            {"method": "hired-upstream", "transposed_grid": True},
+            "newline none, transposed_grid True",
+        ),
+        ({"llm_method": "fastv"}, "newline none, llm_method fastv"),
+        ({"llm_method": "fastv", "llm_budget": 9}, "llm_method fastv, llm_budget 9"),
+        ({"method": "dense"}, "newline all"),
+    ],
+)
+def test_a_dry_run_tells_what_is_not_the_default(
+    data: Path, asked: dict[str, Any], told: str
+) -> None:
+    found = lines(describe(config(data, reduction=reduction(**asked))))
+    assert found["visual tokens"].endswith(told)
+
+
 @pytest.mark.usefixtures("one_gigaflops")
 def test_a_dry_run_tells_slots_and_memory(data: Path) -> None:
     """25 visual tokens, the words of the prompt and 64 new tokens; 8 KiB a position in float32."""
