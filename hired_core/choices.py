@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["BudgetBasis", "Layer", "NewlinePolicy", "Positions"]
+__all__ = ["BackendName", "BudgetBasis", "Layer", "NewlinePolicy", "Positions"]
 
+BackendName = Literal["slots", "reference"]
 BudgetBasis = Literal["model", "image"]
 Layer = Literal["initial", "middle", "final"]
 NewlinePolicy = Literal["none", "kept-rows", "all"]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from hired_core.backends.base import Backend, Capacity
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.slots.memory import SlotLayout
+from hired_core.choices import BackendName
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, LanguageModel, Request
 from hired_core.methods.schedule import KeepSchedule
 
-BackendName = Literal["slots", "reference"]
 BATCH_SIZE: Final = 8
 """Of the reference backend."""
 

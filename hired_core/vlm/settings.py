@@ -164,6 +164,12 @@ class ReductionSettings:
         return DENSE if dense else self.method
 
     @property
+    def method_names(self) -> str:
+        """ "hired", or "hired+fastv" where one inside the language model comes after it."""
+        inside = f"+{self.llm_method}" if self.llm_method is not None else ""
+        return f"{self.effective_method}{inside}"
+
+    @property
     def newline_policy(self) -> NewlinePolicy:
         if self.newline != "auto":
             return self.newline

@@ -10,8 +10,9 @@ from typing import Any, Literal, overload
 import torch
 
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.backends.registry import BackendName, make_backend
+from hired_core.backends.registry import make_backend
 from hired_core.backends.slots.memory import GIB
+from hired_core.choices import BackendName
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, ImageLike, cut_image
 from hired_core.language.generation import GenerationSettings

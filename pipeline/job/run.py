@@ -160,7 +160,7 @@ def _provenance(plan: Plan, run_id: str) -> Provenance:
     selection = plan.config.reduction
     return Provenance(
         model=plan.config.model.model,
-        method=selection.effective_method,
+        method=selection.method_names,
         token_budget=selection.token_budget,
         fingerprint=plan.identity.fingerprint,
         run_id=run_id,

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hired_core.choices import BackendName
 from hired_core.errors import SettingError, require
 from hired_core.images.decode import DEFAULT_MAX_PIXELS
 from hired_core.language.generation import GenerationSettings
@@ -163,7 +164,7 @@ class RunConfig:
     batch_size: int = 8
     """Images per call of the vision tower, and rows that travel together. Of the language model it
     limits nothing: see --max-slots."""
-    backend: Literal["slots", "reference"] = "slots"
+    backend: BackendName = "slots"
     """What runs the language model. 'slots': requests in fixed regions of memory, refilled as they
     end. 'reference': transformers' own generate, in batches; slower, any decoder, no limit."""
     memory_limit_gib: float | None = None

@@ -64,7 +64,8 @@ def test_methods_through_the_job(
     assert found.exit_code == EXIT_DONE
     assert found.texts() == expected(images, "embedded", ReductionSettings(**settings))
     assert {row["visual_tokens_kept"] for row in found.captions} <= kept
-    assert {row["method"] for row in found.captions} == {settings.get("method", "hired")}
+    name = settings.get("method", "hired") + ("+fastv" if "llm_method" in settings else "")
+    assert {row["method"] for row in found.captions} == {name}
     # Run again, nothing is left to do; with an option changed it is refused.
     again = caption([str(images)], tmp_path / "out", *flags)
     assert again.exit_code == EXIT_DONE and again.report["run_id"] == found.report["run_id"]
