@@ -217,7 +217,10 @@ def given(evidence: Tensor | None) -> Tensor:
 
 
 def weighted_rows(weights: Tensor, features: Tensor) -> Tensor:
-    """[B, K, C] sums of features [B, P, N, C], in their dtype, computed in float32 at least."""
+    """[B, K, C] sums of features [B, P, N, C], in their dtype, added up in float32 at least.
+
+    A GPU's matrix products add up so by themselves; a copy of all features would cost it dear.
+    """
     flat = features.flatten(1, 2)
-    dtype = torch.promote_types(flat.dtype, torch.float32)
+    dtype = flat.dtype if flat.is_cuda else torch.promote_types(flat.dtype, torch.float32)
     return (weights.to(dtype) @ flat.to(dtype)).to(flat.dtype)

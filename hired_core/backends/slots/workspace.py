@@ -36,7 +36,8 @@ def encode_bytes(
     layer = at_once * (spec.num_patches + 1) * row * value_bytes
     out = row_width or width
     kept = num_images * spec.nominal_tokens * out * value_bytes
-    every = at_once * spec.num_patches * (width + out) * value_bytes if all_features else 0
+    # Those of all patches, and the projector's two layers where they go through it.
+    every = at_once * spec.num_patches * (width + 2 * out) * value_bytes if all_features else 0
     return pixels + max(2 * 4 * pixels, layer) + kept + every
 
 
