@@ -127,14 +127,19 @@ class GenerateStage:
 
     def _generate(self, jobs: list[_Job]) -> list[Completion | None]:
         """Together; should that fail, one by one, so that only the row at fault is lost."""
-        if not jobs:
-            return []
+        found = self._generate_together([request for _, request in jobs]) if jobs else []
+        if found is None:
+            return [self._generate_alone(row, request) for row, request in jobs]
+        return list(found)
+
+    def _generate_together(self, requests: list[Request]) -> list[Completion] | None:
+        """None if it fails; its tensors are gone by then, as no traceback holds them any more."""
         try:
-            return list(self._backend.generate([request for _, request in jobs]))
+            return self._backend.generate(requests)
         except torch.AcceleratorError:
             raise  # The device is lost to this process: every later row would fail as well.
         except (RuntimeError, ValueError, IndexError):
-            return [self._generate_alone(row, request) for row, request in jobs]
+            return None
 
     def _generate_alone(self, row: Row, request: Request) -> Completion | None:
         try:

@@ -64,12 +64,17 @@ class SelectStage:
 
     def _encode_each(self, rows: list[Row]) -> list[dict[str, Any] | Exception]:
         """Together; should that fail, one by one, so that only the row at fault is lost."""
+        found = self._encode_together(rows)
+        return [self._encode_alone(row) for row in rows] if found is None else list(found)
+
+    def _encode_together(self, rows: list[Row]) -> list[dict[str, Any]] | None:
+        """None if it fails; its tensors are gone by then, as no traceback holds them any more."""
         try:
-            return list(self._encode(rows))
+            return self._encode(rows)
         except torch.AcceleratorError:
             raise  # The device is lost to this process: every later row would fail as well.
         except (RuntimeError, ValueError, IndexError):
-            return [self._encode_alone(row) for row in rows]
+            return None
 
     def _encode_alone(self, row: Row) -> dict[str, Any] | Exception:
         try:
@@ -77,7 +82,7 @@ class SelectStage:
         except torch.AcceleratorError:
             raise
         except (RuntimeError, ValueError, IndexError) as exc:
-            return exc
+            return exc.with_traceback(None)
 
     def _encode(self, rows: list[Row]) -> list[dict[str, Any]]:
         if not rows:
