@@ -9,7 +9,7 @@ import pytest
 from hired_core.backends.base import Backend, Capacity, UnsupportedScheduleError
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.backends.slots.memory import SlotLayout, lay_out_slots, num_text_layers
+from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
 from hired_core.language.generation import GenerationSettings
 from hired_core.methods.in_llm import fastv
 from hired_core.methods.schedule import KeepSchedule
@@ -108,7 +108,7 @@ def test_what_fits_no_layout(halves: Halves) -> None:
 
 
 def test_layers_are_counted_as_the_decoder_has_them(halves: Halves) -> None:
-    assert num_text_layers(halves.spec) == len(halves.language.decoder.model.layers) == 5
+    assert halves.spec.num_text_layers == len(halves.language.decoder.model.layers) == 5
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
