@@ -19,7 +19,7 @@ from hired_core.language.model import Completion, LanguageModel, Request
 from hired_core.methods.schedule import KeepSchedule
 
 
-class _FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
+class FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
     """Notes when `generate` has its first token; never stops it."""
 
     def __init__(self, device: torch.device) -> None:
@@ -116,7 +116,7 @@ class ReferenceBackend:
         mask = _pad_left([row.new_ones(row.shape[0], dtype=torch.long) for row in rows])
         if self.settings.temperature > 0:
             torch.manual_seed(requests[0].seed)
-        started, first = _now(embeds.device), _FirstToken(embeds.device)
+        started, first = _now(embeds.device), FirstToken(embeds.device)
         limit = self.settings.generation_timeout_sec
         deadline = _Deadline(self._clock, math.inf if limit is None else self._clock() + limit)
         ids = self.model.decoder.generate(

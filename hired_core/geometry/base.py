@@ -87,7 +87,7 @@ def nominal_tokens(geometry: Geometry) -> int:
 
 def to_json(geometry: Geometry) -> dict[str, Any]:
     """Plain values, for another process; `from_json` reads them."""
-    fields: dict[str, Any] = asdict(geometry)  # type: ignore[call-overload]
+    fields: dict[str, Any] = asdict(geometry)  # type: ignore[call-overload]  # A protocol.
     kind = type(geometry)
     return {"module": kind.__module__, "class": kind.__name__, **fields}
 

@@ -31,7 +31,7 @@ class Llava(Family):
         return Square(partition_size=size, patch_size=config.vision_config.patch_size)
 
     def make_projector(self, config: Any) -> nn.Module:
-        return LlavaMultiModalProjector(config)  # type: ignore[no-any-return]
+        return LlavaMultiModalProjector(config)  # type: ignore[no-any-return]  # transformers is untyped.
 
 
 FAMILY = Llava()

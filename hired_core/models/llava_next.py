@@ -40,7 +40,7 @@ class LlavaNext(Family):
         )
 
     def make_projector(self, config: Any) -> nn.Module:
-        return LlavaNextMultiModalProjector(config)  # type: ignore[no-any-return]
+        return LlavaNextMultiModalProjector(config)  # type: ignore[no-any-return]  # transformers is untyped.
 
     def separators(self, folder: Path, spec: ModelSpec) -> Tensor:
         """[1, D], the newline."""

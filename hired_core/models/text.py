@@ -48,7 +48,7 @@ def empty_decoder(config: Any) -> nn.Module:
     """The causal language model without weights."""
     with torch.device("meta"):
         decoder: nn.Module = AutoModelForCausalLM.from_config(config.text_config)
-    decoder.tie_weights()  # type: ignore[operator]
+    decoder.tie_weights()  # type: ignore[operator]  # transformers is untyped.
     return decoder
 
 

@@ -62,7 +62,7 @@ def attend_at(projections: Projections, partition: Tensor, token: Tensor) -> Ten
 def finish(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
     """The layer's output, token by token: [..., C] from its input and what it attended to."""
     hidden = layer.self_attn.out_proj(attended) + hidden
-    return layer.mlp(layer.layer_norm2(hidden)) + hidden  # type: ignore[no-any-return]
+    return layer.mlp(layer.layer_norm2(hidden)) + hidden  # type: ignore[no-any-return]  # Untyped.
 
 
 def run_layer(layer: Any, hidden_MTC: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
-from transformers import AutoProcessor, StoppingCriteria, StoppingCriteriaList
+from transformers import AutoProcessor, StoppingCriteriaList
 
+from hired_core.backends.reference import FirstToken
 from lab.benchmark.contestants.answers import Answer, now
 from lab.benchmark.contestants.subject import Subject
 
@@ -81,24 +81,11 @@ class TransformersDense:
         return ids[:end]
 
 
-class _FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
-    """Notes when `generate` has its first token; never stops it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.at: float | None = None
-        self._device = device
-
-    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        if self.at is None:
-            self.at = now(self._device)
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-
 class _Watch:
     """Looks on as `generate` runs: when the first token is there, how long the tower takes."""
 
     def __init__(self, model: Any, device: torch.device) -> None:
-        self.first_token = _FirstToken(device)
+        self.first_token = FirstToken(device)
         self.vision_sec = 0.0
         self._device = device
         self._tower = model.model.vision_tower
