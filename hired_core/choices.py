@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["BackendName", "BudgetBasis", "Layer", "NewlinePolicy", "Positions"]
+__all__ = [
+    "Allocation",
+    "BackendName",
+    "BudgetBasis",
+    "Layer",
+    "LayerAt",
+    "NewlinePolicy",
+    "Positions",
+]
 
+Allocation = Literal["equal", "content", "globalcom2", "global"]
 BackendName = Literal["slots", "reference"]
 BudgetBasis = Literal["model", "image"]
 Layer = Literal["initial", "middle", "final"]
+LayerAt = Layer | float
+"""By name, or as a fraction of the way from the initial to the final layer."""
 NewlinePolicy = Literal["none", "kept-rows", "all"]
 Positions = Literal["compact", "original"]

@@ -55,6 +55,8 @@ class PartitionLayout:
             canvas, so this goes through that transform.
         place: int64 [P, N]; a permutation of 0..P*N-1: full-image patches in raster order, then
             sub-image patches in raster order of the stitched grid, padding included.
+        centre: float32 [P, N, 2]; (y, x) of each patch's centre as fractions of the image, or of
+            what one square shows of it; outside 0 to 1 in padding.
     """
 
     grid: Size
@@ -63,6 +65,7 @@ class PartitionLayout:
     valid: Tensor
     sub_image_of: Tensor
     place: Tensor
+    centre: Tensor
 
     @property
     def num_partitions(self) -> int:
@@ -122,6 +125,7 @@ def _single(side: int) -> PartitionLayout:
         valid=torch.ones(1, count, dtype=torch.bool),
         sub_image_of=torch.zeros(count, dtype=torch.int64),
         place=torch.arange(count)[None],
+        centre=_full_image_centre(side)[None],
     )
 
 
@@ -137,13 +141,15 @@ def _build(
     rows, cols = canvas[0] // partition_size, canvas[1] // partition_size
     side = partition_size // patch_size
     emitted = (cols, rows) if transposed else (rows, cols)
+    fit = CanvasFit.of(image_size, canvas)
     return PartitionLayout(
         grid=(rows, cols),
         side=side,
         stitched=(emitted[0] * side, emitted[1] * side),
         valid=_valid(image_size, emitted, side),
-        sub_image_of=_sub_image_of(CanvasFit.of(image_size, canvas), (rows, cols), side),
+        sub_image_of=_sub_image_of(fit, (rows, cols), side),
         place=_place(emitted, side),
+        centre=torch.cat([_full_image_centre(side)[None], _centre(fit, (rows, cols), side)]),
     )
 
 
@@ -161,6 +167,23 @@ def _place(grid: Size, side: int) -> Tensor:
     count = grid[0] * grid[1] * num_patches
     raster = torch.arange(count).view(grid[0] * side, grid[1] * side) + num_patches
     return torch.cat([torch.arange(num_patches)[None], _cut(raster, grid, side)])
+
+
+def _full_image_centre(side: int) -> Tensor:
+    along = (torch.arange(side) + 0.5) / side
+    return torch.cartesian_prod(along, along)
+
+
+def _centre(fit: CanvasFit, grid: Size, side: int) -> Tensor:
+    """float32 [rows*cols, side*side, 2]: of sub-images, through the canvas they are cut from."""
+    before = (fit.top, fit.left)
+    y, x = (
+        ((torch.arange(grid[axis] * side) + 0.5) * (fit.canvas[axis] / (grid[axis] * side))
+         - before[axis]) / fit.content[axis]
+        for axis in (0, 1)
+    )  # fmt: skip
+    rows, cols = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([_cut(rows, grid, side), _cut(cols, grid, side)], dim=-1)
 
 
 def _cut(stitched: Tensor, grid: Size, side: int) -> Tensor:
@@ -193,12 +216,14 @@ class LayoutBatch:
         valid: bool [B, P, N]; False also for partitions an image does not have.
         sub_image_of: int64 [B, N].
         place: int64 [B, P, N]; absent partitions hold positions after all others.
+        centre: float32 [B, P, N, 2]; zeros of absent partitions.
         num_partitions: int64 [B].
     """
 
     valid: Tensor
     sub_image_of: Tensor
     place: Tensor
+    centre: Tensor
     num_partitions: Tensor
 
     @classmethod
@@ -214,13 +239,16 @@ class LayoutBatch:
         absent = torch.arange(most * count).view(most, count)
         valid = torch.zeros(len(layouts), most, count, dtype=torch.bool)
         place = absent.expand(len(layouts), -1, -1).clone()
+        centre = torch.zeros(len(layouts), most, count, 2)
         for row, layout in enumerate(layouts):
             valid[row, : layout.num_partitions] = layout.valid
             place[row, : layout.num_partitions] = layout.place
+            centre[row, : layout.num_partitions] = layout.centre
         return cls(
             valid=upload(valid, target),
             sub_image_of=upload(torch.stack([lay.sub_image_of for lay in layouts]), target),
             place=upload(place, target),
+            centre=upload(centre, target),
             num_partitions=upload(torch.tensor([lay.num_partitions for lay in layouts]), target),
         )
 

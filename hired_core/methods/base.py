@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from hired_core.choices import Layer
+from hired_core.choices import LayerAt
 from hired_core.geometry.layout import LayoutBatch
 from hired_core.methods.schedule import KeepSchedule
 from hired_core.methods.selection import gather_places
@@ -36,14 +36,44 @@ class Needs:
         features: all of the feature layer's, not only those that are kept.
         projected: features as the language model sees them. Rows are then taken behind the
             projector and travel so.
+        pairs: visual tokens of what are compared with each other, all with all: for the memory
+            plan.
     """
 
-    full_image_layer: Layer | None = None
-    cls_layers: tuple[Layer, ...] = ()
-    received_layers: tuple[Layer, ...] = ()
-    keys_layer: Layer | None = None
+    full_image_layer: LayerAt | None = None
+    cls_layers: tuple[LayerAt, ...] = ()
+    received_layers: tuple[LayerAt, ...] = ()
+    keys_layer: LayerAt | None = None
     features: bool = False
     projected: bool = False
+    pairs: Literal["partition", "image"] | None = None
+
+    def also(self, other: Needs) -> Needs:
+        """What both look at.
+
+        Raises:
+            ValueError: if they want different layers where there is room for one.
+        """
+        for key in ("full_image_layer", "keys_layer"):
+            wanted = {getattr(each, key) for each in (self, other)} - {None}
+            if len(wanted) > 1:
+                raise ValueError(f"{key}: {sorted(map(str, wanted))}, but there can be only one")
+        return Needs(
+            full_image_layer=_either(self.full_image_layer, other.full_image_layer),
+            cls_layers=tuple(dict.fromkeys((*self.cls_layers, *other.cls_layers))),
+            received_layers=tuple(dict.fromkeys((*self.received_layers, *other.received_layers))),
+            keys_layer=_either(self.keys_layer, other.keys_layer),
+            features=self.features or other.features,
+            projected=self.projected or other.projected,
+            pairs=max((self.pairs, other.pairs), key=_PAIRS.index),
+        )
+
+
+_PAIRS: Final = (None, "partition", "image")
+
+
+def _either(one: LayerAt | None, other: LayerAt | None) -> LayerAt | None:
+    return other if one is None else one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +96,8 @@ class Evidence:
     seeds: Tensor
     max_rows: int = 0
     full_image_attention: Tensor | None = None
-    attention: Mapping[Layer, Tensor] = field(default_factory=dict)
-    received: Mapping[Layer, Tensor] = field(default_factory=dict)
+    attention: Mapping[LayerAt, Tensor] = field(default_factory=dict)
+    received: Mapping[LayerAt, Tensor] = field(default_factory=dict)
     keys: Tensor | None = None
     features: Tensor | None = None
 

@@ -17,14 +17,28 @@ if TYPE_CHECKING:
     from hired_core.methods.base import Method
 
 METHODS: Final = {
-    "hired": "hired_core.methods.pre_llm.hired",
-    "dense": "hired_core.methods.pre_llm.dense",
-    "hired-upstream": "hired_core.methods.pre_llm.hired_upstream",
-    "uniform": "hired_core.methods.pre_llm.uniform",
-    "stride": "hired_core.methods.pre_llm.stride",
-    "random": "hired_core.methods.pre_llm.random",
-    "average-pool": "hired_core.methods.pre_llm.average_pool",
-    "fastv": "hired_core.methods.in_llm.fastv",
+    name: f"hired_core.methods.{module}"
+    for name, module in {
+        "hired": "pre_llm.attention.hired",
+        "dense": "pre_llm.dense",
+        "hired-upstream": "pre_llm.attention.hired_upstream",
+        "uniform": "pre_llm.attention.uniform",
+        "globalcom2": "pre_llm.attention.globalcom2",
+        "hiprune": "pre_llm.attention.hiprune",
+        "vispruner": "pre_llm.similarity.vispruner",
+        "scope": "pre_llm.similarity.scope",
+        "id-selection": "pre_llm.similarity.id_selection",
+        "divprune": "pre_llm.similarity.divprune",
+        "divprune-cen": "pre_llm.similarity.divprune_cen",
+        "holov": "pre_llm.similarity.holov",
+        "visionzip": "pre_llm.merging.visionzip",
+        "prumerge": "pre_llm.merging.prumerge",
+        "prumerge-plus": "pre_llm.merging.prumerge_plus",
+        "stride": "pre_llm.stride",
+        "random": "pre_llm.random",
+        "average-pool": "pre_llm.average_pool",
+        "fastv": "in_llm.fastv",
+    }.items()
 }
 """Name -> module with a `METHOD`."""
 

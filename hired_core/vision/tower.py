@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hired_core.choices import Layer
+from hired_core.choices import LayerAt
 from hired_core.vision.attention import cls_attention, received_attention
 from hired_core.vision.encoder_layer import (
     Projections,
@@ -94,9 +94,14 @@ class VisionEncoder:
         pixels = partitions.float().mul_(1 / 255)
         return self.tower.embed(pixels.sub_(self._mean).div_(self._std).to(self.tower.dtype))
 
-    def index_of(self, layer: Layer) -> int:
-        """0, halfway (rounded down) or the feature layer: 0, 11 and 22 of LLaVA-Next's tower."""
+    def index_of(self, layer: LayerAt) -> int:
+        """0, halfway (rounded down) or the feature layer: 0, 11 and 22 of LLaVA-Next's tower.
+
+        A number is a fraction of the way to the feature layer; a half is rounded up.
+        """
         final = len(self.tower.layers) - 1
+        if not isinstance(layer, str):
+            return int(layer * final + 0.5)
         return {"initial": 0, "middle": final // 2, "final": final}[layer]
 
     def attention_before(self, index: int, hidden: Tensor) -> Tensor:

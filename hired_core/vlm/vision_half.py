@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hired_core.choices import Layer
+from hired_core.choices import LayerAt
 from hired_core.geometry.base import Pixels
 from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import LayoutBatch, PartitionLayout
@@ -184,7 +184,7 @@ class VisionHalf:
         """What is known when all layers but the final one have run."""
         needs, vision = self.needs, self.vision
 
-        def attention(layer: Layer) -> Tensor:
+        def attention(layer: LayerAt) -> Tensor:
             return vision.attention_of(final, vision.index_of(layer))
 
         if needs.full_image_layer is not None and not self._looks_first:

@@ -1,21 +1,21 @@
-"""Equal budgets for all partitions, tokens drawn by a seed made of the image's content."""
+"""Tokens drawn by a seed made of the image's content, equal budgets for all partitions."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor
 
-from hired_core.methods.allocation import allocate_equally
-from hired_core.methods.base import Evidence, SelectionMethod
+from hired_core.methods.allocation import AllocationOptions
+from hired_core.methods.base import Evidence
+from hired_core.methods.grouping import GroupedSelection, Groups
 from hired_core.methods.selection import random_scores, select_tokens
 
 
-def select(evidence: Evidence, budgets: Tensor, options: Any) -> Tensor:
-    """bool [B, P, N], see `random_scores`."""
-    _, partitions, patches = evidence.layout.valid.shape
-    scores = random_scores(evidence.seeds, partitions, patches)
-    return select_tokens(scores, budgets, evidence.layout.valid)
+def pick(evidence: Evidence, groups: Groups, options: AllocationOptions) -> Tensor:
+    """bool [B, G, n], see `random_scores`."""
+    scores = random_scores(evidence.seeds, *groups.shape)
+    return select_tokens(groups.of(scores), groups.budgets, groups.valid)
 
 
-METHOD: Final = SelectionMethod(allocate=allocate_equally, select=select)
+METHOD: Final = GroupedSelection(pick=pick)

@@ -1,19 +1,23 @@
-"""Equal budgets for all partitions, tokens at even strides: nothing is looked at."""
+"""Tokens at even strides, equal budgets for all partitions: nothing is looked at.
+
+HiRED's "Spatial" baseline, made exact (`select_stride`).
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor
 
-from hired_core.methods.allocation import allocate_equally
-from hired_core.methods.base import Evidence, SelectionMethod
+from hired_core.methods.allocation import AllocationOptions
+from hired_core.methods.base import Evidence
+from hired_core.methods.grouping import GroupedSelection, Groups
 from hired_core.methods.selection import select_stride
 
 
-def select(evidence: Evidence, budgets: Tensor, options: Any) -> Tensor:
-    """bool [B, P, N], see `select_stride`."""
-    return select_stride(budgets, evidence.layout.valid)
+def pick(evidence: Evidence, groups: Groups, options: AllocationOptions) -> Tensor:
+    """bool [B, G, n], see `select_stride`."""
+    return select_stride(groups.budgets, groups.valid)
 
 
-METHOD: Final = SelectionMethod(allocate=allocate_equally, select=select)
+METHOD: Final = GroupedSelection(pick=pick)

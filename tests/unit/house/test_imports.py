@@ -34,7 +34,7 @@ def test_core_needs_neither_ray_nor_transformers_nor_the_pipeline() -> None:
         "vision.attention", "methods.budget", "images.decode", "vlm.vision_half",
         "vision.encoder_layer", "language.model", "geometry.layout", "methods.registry",
         "images.partition", "language.prompts", "methods.scores", "methods.selection",
-        "geometry.sequence", "transfer", "methods.pre_llm.hired", "vision.tower",
+        "geometry.sequence", "transfer", "methods.pre_llm.attention.hired", "vision.tower",
         "backends.registry",
         "models.checkpoint", "geometry.spec", "models.registry", "vlm.settings",
         "vlm.language_half", "vlm.vlm", "methods.in_llm.fastv", "backends.slots.backend",

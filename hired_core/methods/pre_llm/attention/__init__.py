@@ -1,0 +1,4 @@
+"""Selections by the attention of the vision tower; one file each.
+
+What also compares tokens with each other is in `similarity`.
+"""
