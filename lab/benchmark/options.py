@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchmarkConfig", "Options", "parse"]
 
-PARTS: Final = ("end-to-end", "batches", "stages", "roofline", "memory")
+PARTS: Final = ("end-to-end", "batches", "stages", "roofline", "memory", "decisions")
 
 T = TypeVar("T")
 
@@ -28,6 +28,7 @@ Parts:
   batches     the paper's Table 4: both at each of --batch-sizes, and this engine at its own choice
   stages      cutting a 1344 x 1008 JPEG, and the vision tower, each beside transformers' way
   memory      predicted beside measured peak under six memory limits, each in its own process
+  decisions   what every method's own choice costs, on drawn evidence of LLaVA-Next-7B's sizes
   roofline    the least time arithmetic and memory allow here, beside what end-to-end took
 
 Contestants take turns; ratios are taken within a repeat and quoted with their spread. A contestant

@@ -16,10 +16,17 @@ from lab.benchmark import parts
 from lab.benchmark.contestants.registry import Entry, batch_sizes, chosen, end_to_end
 from lab.benchmark.contestants.subject import Subject, prepared
 from lab.benchmark.images import make_images
+from lab.benchmark.measurements.decisions import decisions
 from lab.benchmark.measurements.memory import memory_part
 from lab.benchmark.options import Options
 from lab.benchmark.roofline import bounds
-from lab.benchmark.tables import contest_table, memory_table, roofline_table, stage_table
+from lab.benchmark.tables import (
+    contest_table,
+    decision_table,
+    memory_table,
+    roofline_table,
+    stage_table,
+)
 from lab.environment import environment
 from lab.tables import Table
 
@@ -58,6 +65,8 @@ def _run_parts(options: Options, subject: Subject, report: Report, samples: Path
         report.set("stages", parts.stages(subject, shown, repeats=options.stage_repeats))
     if "memory" in options.parts:
         report.set("memory", {"limits": memory_part(subject.setting, shown[:8])})
+    if "decisions" in options.parts:
+        report.set("decisions", decisions(subject.device, repeats=options.repeats))
     if "roofline" in options.parts:
         ran = report.part("end-to-end").get("summary", {})
         found = {entry: ran[entry.name] for entry in entries if entry.name in ran}
@@ -163,6 +172,8 @@ class Report:
             found.append(stage_table(f"{name} stage{_note(stage)}", stage))
         if memory := self.part("memory"):
             found.append(memory_table("peak memory under a limit", memory["limits"]))
+        if chosen := self.part("decisions"):
+            found.append(decision_table(chosen))
         if roofline := self.part("roofline"):
             found.append(roofline_table("the least possible", roofline["contestants"]))
         return found

@@ -89,6 +89,18 @@ def roofline_table(title: str, phases: Mapping[str, Mapping[str, Any]]) -> Table
     return Table(title=title, columns=columns, rows=rows)
 
 
+def decision_table(part: Mapping[str, Any]) -> Table:
+    """What every method's choice costs."""
+    rows = [
+        [name, str(found["rows"]), with_spread(found["ms"])]
+        for name, found in part["methods"].items()
+    ]
+    sizes = part["sizes"]
+    of = f"{sizes['images']} images of 5 x {sizes['side'] ** 2} tokens, {sizes['width']} wide"
+    title = f"deciding, {of}, {sizes['kept']} to keep"
+    return Table(title=title, columns=("", "rows", "ms an image (min to max)"), rows=rows)
+
+
 def memory_table(title: str, limits: Sequence[Mapping[str, Any]]) -> Table:
     """Predicted and measured peak of each setting."""
     rows = [
