@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol
 import torch
 from torch import Tensor
 
-from hired_core.choices import LayerAt
+from hired_core.choices import LayerAt, Positions
 from hired_core.geometry.layout import LayoutBatch
 from hired_core.methods.schedule import KeepSchedule
 from hired_core.methods.selection import gather_places
@@ -140,6 +140,7 @@ class Method(Protocol):
         own_basis: a fractional budget is always of the image's own P*N (the published code).
         keeps_all: the budget has no say in it (the dense model).
         merges: rows may be weighted sums, so that all features are computed.
+        positions: where the language model sees the rows, unless the user says.
         schedule: of a method inside the language model, which drops rows between its layers: from
             (visual tokens to keep, number of layers, options) to what each layer sees. None: the
             method has done its work before the language model.
@@ -153,6 +154,8 @@ class Method(Protocol):
     def keeps_all(self) -> bool: ...
     @property
     def merges(self) -> bool: ...
+    @property
+    def positions(self) -> Positions: ...
     @property
     def schedule(self) -> Callable[[int, int, Any], KeepSchedule] | None: ...
 
@@ -205,6 +208,7 @@ class SelectionMethod:
     own_basis: bool = False
     keeps_all: bool = False
     merges: bool = False
+    positions: Positions = "compact"
     worthwhile: Allocate | None = None
     wants_to_skip: Callable[[Any], bool] = bool
     schedule: Callable[[int, int, Any], KeepSchedule] | None = None

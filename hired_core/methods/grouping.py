@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hired_core.choices import Positions
 from hired_core.methods.allocation import AllocationOptions, allocate, allocation_needs
 from hired_core.methods.base import Evidence, Needs, Reduction, selection
 from hired_core.methods.schedule import KeepSchedule
@@ -89,6 +90,7 @@ class GroupedSelection:
     own_basis: bool = False
     keeps_all: bool = False
     merges: bool = False
+    positions: Positions = "compact"
     schedule: Callable[..., KeepSchedule] | None = None
 
     def needs(self, options: Any) -> Needs:

@@ -51,9 +51,10 @@ class ReductionSettings:
     newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
     """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
     else none."""
-    positions: Positions = "compact"
+    positions: Literal["auto", "compact", "original"] = "auto"
     """Where the language model sees the kept tokens. 'compact': one after another. 'original':
-    where they are in the unmodified model's input, with gaps for what was dropped."""
+    where they are in the unmodified model's input, with gaps for what was dropped. 'auto': as the
+    method works best; of those of papers, compact."""
 
     def __post_init__(self) -> None:
         self._check_budget("budget", self.budget)
@@ -179,7 +180,9 @@ class ReductionSettings:
     def effective_positions(self) -> Positions:
         """Both are the same where the input is the unmodified model's."""
         whole = self.keeps_all_before and self.newline_policy == "all"
-        return "compact" if whole else self.positions
+        if whole:
+            return "compact"
+        return self.resolve()[0].positions if self.positions == "auto" else self.positions
 
     @property
     def transposed_grid(self) -> bool:

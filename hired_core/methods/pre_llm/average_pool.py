@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from hired_core.choices import Positions
 from hired_core.methods.base import Evidence, Needs, Reduction
 
 
@@ -36,6 +37,7 @@ class AveragePool:
     own_basis = False
     keeps_all = False
     merges = True
+    positions: Positions = "compact"
     schedule = None
 
     def needs(self, options: AveragePoolOptions) -> Needs:

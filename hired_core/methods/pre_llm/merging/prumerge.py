@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import Tensor
 
+from hired_core.choices import Positions
 from hired_core.errors import require
 from hired_core.methods.allocation import AllocationOptions, allocation_needs, require_partitions
 from hired_core.methods.base import Evidence, Needs, Reduction, given
@@ -99,6 +100,7 @@ class PruMerge:
     own_basis = False
     keeps_all = False
     merges = True
+    positions: Positions = "compact"
     schedule = None
 
     def __init__(self, *, plus: bool = False) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
+from hired_core.choices import Positions
 from hired_core.images.partition import partition_image
 from hired_core.methods.base import Evidence, Needs, NoOptions, Reduction, selection
 from hired_core.vlm.vision_half import VisionHalf
@@ -31,6 +32,7 @@ class Spy:
     own_basis: bool = False
     keeps_all: bool = True
     merges: bool = False
+    positions: Positions = "compact"
     schedule: None = None
 
     def needs(self, options: Any) -> Needs:
