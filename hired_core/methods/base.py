@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hired_core.choices import Layer
 from hired_core.geometry.layout import LayoutBatch
-from hired_core.methods.schedule import KeepSchedule
+from hired_core.methods.schedule import MakeSchedule
 from hired_core.methods.selection import gather_places
 
 
@@ -111,8 +111,8 @@ class Method(Protocol):
         keeps_all: the budget has no say in it (the dense model).
         merges: rows may be weighted sums, so that all features are computed.
         schedule: of a method inside the language model, which drops rows between its layers: from
-            (visual tokens to keep, number of layers, options) to what each layer sees. None: the
-            method has done its work before the language model.
+            (visual tokens to keep, the most that an image brings, number of layers, options) to
+            what each layer sees. None: the method has done its work before the language model.
     """
 
     @property
@@ -124,7 +124,7 @@ class Method(Protocol):
     @property
     def merges(self) -> bool: ...
     @property
-    def schedule(self) -> Callable[[int, int, Any], KeepSchedule] | None: ...
+    def schedule(self) -> MakeSchedule | None: ...
 
     def needs(self, options: Any) -> Needs:
         """What `reduce` will be shown."""
@@ -177,7 +177,7 @@ class SelectionMethod:
     merges: bool = False
     worthwhile: Allocate | None = None
     wants_to_skip: Callable[[Any], bool] = bool
-    schedule: Callable[[int, int, Any], KeepSchedule] | None = None
+    schedule: MakeSchedule | None = None
 
     def needs(self, options: Any) -> Needs:
         return self.looks_at(options)

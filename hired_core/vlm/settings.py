@@ -147,7 +147,8 @@ class ReductionSettings:
             return None
         found, options = inside
         assert found.schedule is not None, "checked when this was made"
-        return found.schedule(self.num_after(nominal), num_layers, options)
+        after, before = self.num_after(nominal), self.num_before(nominal)
+        return found.schedule(after, before, num_layers, options)
 
     def _inside(self) -> tuple[Method, Any] | None:
         """The method inside the language model, and its options."""
