@@ -25,6 +25,9 @@ METHODS: Final = {
     "random": "hired_core.methods.pre_llm.random",
     "average-pool": "hired_core.methods.pre_llm.average_pool",
     "fastv": "hired_core.methods.in_llm.fastv",
+    "pyramiddrop": "hired_core.methods.in_llm.pyramiddrop",
+    "sparsevlm": "hired_core.methods.in_llm.sparsevlm",
+    "dart": "hired_core.methods.in_llm.dart",
 }
 """Name -> module with a `METHOD`."""
 
