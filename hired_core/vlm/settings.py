@@ -38,7 +38,7 @@ class ReductionSettings:
     """Options of the method, e.g. '{"allocation": "even"}'; docs/methods.md lists them. A wrong
     name tells those there are."""
     llm_method: str | None = None
-    """Method inside the language model, after --method: fastv."""
+    """Method inside the language model, after --method: fastv or another."""
     llm_budget: float | None = None
     """Visual tokens that --llm-method keeps. As --budget; default: half of what --method keeps."""
     llm_options: dict[str, Any] = field(default_factory=dict)
