@@ -70,7 +70,7 @@ class SlotDecoder:
         start: int,
         rotary: Tensor | None = None,
         visual: Tensor | None = None,
-        num_text: int = 1,
+        num_text: int = 0,
     ) -> Tensor:
         """Reads [n, D] into positions start.. of a slot; float [V], the logits after the last.
 
@@ -79,7 +79,7 @@ class SlotDecoder:
                 a schedule; so they are the same in all caches.
             rotary: int64 [n], rotary positions; by default those of the slot.
             visual: int64, ascending: which of the n rows are visual tokens; for a schedule.
-            num_text: how many of the last rows are text after the image, at least 1; likewise.
+            num_text: how many of the last rows are text after the image; likewise.
         """
         if rotary is None:
             rotary = self._layers.positions[start : start + embeds.shape[0]]
@@ -135,7 +135,7 @@ class SlotDecoder:
     def _read_to_last(self, inputs: Rows, slot: int, start: int, schedule: KeepSchedule) -> Rows:
         """What is left for the layers after the last drop."""
         rows, asks = inputs, schedule.ranker.asks
-        wanted = queries_wanted(asks, inputs.num_text)
+        wanted = queries_wanted(asks, inputs.num_asking)
         for (cache, ahead), count in zip(pairwise(self.caches), schedule.counts, strict=True):
             drops = rows.visual is not None and rows.visual.shape[0] > count
             rows, queries = self._read_segment(cache, rows, slot, start, wanted if drops else 0)

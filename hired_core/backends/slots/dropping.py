@@ -29,13 +29,18 @@ class Rows:
         hidden: [n, D].
         rotary: int64 [n], rotary positions; a row keeps its own when others leave.
         visual: int64 [V], ascending: which of them are visual tokens. None: nobody asks.
-        num_text: T, how many of the last rows are text after the image; at least 1.
+        num_text: how many of the last rows are text after the image.
     """
 
     hidden: Tensor
     rotary: Tensor
     visual: Tensor | None = None
-    num_text: int = 1
+    num_text: int = 0
+
+    @property
+    def num_asking(self) -> int:
+        """T: rankers look at the text after the image, and at the last row where there is none."""
+        return max(1, self.num_text)
 
     def left(self, visual: Tensor, choice: Choice) -> Rows:
         """All but the visual rows that are not kept; merged ones come before the text."""
@@ -92,9 +97,9 @@ class Between:
     look_ahead: Callable[[], tuple[Tensor, Tensor]]
 
 
-def queries_wanted(asks: Collection[Ask], num_text: int) -> int:
+def queries_wanted(asks: Collection[Ask], num_asking: int) -> int:
     """How many of the last rows' queries in the layer before the asks are answered from."""
-    return num_text if "text_attention" in asks else int("last_attention" in asks)
+    return num_asking if "text_attention" in asks else int("last_attention" in asks)
 
 
 def drop(count: int, ranker: Ranker, at: Between) -> Rows:
@@ -109,7 +114,7 @@ def drop(count: int, ranker: Ranker, at: Between) -> Rows:
 
 def _show(asks: Collection[Ask], count: int, visual: Tensor, at: Between) -> Shown:
     """What the ranker asks for, and nothing else."""
-    text, cells = at.rows.num_text, at.start + visual
+    text, cells = at.rows.num_asking, at.start + visual
     fields: dict[str, Tensor] = {}
     if "last_attention" in asks:
         fields["last_attention"] = last_attention(at.queries[-1], at.keys)[:, cells]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.model import Request
@@ -106,3 +107,15 @@ def test_one_token_is_left(halves: Halves, name: str) -> None:
     assert tokens(backend(halves, CASES[name], 1), mixed(halves)) == expected(
         halves, CASES[name], 1
     )
+
+
+def test_no_text_behind_the_image(halves: Halves) -> None:
+    """The prompt's last row, a newline, is looked at instead; means of clusters come last."""
+    (one,) = ask(halves, 0, MOST, ["What?"], newline=True)
+    newline = one.sequence[one.sequence < 0]
+    bare = replace(one, after=[], sequence=torch.cat([one.sequence, newline]))
+    for name in CASES:
+        whole, parts = (
+            tokens(backend(halves, CASES[name], 9, chunk=chunk), [bare, one]) for chunk in (4096, 7)
+        )
+        assert whole == parts, name
