@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hired_core.choices import LayerAt, Positions
 from hired_core.geometry.layout import LayoutBatch
-from hired_core.methods.schedule import KeepSchedule
+from hired_core.methods.schedule import MakeSchedule
 from hired_core.methods.selection import gather_places
 
 
@@ -142,8 +142,8 @@ class Method(Protocol):
         merges: rows may be weighted sums, so that all features are computed.
         positions: where the language model sees the rows, unless the user says.
         schedule: of a method inside the language model, which drops rows between its layers: from
-            (visual tokens to keep, number of layers, options) to what each layer sees. None: the
-            method has done its work before the language model.
+            (visual tokens to keep, the most that an image brings, number of layers, options) to
+            what each layer sees. None: the method has done its work before the language model.
     """
 
     @property
@@ -157,7 +157,7 @@ class Method(Protocol):
     @property
     def positions(self) -> Positions: ...
     @property
-    def schedule(self) -> Callable[[int, int, Any], KeepSchedule] | None: ...
+    def schedule(self) -> MakeSchedule | None: ...
 
     def needs(self, options: Any) -> Needs:
         """What `reduce` will be shown."""
@@ -211,7 +211,7 @@ class SelectionMethod:
     positions: Positions = "compact"
     worthwhile: Allocate | None = None
     wants_to_skip: Callable[[Any], bool] = bool
-    schedule: Callable[[int, int, Any], KeepSchedule] | None = None
+    schedule: MakeSchedule | None = None
 
     def needs(self, options: Any) -> Needs:
         return self.looks_at(options)

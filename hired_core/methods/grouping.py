@@ -18,7 +18,7 @@ from torch import Tensor
 from hired_core.choices import Positions
 from hired_core.methods.allocation import AllocationOptions, allocate, allocation_needs
 from hired_core.methods.base import Evidence, Needs, Reduction, selection
-from hired_core.methods.schedule import KeepSchedule
+from hired_core.methods.schedule import MakeSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class GroupedSelection:
     keeps_all: bool = False
     merges: bool = False
     positions: Positions = "compact"
-    schedule: Callable[..., KeepSchedule] | None = None
+    schedule: MakeSchedule | None = None
 
     def needs(self, options: Any) -> Needs:
         needs = self.looks_at(options).also(allocation_needs(options))

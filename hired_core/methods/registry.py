@@ -38,6 +38,9 @@ METHODS: Final = {
         "random": "pre_llm.random",
         "average-pool": "pre_llm.average_pool",
         "fastv": "in_llm.fastv",
+        "pyramiddrop": "in_llm.pyramiddrop",
+        "sparsevlm": "in_llm.sparsevlm",
+        "dart": "in_llm.dart",
     }.items()
 }
 """Name -> module with a `METHOD`."""

@@ -3,8 +3,9 @@
 A method inside the language model declares a `KeepSchedule`; the engine carries it out while it
 reads a prompt. What a ranker may look at it asks for, and is shown nothing else. A method that asks
 for something new adds a name to `Ask`, a field to `Shown`, and the lines of the engine that fill it
-(`hired_core.backends.slots.dropping`). Legend: V visual rows that are left, H heads, G key-value
-heads, d head size.
+(`hired_core.backends.slots.dropping`). Legend: V visual rows that are left, U of them that the
+prompt came with, T rows of the text after the image, H heads, G key-value heads, d head size,
+D width.
 """
 
 from __future__ import annotations
@@ -13,29 +14,60 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-Ask = Literal["last_attention", "keys"]
-"""`last_attention`: of the last prompt token, in the layer before; `keys`: of the layer before."""
+Ask = Literal["last_attention", "next_attention", "text_attention", "keys", "hidden", "inputs"]
+"""A field of `Shown`; `keys`, `hidden` and `inputs` come with those of the text after the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
     """What a ranker is shown of the visual rows of one prompt; None: not asked for.
 
+    Rows are about to enter a layer. Attention is probabilities over all that the asking token sees
+    of the prompt, of which these are the visual ones.
+
     Attributes:
         count: how many of the V rows will stay; at least 1, below V.
-        last_attention: float32 [H, V], probabilities over the whole prompt, of which these are
-            the visual ones.
-        keys: [G, V, d], rotary positions applied.
+        last_attention: float32 [H, V], of the last prompt token, in the layer before.
+        next_attention: float32 [H, V], of the last prompt token, in the layer itself.
+        text_attention: float64 [T, V], averaged over heads, of the text after the image, in the
+            layer before.
+        keys, text_keys: [G, V, d] and [G, T, d], of the layer before, rotary positions applied.
+        hidden, text_hidden: [V, D] and [T, D], as they enter the layer.
+        inputs, text_inputs: [U, D] and [T, D], as they entered the first layer. The text after the
+            image is never empty: where there is none, it is the prompt's last row.
     """
 
     count: int
     last_attention: Tensor | None = None
+    next_attention: Tensor | None = None
+    text_attention: Tensor | None = None
     keys: Tensor | None = None
+    text_keys: Tensor | None = None
+    hidden: Tensor | None = None
+    text_hidden: Tensor | None = None
+    inputs: Tensor | None = None
+    text_inputs: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What becomes of V rows: some stay, and some of the others may go on as sums.
+
+    Attributes:
+        kept: int64 [K], ascending places among the V.
+        merged: [M, D], rows that stand for several; K + M is `Shown.count`. They are visual rows
+            like others from then on, and stand behind the last of them.
+        centre: int64 [M], places among the V whose rotary positions the merged rows take.
+    """
+
+    kept: Tensor
+    merged: Tensor | None = None
+    centre: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +76,17 @@ class Ranker:
 
     Attributes:
         asks: the fields of `Shown` that are filled.
-        rank: a plain function from them to scores, float [V]; the highest stay.
+        rank: a plain function from them to scores, float [V], of which the highest stay; or to a
+            `Choice`. It waits for no device.
     """
 
     asks: frozenset[Ask]
-    rank: Callable[[Shown], Tensor]
+    rank: Callable[[Shown], Tensor | Choice]
+
+    def choose(self, shown: Shown) -> Choice:
+        """As `rank` says; `shown.count` rows are left."""
+        found = self.rank(shown)
+        return found if isinstance(found, Choice) else Choice(kept=keep_top(found, shown.count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +130,11 @@ class KeepSchedule:
         return (0, *(max(num_visual - count, 0) for count in self.counts))
 
 
+MakeSchedule = Callable[[int, int, int, Any], KeepSchedule]
+"""(visual tokens to keep, the most that an image brings, layers of the decoder, the method's
+options) -> what each layer sees."""
+
+
 def layer_at(fraction: float, num_layers: int) -> int:
     """The layer at a fraction of the decoder's depth: the nearest (a half goes up) that can drop.
 
@@ -133,3 +176,9 @@ def keep_top(scores: Tensor, count: int) -> Tensor:
     """
     score = scores.where(~scores.isnan(), -torch.inf)
     return score.argsort(descending=True, stable=True)[:count].sort().values
+
+
+def asked(shown: Tensor | None) -> Tensor:
+    """What was asked for; the engine shows all of it."""
+    assert shown is not None, "the ranker looks at what it did not ask for"
+    return shown

@@ -38,7 +38,7 @@ class ReductionSettings:
     """Options of the method, e.g. '{"allocation": "even"}'; docs/methods.md lists them. A wrong
     name tells those there are."""
     llm_method: str | None = None
-    """Method inside the language model, after --method: fastv."""
+    """Method inside the language model, after --method: fastv or another."""
     llm_budget: float | None = None
     """Visual tokens that --llm-method keeps. As --budget; default: half of what --method keeps."""
     llm_options: dict[str, Any] = field(default_factory=dict)
@@ -148,7 +148,8 @@ class ReductionSettings:
             return None
         found, options = inside
         assert found.schedule is not None, "checked when this was made"
-        return found.schedule(self.num_after(nominal), num_layers, options)
+        after, before = self.num_after(nominal), self.num_before(nominal)
+        return found.schedule(after, before, num_layers, options)
 
     def _inside(self) -> tuple[Method, Any] | None:
         """The method inside the language model, and its options."""

@@ -51,6 +51,11 @@ def expected(images: Path, model: str, settings: ReductionSettings) -> dict[str,
         ),
         (["--method", "fastv", "--budget", "0.2"], {"method": "fastv", "budget": 0.2}, {144}),
         (
+            ["--method", "sparsevlm", "--budget", "0.2", "--method-options", "profile=96"],
+            {"method": "sparsevlm", "budget": 0.2, "method_options": {"profile": 96}},
+            {144},
+        ),
+        (
             ["--budget", "0.4", "--llm-method", "fastv", "--llm-budget", "0.1"],
             {"budget": 0.4, "llm_method": "fastv", "llm_budget": 0.1},
             {72},

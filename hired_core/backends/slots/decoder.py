@@ -10,6 +10,9 @@ G key-value heads, d head size, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,9 +21,10 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 from hired_core.backends.slots.cache import SlotCache
-from hired_core.backends.slots.dropping import Rows, drop
+from hired_core.backends.slots.dropping import Between, Rows, drop, queries_wanted
 from hired_core.backends.slots.layers import DecoderLayers, check_decoder
 from hired_core.backends.slots.memory import SlotLayout
+from hired_core.methods.schedule import KeepSchedule
 
 
 class SlotDecoder:
@@ -66,6 +70,7 @@ class SlotDecoder:
         start: int,
         rotary: Tensor | None = None,
         visual: Tensor | None = None,
+        num_text: int = 0,
     ) -> Tensor:
         """Reads [n, D] into positions start.. of a slot; float [V], the logits after the last.
 
@@ -74,14 +79,13 @@ class SlotDecoder:
                 a schedule; so they are the same in all caches.
             rotary: int64 [n], rotary positions; by default those of the slot.
             visual: int64, ascending: which of the n rows are visual tokens; for a schedule.
+            num_text: how many of the last rows are text after the image; likewise.
         """
         if rotary is None:
             rotary = self._layers.positions[start : start + embeds.shape[0]]
-        rows = Rows(hidden=embeds, rotary=rotary, visual=visual)
+        rows = Rows(hidden=embeds, rotary=rotary, visual=visual, num_text=num_text)
         if self._schedule is not None:
-            for cache, count in zip(self.caches[:-1], self._schedule.counts, strict=True):
-                rows, query = self._read_segment(cache, rows, slot, start)
-                rows = drop(rows, count, self._schedule.ranker, cache, slot, start, query)
+            rows = self._read_to_last(rows, slot, start, self._schedule)
         return self._layers.logits(self._read_last(self.caches[-1], rows, slot, start))[0]
 
     @torch.inference_mode()
@@ -128,18 +132,58 @@ class SlotDecoder:
 
         return self._layers.walk(hidden, rotary, cache.layers, store, attend, slice(0, count))
 
-    def _read_segment(
+    def _read_to_last(self, inputs: Rows, slot: int, start: int, schedule: KeepSchedule) -> Rows:
+        """What is left for the layers after the last drop."""
+        rows, asks = inputs, schedule.ranker.asks
+        wanted = queries_wanted(asks, inputs.num_asking)
+        for (cache, ahead), count in zip(pairwise(self.caches), schedule.counts, strict=True):
+            drops = rows.visual is not None and rows.visual.shape[0] > count
+            rows, queries = self._read_segment(cache, rows, slot, start, wanted if drops else 0)
+            if drops:
+                end = start + rows.rotary.shape[0]
+                between = Between(
+                    rows=rows,
+                    inputs=inputs,
+                    start=start,
+                    keys=cache.of_layer(cache.layers[-1])[0][slot, :, :end],
+                    queries=queries,
+                    look_ahead=partial(self._look_ahead, ahead, rows, slot, start),
+                )
+                rows = drop(count, schedule.ranker, between)
+        return rows
+
+    def _look_ahead(
         self, cache: SlotCache, rows: Rows, slot: int, start: int
+    ) -> tuple[Tensor, Tensor]:
+        """In the first layer of a cache: the last row's query [H, d], scaled, and all keys."""
+        layer, query = cache.layers[0], torch.empty(0)
+        keys = [cache.of_layer(layer)[0][slot, :, :start]]
+        for at in range(0, rows.rotary.shape[0], self._chunk):
+            part = slice(at, at + self._chunk)
+            query, found = self._layers.project(layer, rows.hidden[part], rows.rotary[part])
+            keys.append(found.transpose(0, 1))
+        return query.float() * self._layers.scale, torch.cat(keys, dim=1)
+
+    def _read_segment(
+        self, cache: SlotCache, rows: Rows, slot: int, start: int, num_queries: int
     ) -> tuple[Rows, Tensor]:
-        """The rows after layers that are not the last, and the last row's query [H, d], scaled."""
+        """The rows after layers that are not the last; the last rows' queries [q, H, d], scaled."""
         out, queries = torch.empty_like(rows.hidden), list[Tensor]()
+        first = out.shape[0] - num_queries
         for at in range(0, out.shape[0], self._chunk):
             part = slice(at, at + self._chunk)
+            end = min(at + self._chunk, out.shape[0])
             out[part] = self._read(
-                cache, rows.hidden[part], rows.rotary[part], slot, start + at, last_queries=queries
+                cache,
+                rows.hidden[part],
+                rows.rotary[part],
+                slot,
+                start + at,
+                num_queries=min(max(end - first, 0), end - at),
+                queries_kept=queries,
             )
-        query = queries[-1].float() * self._layers.scale
-        return Rows(hidden=out, rotary=rows.rotary, visual=rows.visual), query
+        kept = torch.cat(queries) if queries else out.new_empty(0)
+        return replace(rows, hidden=out), kept.float() * self._layers.scale
 
     def _read_last(self, cache: SlotCache, rows: Rows, slot: int, start: int) -> Tensor:
         """[1, D]: the last row after the last layers."""
@@ -159,12 +203,13 @@ class SlotDecoder:
         start: int,
         *,
         wanted: int = 0,
-        last_queries: list[Tensor] | None = None,
+        num_queries: int = 0,
+        queries_kept: list[Tensor] | None = None,
     ) -> Tensor:
         """A chunk's rows after the layers of a cache; of the decoder's last, the last `wanted`.
 
         Args:
-            last_queries: gets the last row's query [H, d] in the last of these layers.
+            queries_kept: gets the last `num_queries` rows' queries in the last of these layers.
         """
         count = hidden.shape[0]
         end = start + count
@@ -173,8 +218,8 @@ class SlotDecoder:
             cache.write_run(layer, slot, start, keys, values)
 
         def attend(layer: int, queries: Tensor) -> Tensor:
-            if last_queries is not None and layer == cache.layers[-1]:
-                last_queries.append(queries[-1].clone())  # A view would keep all of them.
+            if num_queries and queries_kept is not None and layer == cache.layers[-1]:
+                queries_kept.append(queries[-num_queries:].clone())  # A view would keep all.
             keys, values = (cells[None, slot, :, :end] for cells in cache.of_layer(layer))
             return self._attend_causally(queries, keys, values)
 

@@ -111,6 +111,14 @@ class DecoderLayers:
             hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
         return hidden
 
+    def project(self, index: int, hidden: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
+        """The last row's query [H, d], and keys [n, G, d], that a layer would make of its rows."""
+        layer = self._layers[index]
+        attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+        cos, sin = self._cos[rotary][:, None], self._sin[rotary][:, None]
+        query = _rotate(self._heads(attention.q_proj(normed[-1:])), cos[-1:], sin[-1:])[0]
+        return query, _rotate(self._heads(attention.k_proj(normed)), cos, sin)
+
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(x.shape[0], -1, self.head_dim)
 

@@ -152,7 +152,8 @@ def lay_out_slots(
             value_bytes=value_bytes,
             chunk=chunk,
             num_slots=num_slots,
-            drops=schedule is not None,
+            asks=None if schedule is None else schedule.ranker.asks,
+            num_text=max_length - num_visual,
         )
         encode = encode_bytes(
             spec,

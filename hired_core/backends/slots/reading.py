@@ -53,7 +53,8 @@ class PromptReader:
                 cache.copy_prefix(source.index, slot.index, start)
         embeds = self._model.embed(request, start)
         rotary, visual = self._rotary(request, start), self._visual(request, start)
-        logits = self.decoder.prefill(embeds, slot.index, start, rotary, visual)
+        num_text = len(request.after)
+        logits = self.decoder.prefill(embeds, slot.index, start, rotary, visual, num_text)
         for cache, length in zip(self.decoder.caches, slot.lengths, strict=True):
             cache.clear_from(slot.index, length)
         return logits

@@ -6,8 +6,11 @@ Everything the engine allocates is counted; results/ says how far that is from w
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Collection
 
+from hired_core.backends.slots.dropping import QUERIES_AT_ONCE
 from hired_core.geometry.spec import ModelSpec
+from hired_core.methods.schedule import Ask
 from hired_core.vision.tower import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
 
 
@@ -48,15 +51,21 @@ def generate_bytes(
     value_bytes: int,
     chunk: int,
     num_slots: int,
-    drops: bool = False,
+    asks: Collection[Ask] | None = None,
+    num_text: int = 0,
 ) -> int:
     """Of the widest moment of prefill or decode, beside weights and cells.
 
     Args:
-        drops: whether rows are dropped between layers: the prompt then stops there as a whole.
+        asks: what a ranker looks at, where rows are dropped between layers: the prompt then stops
+            there as a whole. None: no rows are dropped.
+        num_text: the most rows of text that it looks at.
     """
-    between = _ranking_bytes(spec, max_length, value_bytes) if drops else 0
-    whole = max_length * spec.text_width if drops else 0
+    whole = between = 0
+    if asks is not None:
+        whole = max_length * spec.text_width
+        between = _ranking_bytes(spec, max_length, min(chunk, max_length), value_bytes, asks)
+        between += _text_bytes(spec, max_length, num_text, value_bytes, asks)
     return max(
         (_prefill_values(spec, max_length, min(chunk, max_length)) + whole) * value_bytes,
         between,
@@ -75,10 +84,41 @@ def _prefill_values(spec: ModelSpec, max_length: int, chunk: int) -> int:
     return prompt + max(attention + mask, mlp)
 
 
-def _ranking_bytes(spec: ModelSpec, max_length: int, value_bytes: int) -> int:
-    """Between layers: the prompt three times; keys and some rows of one head's width in float32."""
-    ranked = spec.kv_width + spec.query_width // 8
-    return max_length * (3 * value_bytes * spec.text_width + 4 * ranked)
+def _ranking_bytes(
+    spec: ModelSpec, max_length: int, chunk: int, value_bytes: int, asks: Collection[Ask]
+) -> int:
+    """Between layers: the prompt three times, and for each position what is asked for.
+
+    That is, of attention, keys and some rows of one head's width in float32; of what is handed out
+    as it is, a copy, and the ranker's own in float32. A ranker that is shown hidden states may
+    compare a third of them with each other.
+    """
+    width, keys = spec.text_width, spec.kv_width
+    attention = 4 * (keys + spec.query_width // 8)
+    # Of queries at once: scores, a mask's copy or probabilities, and these twice in float64.
+    text = 4 * keys + 24 * max(QUERIES_AT_ONCE, spec.query_width // 16)
+    copies = {
+        "last_attention": attention,
+        "next_attention": attention + 2 * value_bytes * keys,
+        "text_attention": text,
+        "keys": (value_bytes + 4) * keys,
+        "hidden": (value_bytes + 4) * width + max_length,
+        "inputs": (value_bytes + 4) * width,
+    }
+    rows = 3 * value_bytes * width + sum(copies[ask] for ask in asks)
+    # A layer's norm and keys of a chunk, before it runs.
+    ahead = chunk * ((8 + value_bytes) * width + 3 * value_bytes * keys)
+    return max_length * rows + (ahead if "next_attention" in asks else 0)
+
+
+def _text_bytes(
+    spec: ModelSpec, max_length: int, num_text: int, value_bytes: int, asks: Collection[Ask]
+) -> int:
+    """What rows of the text after the image take, beside what positions do."""
+    queries = (4 + 2 * value_bytes) * spec.query_width + 2 * 8 * max_length
+    match = 4 * spec.text_width + 24 * max_length
+    row = (queries if "text_attention" in asks else 0) + (match if "inputs" in asks else 0)
+    return num_text * (row + 4 * spec.text_width * ("hidden" in asks))
 
 
 def _decode_bytes(spec: ModelSpec, max_length: int, num_slots: int, value_bytes: int) -> int:

@@ -22,7 +22,7 @@ from hired_core.errors import require
 from hired_core.methods.allocation import allocate_all
 from hired_core.methods.base import SelectionMethod
 from hired_core.methods.pre_llm.dense import select_all
-from hired_core.methods.schedule import KeepSchedule, Ranker, Shown, make_schedule
+from hired_core.methods.schedule import KeepSchedule, Ranker, Shown, asked, make_schedule
 from hired_core.methods.scores import exact_sum
 
 
@@ -50,8 +50,7 @@ def mean_attention(attention: Tensor) -> Tensor:
 
 
 def _rank(shown: Shown) -> Tensor:
-    assert shown.last_attention is not None, "the engine did not show what was asked for"
-    return mean_attention(shown.last_attention)
+    return mean_attention(asked(shown.last_attention))
 
 
 RANKER: Final = Ranker(asks=frozenset({"last_attention"}), rank=_rank)
@@ -59,11 +58,14 @@ RANKER: Final = Ranker(asks=frozenset({"last_attention"}), rank=_rank)
 DEFAULTS: Final = FastVOptions()
 
 
-def schedule(count: int, num_layers: int, options: FastVOptions = DEFAULTS) -> KeepSchedule:
+def schedule(
+    count: int, num_visual: int, num_layers: int, options: FastVOptions = DEFAULTS
+) -> KeepSchedule:
     """All visual tokens up to layer K, `count` from there on.
 
     Args:
         count: of visual tokens to keep, at least 1; an image with fewer keeps all it has.
+        num_visual: the most that an image brings; has no say.
         num_layers: of the decoder.
 
     Raises:

@@ -204,7 +204,7 @@ def test_the_sketches_of_contributing_are_methods_and_a_family() -> None:
     for sketch in (before["METHOD"], inside["METHOD"]):
         assert {name for name in dir(method("hired")) if name[0] != "_"} <= set(dir(sketch))
         sketch.needs(sketch.options())
-    assert inside["METHOD"].schedule(5, 8, None).layers == (2,)
+    assert inside["METHOD"].schedule(5, 40, 8, None).layers == (2,)
     assert isinstance(family_sketch["FAMILY"], Family) and family_sketch["FAMILY"].name == "mine"
 
 

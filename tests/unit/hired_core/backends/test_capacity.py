@@ -18,7 +18,7 @@ from tests.support.halves import Halves
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
 PYRAMID = KeepSchedule(layers=(1, 3), counts=(40, 10), ranker=fastv.RANKER)
-SCHEDULES = {"none": None, "fastv": fastv.schedule(10, 5), "pyramid": PYRAMID}
+SCHEDULES = {"none": None, "fastv": fastv.schedule(10, 100, 5), "pyramid": PYRAMID}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_layout_tells_its_lengths(halves: Halves) -> None:
 
 
 def test_a_count_above_all_visual_tokens_takes_as_much_as_none(halves: Halves) -> None:
-    layout = lay_out(halves, fastv.schedule(100, 5))
+    layout = lay_out(halves, fastv.schedule(100, 100, 5))
     assert layout.slot_bytes == lay_out(halves, None).slot_bytes
     assert layout.lengths == (200, 200)
 
@@ -130,4 +130,4 @@ def test_the_reference_has_the_model_s_context_and_no_slots(halves: Halves) -> N
 
 def test_the_reference_refuses_a_schedule(halves: Halves) -> None:
     with pytest.raises(UnsupportedScheduleError, match="needs the slots backend"):
-        ReferenceBackend(halves.language, SETTINGS, schedule=fastv.schedule(5, 5))
+        ReferenceBackend(halves.language, SETTINGS, schedule=fastv.schedule(5, 9, 5))

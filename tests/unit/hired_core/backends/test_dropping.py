@@ -87,7 +87,7 @@ def dense(halves: Halves, requests: list[Request]) -> list[list[int]]:
 def fastv_backend(
     halves: Halves, requests: list[Request], layer: int, count: int, **given: Any
 ) -> SlotBackend:
-    schedule = fastv.schedule(count, LAYERS, FastVOptions(depth=layer / LAYERS))
+    schedule = fastv.schedule(count, 55, LAYERS, FastVOptions(depth=layer / LAYERS))
     assert schedule.layers == (layer,)
     return scheduled_backend(halves.language, requests, schedule, max_new_tokens=NEW, **given)
 
@@ -180,7 +180,7 @@ def test_questions_about_an_image_share_the_text_before_it(deep: Halves) -> None
     decoder = backend._reader.decoder
     prefill = decoder.prefill
 
-    def noting(embeds: Tensor, slot: int, start: int, *rows: Tensor | None) -> Tensor:
+    def noting(embeds: Tensor, slot: int, start: int, *rows: Any) -> Tensor:
         reads.append((start, embeds.shape[0]))
         return prefill(embeds, slot, start, *rows)
 

@@ -48,6 +48,13 @@ def test_what_each_layer_sees() -> None:
     assert layers(budget=0.4, llm_method="fastv") == ((2,), (576,))
     assert layers(llm_method="fastv", llm_options={"depth": 0.25}) == ((8,), (288,))
     assert layers(method="fastv", budget=1) is None
+    assert layers(method="pyramiddrop", budget=0.125) == ((8, 16, 24), (1440, 720, 360))
+    # From what comes in to the budget, whatever a smaller image brings.
+    halved = layers(budget=0.5, llm_method="pyramiddrop", llm_budget=180)
+    assert halved == ((8, 16, 24), (720, 360, 180))
+    assert layers(method="sparsevlm") == ((3, 7, 16), (1570, 1047, 576))
+    assert layers(budget=0.4, llm_method="sparsevlm") == ((3, 7, 16), (1152, 1047, 576))
+    assert layers(method="dart", method_options={"depth": "0.5"}) == ((16,), (576,))
 
 
 def test_row_ends_and_positions_follow_what_comes_in() -> None:

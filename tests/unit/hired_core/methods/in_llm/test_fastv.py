@@ -33,15 +33,15 @@ def test_the_score_is_the_same_in_any_order_of_heads() -> None:
 
 
 def test_the_default_is_layer_2_of_32() -> None:
-    schedule = fastv.schedule(576, 32)
+    schedule = fastv.schedule(576, 2880, 32)
     assert (schedule.layers, schedule.counts) == ((2,), (576,))
     assert schedule.ranker.asks == {"last_attention"}
-    assert fastv.schedule(3, 5).layers == (1,)
-    assert fastv.schedule(3, 32, FastVOptions(depth=0.5)).layers == (16,)
+    assert fastv.schedule(3, 9, 5).layers == (1,)
+    assert fastv.schedule(3, 9, 32, FastVOptions(depth=0.5)).layers == (16,)
 
 
 def test_a_schedule_travels_to_another_process() -> None:
-    schedule = fastv.schedule(576, 32)
+    schedule = fastv.schedule(576, 2880, 32)
     assert pickle.loads(pickle.dumps(schedule)) == schedule
 
 
@@ -53,6 +53,6 @@ def test_depth_out_of_range(depth: float) -> None:
 
 def test_no_count_and_no_second_layer() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        fastv.schedule(0, 32)
+        fastv.schedule(0, 9, 32)
     with pytest.raises(ValueError, match="between layers"):
-        fastv.schedule(5, 1)
+        fastv.schedule(5, 9, 1)
