@@ -24,6 +24,9 @@ METHODS: Final = {
     "stride": "hired_core.methods.pre_llm.stride",
     "random": "hired_core.methods.pre_llm.random",
     "average-pool": "hired_core.methods.pre_llm.average_pool",
+    "grid-downsample": "hired_core.methods.pre_llm.grid_downsample",
+    "token-packing": "hired_core.methods.pre_llm.token_packing",
+    "image-downsample": "hired_core.methods.pre_llm.image_downsample",
     "fastv": "hired_core.methods.in_llm.fastv",
 }
 """Name -> module with a `METHOD`."""
