@@ -18,8 +18,8 @@ from hired_core.vlm.vision_half import KeptTokens
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 
-SIZES = [(56, 112), (112, 50), (112, 112), (90, 112), (168, 56), (40, 168), (70, 50)]
-"""56-pixel partitions of 16 patches, some with padding: P = 3, 3, 5, 5, 4, 4, 3."""
+SIZES = [(56, 112), (112, 90), (112, 112), (90, 112), (168, 56), (40, 168), (70, 50)]
+"""56-pixel partitions of 16 patches, some padded above or beside: P = 3, 5, 5, 5, 4, 4, 3."""
 
 
 def layout_of(height: int, width: int) -> PartitionLayout:
