@@ -186,6 +186,12 @@ Allocate = Callable[[Evidence, Tensor, Any], Tensor]
 Select = Callable[[Evidence, Tensor, Any], Tensor]
 """(evidence, budgets int64 [B, P], options) -> keep bool [B, P, N], a subset of the valid."""
 
+Shrink = Callable[[Evidence, Tensor, Any], Tensor]
+"""(evidence, budget int64 [B], options) -> sides int64 [B, P]: to how many patches along a side a
+partition is resized before it is encoded; 0: it is not encoded. Called, on the host and with the
+geometry alone, of methods that have a `shrink`; their rows are a selection of the patches that
+`centres` tells."""
+
 
 def _nothing(options: Any) -> Needs:
     return Needs()

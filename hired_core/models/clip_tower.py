@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPVisionModel
 
 from hired_core.geometry.spec import ModelSpec
@@ -85,14 +86,19 @@ def live(tower: Any, spec: ModelSpec) -> VisionTower:
 
 def _tower(tower: Any, spec: ModelSpec) -> VisionTower:
     weight = tower.pre_layrnorm.weight
+
+    def embed(pixels: Tensor, **how: bool) -> Tensor:
+        return tower.pre_layrnorm(tower.embeddings(pixels, **how))  # type: ignore[no-any-return]
+
     return VisionTower(
-        embed=lambda pixels: tower.pre_layrnorm(tower.embeddings(pixels)),
+        embed=embed,
         layers=list(tower.encoder.layers[: spec.feature_layer + 1]),
         has_cls=True,
         mean=spec.mean,
         std=spec.std,
         device=weight.device,
         dtype=weight.dtype,
+        embed_resized=partial(embed, interpolate_pos_encoding=True),
     )
 
 

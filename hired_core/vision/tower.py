@@ -40,6 +40,7 @@ class VisionTower:
         layers: encoder layers, only those up to the feature layer.
         has_cls: whether token 0 is a CLS token.
         mean, std: of the pixel normalisation, per channel, for pixels in [0, 1].
+        embed_resized: `embed` of squares of another size; None: the tower takes no other.
     """
 
     embed: Callable[[Tensor], Tensor]
@@ -49,6 +50,7 @@ class VisionTower:
     std: tuple[float, float, float]
     device: torch.device
     dtype: torch.dtype
+    embed_resized: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +91,16 @@ class VisionEncoder:
         self._mean = torch.tensor(tower.mean, device=tower.device)[:, None, None]
         self._std = torch.tensor(tower.std, device=tower.device)[:, None, None]
 
-    def embed(self, partitions: Tensor) -> Tensor:
-        """[M, T, C] entering layer 0, from uint8 [M, 3, S, S] on the tower's device."""
+    def embed(self, partitions: Tensor, *, resized: bool = False) -> Tensor:
+        """[M, T, C] entering layer 0, from uint8 [M, 3, S, S] on the tower's device.
+
+        Args:
+            resized: whether S is another than the tower's own; not every tower takes that.
+        """
+        embed = self.tower.embed_resized if resized else self.tower.embed
+        assert embed is not None, "asked for another size of a tower that takes but one"
         pixels = partitions.float().mul_(1 / 255)
-        return self.tower.embed(pixels.sub_(self._mean).div_(self._std).to(self.tower.dtype))
+        return embed(pixels.sub_(self._mean).div_(self._std).to(self.tower.dtype))
 
     def index_of(self, layer: LayerAt) -> int:
         """0, halfway (rounded down) or the feature layer: 0, 11 and 22 of LLaVA-Next's tower.

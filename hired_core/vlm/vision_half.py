@@ -23,6 +23,7 @@ from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
 from hired_core.vision.tower import FinalLayer, VisionEncoder
 from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.shrinking import Shrinker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class VisionHalf:
         if self.needs.projected and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
+        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method)
         self._all_features = self.method.merges or self.needs.features or self.needs.projected
         # Before anything is encoded only the initial layer's attention is known.
         self._looks_first = self.needs.full_image_layer == "initial"
@@ -136,6 +138,9 @@ class VisionHalf:
     ) -> _Reduced:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
         vision, wanted = self.vision, [self._budget(one) for one in layouts]
+        if self.shrinker is not None:
+            evidence = self._begin(layouts, seeds, wanted, torch.device("cpu"))
+            return self._reduce_small(self.shrinker, evidence, pixels, torch.tensor(wanted))
         evidence = self._begin(layouts, seeds, wanted, pixels.device)
         budget = upload(torch.tensor(wanted), pixels.device)
         present = evidence.layout.present
@@ -148,6 +153,14 @@ class VisionHalf:
         evidence = self._look(evidence, final, rows)
         reduction = self._decide(evidence, budget)
         features = self._features(reduction, evidence, final, rows)
+        return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
+
+    def _reduce_small(
+        self, shrinker: Shrinker, evidence: Evidence, pixels: Tensor, budget: Tensor
+    ) -> _Reduced:
+        """One micro-batch of partitions that are encoded small; decided on the host."""
+        reduction = self._decide(evidence, budget)
+        features = shrinker.encode(pixels, evidence, budget).at(reduction.source)
         return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
 
     def _begin(

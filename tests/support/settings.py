@@ -10,7 +10,8 @@ from hired_core.methods.base import Evidence
 from hired_core.methods.registry import make_options, method
 from hired_core.vlm.settings import ReductionSettings
 
-OPTIONS: Final = ("allocation", "dropping", "heads", "skip_below", "transposed_grid", "projected")
+OPTIONS: Final = ("allocation", "dropping", "heads", "skip_below", "transposed_grid", "projected",
+                  "nested")  # fmt: skip
 
 
 def reduction(**given: Any) -> ReductionSettings:

@@ -29,9 +29,11 @@ Runs = Mapping[str, ReductionSettings]
 
 
 def can_be_drawn(settings: ReductionSettings) -> bool:
-    """Whether what is kept are patches: no means of several, nothing dropped later on."""
+    """Whether what is kept are patches: no means of several, none of a smaller image, nothing
+    dropped later on."""
     method, _ = settings.resolve()
-    return not method.merges and method.schedule is None and settings.llm_method is None
+    keeps_patches = not method.merges and not hasattr(method, "shrink")
+    return keeps_patches and method.schedule is None and settings.llm_method is None
 
 
 def page_from_evaluation(

@@ -130,7 +130,10 @@ def test_hired_gives_the_one_partition_the_whole_budget(model: Model) -> None:
             assert tokens.budgets.tolist() == [5]
 
 
-@pytest.mark.parametrize("name", ["hired-upstream", "uniform", "stride", "random", "average-pool"])
+@pytest.mark.parametrize("name", [
+    "hired-upstream", "uniform", "stride", "random", "average-pool", "grid-downsample",
+    "token-packing", "image-downsample",
+])  # fmt: skip
 def test_every_method_runs(model: Model, name: str) -> None:
     halves, _ = model
     kept = halves.encode([picture(*size) for size in SIZES], reduction(method=name, budget=0.25))

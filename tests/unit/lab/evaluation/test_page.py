@@ -220,6 +220,7 @@ def test_means_and_what_is_dropped_later_are_not_drawn() -> None:
     for method in ("hired", "hired-upstream", "uniform", "stride", "random", "dense"):
         assert can_be_drawn(reduction(method=method))
     assert not can_be_drawn(reduction(method="average-pool", budget=0.2))
+    assert not can_be_drawn(reduction(method="image-downsample", budget=0.2))
     assert not can_be_drawn(reduction(method="fastv", budget=0.2))
     assert not can_be_drawn(reduction(llm_method="fastv"))
     assert can_be_drawn(reduction(method="fastv", budget=1.0))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hired_core import LayoutBatch, PartitionLayout
 from hired_core.methods.base import Evidence, Reduction, weighted_rows
-from hired_core.methods.pre_llm.average_pool import METHOD, AveragePoolOptions, cells, pool_weights
+from hired_core.methods.pre_llm.average_pool import METHOD, AveragePoolOptions, sides
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 
@@ -33,10 +32,12 @@ def layout_of(height: int, width: int) -> PartitionLayout:
     )
 
 
-def reduced(sizes: list[tuple[int, int]], budgets: list[int]) -> tuple[LayoutBatch, Reduction]:
+def reduced(
+    sizes: list[tuple[int, int]], budgets: list[int], *, nested: bool = False
+) -> tuple[LayoutBatch, Reduction]:
     layout = LayoutBatch.stack([layout_of(*size) for size in sizes])
     evidence = Evidence(layout=layout, seeds=torch.zeros(len(sizes)), max_rows=max(budgets))
-    return layout, METHOD.reduce(evidence, torch.tensor(budgets), AveragePoolOptions())
+    return layout, METHOD.reduce(evidence, torch.tensor(budgets), AveragePoolOptions(nested=nested))
 
 
 def test_by_hand() -> None:
@@ -88,21 +89,6 @@ def test_never_more_rows_than_the_budget_never_padding(budget: int, size: tuple[
         assert count >= layout.valid[0].any(-1).sum()
 
 
-@given(side=st.integers(1, 9), data=st.data())
-def test_cells_are_those_of_adaptive_pooling(side: int, data: st.DataObject) -> None:
-    grid = data.draw(st.integers(1, side))
-    values = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(side))
-    valid = torch.ones(1, 1, side * side, dtype=torch.bool)
-    weights = pool_weights(torch.tensor([grid]), valid)
-    inside = torch.arange(side) < grid
-    is_row = (inside[:, None] & inside).flatten()
-    found = weights[0, 0, is_row] @ values[0].flatten(1).T
-    expected = F.adaptive_avg_pool2d(values, grid)[0].flatten(1).T
-    torch.testing.assert_close(found, expected)
-    assert not weights[0, 0, ~is_row].any()
-    assert cells(torch.tensor([grid]), side).any(1).all()
-
-
 def test_a_batch_of_different_grids_equals_one_by_one() -> None:
     budgets = [20, 5, 31, 80, 2, 12, 9]
     _, together = reduced(SIZES, budgets)
@@ -114,6 +100,36 @@ def test_a_batch_of_different_grids_equals_one_by_one() -> None:
         assert torch.equal(together.place[row, :count], alone.place[0, :count])
         assert torch.equal(together.weights[row, :count, :own], alone.weights[0, :count])
         assert not together.weights[row, :count, own:].any()
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [(24, [1, 3, 6, 12, 24]), (12, [1, 3, 6, 12]), (27, [1, 27]), (16, [1, 2, 4, 8, 16]), (1, [1])],
+)
+def test_nested_sides_are_those_of_m3(side: int, expected: list[int]) -> None:
+    """S in {1, 9, 36, 144, 576} for a side of 24."""
+    assert list(sides(side, AveragePoolOptions(nested=True))) == expected
+    assert list(sides(side, AveragePoolOptions())) == list(range(1, side + 1))
+
+
+@pytest.mark.parametrize(("budget", "rows"), [(27, 12), (12, 12), (11, 3), (47, 12), (48, 48)])
+def test_nested_pooling_knows_1_2_and_4_of_4(budget: int, rows: int) -> None:
+    """Three partitions: 3 x 3 each would fit 27 tokens, and is none of M3's."""
+    _, found = reduced([(56, 112)], [budget], nested=True)
+    assert found.count.tolist() == [rows]
+    _, plain = reduced([(56, 112)], [27])
+    assert plain.count.tolist() == [27]
+
+
+@given(budget=st.integers(1, 80), size=st.sampled_from(SIZES))
+def test_nested_cells_are_sums_of_the_next(budget: int, size: tuple[int, int]) -> None:
+    """So that each level is a mean of means: no cell of a nested side overlaps another."""
+    layout, found = reduced([size], [budget], nested=True)
+    count = int(found.count)
+    assert 1 <= count <= budget and found.weights is not None
+    taken = (found.weights[0, :count] > 0).sum(0)
+    valid = layout.valid[0].flatten()
+    assert taken.max() == 1 and not taken[~valid].any()
 
 
 def means(layout: PartitionLayout, every: torch.Tensor, grid: int) -> dict[int, torch.Tensor]:
