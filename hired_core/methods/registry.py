@@ -28,6 +28,7 @@ METHODS: Final = {
         "vispruner": "pre_llm.similarity.vispruner",
         "scope": "pre_llm.similarity.scope",
         "id-selection": "pre_llm.similarity.id_selection",
+        "distinct": "pre_llm.similarity.distinct",
         "divprune": "pre_llm.similarity.divprune",
         "divprune-cen": "pre_llm.similarity.divprune_cen",
         "holov": "pre_llm.similarity.holov",
