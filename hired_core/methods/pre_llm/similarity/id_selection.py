@@ -1,4 +1,4 @@
-"""ID-Selection: importance first, then whatever is distinct from what has been taken.
+"""ID-Selection (arXiv:2604.05601): importance, and what is distinct from what has been taken.
 
 The token of highest score S (CLS attention summed over heads) is taken, and every other score falls
 by how near it is:
