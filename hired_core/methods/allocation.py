@@ -93,7 +93,8 @@ def allocate_softly(attention: Tensor, evidence: Evidence, budget: Tensor) -> Te
     capacities = evidence.capacities
     count = (evidence.layout.num_partitions - 1).clamp(min=1)[:, None]
     score = sub_image_logits(attention, evidence) / TEMPERATURE
-    sigma = score.softmax(-1).nan_to_num()
+    sigma = score.softmax(-1)
+    sigma = sigma.where(sigma.isfinite(), 1 / count)
     share = torch.ones_like(capacities, dtype=torch.float64)
     share[:, 1:] = 1 + sigma - 1 / count
     wanted = integer_weights(share.clamp(min=0) * capacities)

@@ -27,8 +27,9 @@ def cosines(features: Tensor, valid: Tensor | None = None, *, centred: bool = Fa
     if centred:
         assert valid is not None, "the mean is of valid tokens"
         values = values - masked_mean(values, valid)[..., None, :]
-    unit = torch.nn.functional.normalize(values, dim=-1, eps=1e-12)
-    return (unit @ unit.mT * _QUANTUM).round_().div_(_QUANTUM).clamp_(-1, 1)
+    values = torch.nn.functional.normalize(values, dim=-1, eps=1e-12)
+    found = values @ values.mT
+    return found.mul_(_QUANTUM).round_().div_(_QUANTUM).clamp_(-1, 1)
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

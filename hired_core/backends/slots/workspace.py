@@ -12,9 +12,9 @@ from hired_core.choices import Pairs
 from hired_core.geometry.spec import ModelSpec
 from hired_core.vision.tower import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
 
-PAIR_ARRAYS: Final = 6
-"""As many numbers for each pair of tokens are alive at once, where methods compare them."""
-PAIR_COPIES: Final = 3
+PAIR_ARRAYS: Final[dict[Pairs, int]] = {"partition": 6, "image": 4}
+"""Numbers alive at once for each pair of tokens that a method compares; merging, which stays within
+partitions, sorts them."""
 
 
 def encode_bytes(
@@ -50,11 +50,11 @@ def encode_bytes(
 
 
 def _pair_bytes(spec: ModelSpec, pairs: Pairs | None, width: int) -> int:
-    """For each partition: tokens in float32, and arrays of every token against every other."""
+    """For each partition: its tokens in float32, and those again or what is told of pairs."""
     if pairs is None:
         return 0
     others = spec.num_patches if pairs == "partition" else spec.nominal_tokens
-    return 4 * spec.num_patches * (PAIR_COPIES * width + PAIR_ARRAYS * others)
+    return 4 * spec.num_patches * (width + max(width, PAIR_ARRAYS[pairs] * others))
 
 
 def generate_bytes(

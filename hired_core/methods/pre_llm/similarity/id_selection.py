@@ -49,7 +49,7 @@ def pick(evidence: Evidence, groups: Groups, options: IdSelectionOptions) -> Ten
 
 def nearness(similarity: Tensor, sharpness: float) -> Tensor:
     """[..., n, n]: exp(-k (1 - cos)^2)."""
-    return (-sharpness * (1 - similarity).square()).exp()
+    return (1 - similarity).square_().mul_(-sharpness).exp_()
 
 
 def important_and_distinct(
