@@ -31,12 +31,12 @@ class HiPruneOptions(AllocationOptions):
 
     Attributes:
         anchors: share of the budget for anchors and their neighbours, 0 to 1; the paper's alpha.
-        object_layer: where anchors are found, as a fraction of the way to the feature layer; the
-            paper's ninth of 24 layers.
+        object_layer: where anchors are found, as a fraction of the way to the feature layer; by
+            default the paper's ninth of 24 layers, of which the 23rd is the feature layer.
     """
 
     anchors: float = 0.1
-    object_layer: float = 8 / 22
+    object_layer: float = 0.36
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -142,7 +142,7 @@ def test_what_is_looked_at() -> None:
     scope = Needs(cls_layers=final, features=True, pairs="partition")
     assert needs("scope") == scope and needs("vispruner") == scope
     assert needs("scope", allocation="global") == replace(scope, pairs="image")
-    both = Needs(received_layers=(8 / 22, "final"))
+    both = Needs(received_layers=(0.36, "final"))
     assert needs("hiprune") == both
     assert needs("hiprune", object_layer=0.5).received_layers == (0.5, "final")
     zip_ = Needs(cls_layers=final, keys_layer="final", pairs="partition")

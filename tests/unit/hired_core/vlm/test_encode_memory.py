@@ -66,6 +66,17 @@ def test_the_plan_covers_what_is_taken(
         assert live.peak > encode_bytes(halves.spec, **common, **(plan | {"pairs": None}))
 
 
+def test_live_bytes_by_hand() -> None:
+    """Two of 4000 bytes and their sum at most; views and what is written in place are nothing."""
+    with LiveBytes() as live:
+        first = torch.ones(1000)
+        second = (first * 2).view(10, 100)
+        third = first.add_(1) + second.flatten()
+        del first, second
+        third = third * 2
+    assert live.peak == 12000 and third.nbytes == 4000
+
+
 def test_what_is_planned_for(halves: Halves, monkeypatch: pytest.MonkeyPatch) -> None:
     """Projected features are those of all patches, whether or not rows are sums."""
     both = {

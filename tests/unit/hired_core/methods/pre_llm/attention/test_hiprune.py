@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hired_core.methods.registry import make_options
 from tests.support.evidence import SIZES, groups, kept, one_partition, random_evidence
 
-LAYER = 8 / 22
+LAYER = make_options("hiprune", {}).object_layer
 
 
 def tokens_kept(early: Tensor, late: Tensor, budget: int, **options: float) -> set[int]:
@@ -38,6 +39,11 @@ def test_neighbours_by_hand(anchor: int, buffers: set[int]) -> None:
     late = ranked(12, 13)
     chosen = tokens_kept(ranked(anchor), late, len(buffers) + 3, anchors=5 / (len(buffers) + 3))
     assert chosen == {anchor, *buffers, 12, 13}
+
+
+def test_the_papers_layer() -> None:
+    """The ninth, 8, on the way to 22."""
+    assert int(LAYER * 22 + 0.5) == 8
 
 
 def test_how_many_anchors_by_hand() -> None:
