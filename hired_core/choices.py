@@ -11,6 +11,7 @@ __all__ = [
     "Layer",
     "LayerAt",
     "NewlinePolicy",
+    "Pairs",
     "Positions",
 ]
 
@@ -21,4 +22,6 @@ Layer = Literal["initial", "middle", "final"]
 LayerAt = Layer | float
 """By name, or as a fraction of the way from the initial to the final layer."""
 NewlinePolicy = Literal["none", "kept-rows", "all"]
+Pairs = Literal["partition", "image"]
+"""Visual tokens of what are compared with each other, all with all."""
 Positions = Literal["compact", "original"]

@@ -20,12 +20,13 @@ from hired_core.choices import Allocation
 from hired_core.errors import SettingError, require
 from hired_core.methods.base import Evidence, Needs, given
 from hired_core.methods.budget import allocate_budget, allocate_evenly, integer_weights, water_fill
-from hired_core.methods.scores import exact_sum, visual_content_score
+from hired_core.methods.scores import visual_content_score
 
 TEMPERATURE: Final = 10.0
 """GlobalCom2's tau; its paper found 5 to 20 to make no difference."""
 
 _TINY: Final = 2.0**-40
+_QUANTUM: Final = 2.0**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +73,19 @@ def allocate(evidence: Evidence, budget: Tensor, options: AllocationOptions) -> 
 
 
 def allocate_softly(attention: Tensor, evidence: Evidence, budget: Tensor) -> Tensor:
-    """int64 [B, P]: GlobalCom2, section 3.2, made exact.
+    """int64 [B, P]: GlobalCom2's, made exact.
 
-    The full-image is given the budget's share of its patches, R = budget / capacity; sub-image j of
-    k the share R (1 + sigma_j - 1 / k) of its own, sigma being the softmax over sub-images of
+    The full-image is given a share R of its patches; sub-image j of k the share
+    R (1 + sigma_j - 1 / k) of its own, sigma being the softmax over sub-images of
 
         S_j / tau,   S_j = sum_{i in j} mean_h logit_h(i)
 
-    the logits of CLS attention, as the published code has them: sums of probabilities lie so close
-    together that sigma would be even. The logarithm of a probability is its logit up to a constant,
-    the same for all patches of the full-image, hence of sub-images of equal size. Deviations: the
-    feature layer's attention, not the one of the layer behind it; the budget is met exactly, by
-    largest remainder, what is over going to partitions with room.
+    R is such that the shares add up to the budget: budget / patches, without padding. Logits of CLS
+    attention are what the published code sums: sums of probabilities lie so close together that
+    sigma would be even. The logarithm of a probability is its logit up to a constant, the same for
+    all patches of the full-image, see `sub_image_logits`. Deviations: the feature layer's
+    attention, not the one of the layer behind it; the budget is met exactly, by largest remainder,
+    what is over going to partitions with room. Attention with a NaN or an infinity counts as even.
 
     Args:
         attention: float [B, H, N], of the full-image at the feature layer.
@@ -91,8 +93,8 @@ def allocate_softly(attention: Tensor, evidence: Evidence, budget: Tensor) -> Te
     capacities = evidence.capacities
     count = (evidence.layout.num_partitions - 1).clamp(min=1)[:, None]
     score = sub_image_logits(attention, evidence) / TEMPERATURE
-    exists = evidence.layout.present[:, 1:]
-    sigma = score.masked_fill(~exists, -torch.inf).softmax(-1).nan_to_num()
+    sigma = score.softmax(-1)
+    sigma = sigma.where(sigma.isfinite(), 1 / count)
     share = torch.ones_like(capacities, dtype=torch.float64)
     share[:, 1:] = 1 + sigma - 1 / count
     wanted = integer_weights(share.clamp(min=0) * capacities)
@@ -100,12 +102,22 @@ def allocate_softly(attention: Tensor, evidence: Evidence, budget: Tensor) -> Te
 
 
 def sub_image_logits(attention: Tensor, evidence: Evidence) -> Tensor:
-    """float64 [B, P-1]: sums over sub-images of the mean over heads of log attention."""
-    logits = exact_sum(attention.double().clamp(min=_TINY).log(), dim=-2) / attention.shape[-2]
-    found = logits.new_zeros(logits.shape[0], evidence.layout.valid.shape[1] - 1)
-    if not found.shape[1]:
-        return found
-    return found.scatter_add(-1, evidence.layout.sub_image_of, logits)
+    """float64 [B, P-1]: S_j up to a constant, the same for all; -inf where j has no patch.
+
+    Sums are taken as if every sub-image had N / k patches of the full-image: padding leaves some
+    with fewer, and the constant of the logarithm must fall out of the softmax. They are exact, of
+    logarithms rounded to multiples of 2**-24.
+    """
+    layout = evidence.layout
+    logits = (attention.double().clamp(min=_TINY).log() * _QUANTUM).round().sum(-2)
+    total = logits.new_zeros(logits.shape[0], layout.valid.shape[1] - 1)
+    if not total.shape[1]:
+        return total
+    count = total.scatter_add(-1, layout.sub_image_of, torch.ones_like(logits))
+    total = total.scatter_add(-1, layout.sub_image_of, logits)
+    size = logits.shape[-1] / (layout.num_partitions - 1).clamp(min=1)[:, None]
+    mean = total / (_QUANTUM * attention.shape[-2] * count.clamp(min=1))
+    return (mean * size).masked_fill(count == 0, -torch.inf)
 
 
 def allocate_all(evidence: Evidence, budget: Tensor, options: Any) -> Tensor:

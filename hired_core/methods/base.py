@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
 
-from hired_core.choices import LayerAt, Positions
+from hired_core.choices import LayerAt, Pairs, Positions
 from hired_core.geometry.layout import LayoutBatch
 from hired_core.methods.schedule import MakeSchedule
 from hired_core.methods.selection import gather_places
@@ -46,7 +46,7 @@ class Needs:
     keys_layer: LayerAt | None = None
     features: bool = False
     projected: bool = False
-    pairs: Literal["partition", "image"] | None = None
+    pairs: Pairs | None = None
 
     def also(self, other: Needs) -> Needs:
         """What both look at.

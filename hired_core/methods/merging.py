@@ -45,7 +45,7 @@ def means(members: Tensor, importance: Tensor | None = None) -> Tensor:
     """
     weights = members.float()
     if importance is not None:
-        weighed = weights * importance[..., None, :].float()
+        weighed = weights.where(weights == 0, importance[..., None, :].float())
         has_some = weighed.sum(-1, keepdim=True) > 0
         weights = weighed.where(has_some, weights)
     return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)

@@ -22,13 +22,18 @@ def select_tokens(importance: Tensor, budgets: Tensor, valid: Tensor) -> Tensor:
     Returns:
         bool [..., P, N], a subset of `valid`.
     """
+    order = by_importance(importance, valid)
+    index = torch.arange(order.shape[-1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(-1, order, index)
+    return (rank < budgets[..., None]) & valid
+
+
+def by_importance(importance: Tensor, valid: Tensor) -> Tensor:
+    """int64 [..., N]: the valid tokens, most important first, then the others; see above."""
     # Minus infinity is left to padding: a valid token, whatever its score, comes before it.
     lowest = torch.finfo(importance.dtype).min
     score = torch.nan_to_num(importance, nan=lowest, posinf=torch.inf, neginf=lowest)
-    order = score.where(valid, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-    index = torch.arange(score.shape[-1], device=score.device).expand_as(order)
-    rank = torch.empty_like(order).scatter_(-1, order, index)
-    return (rank < budgets[..., None]) & valid
+    return score.where(valid, -torch.inf).argsort(dim=-1, descending=True, stable=True)
 
 
 def select_stride(budgets: Tensor, valid: Tensor) -> Tensor:
@@ -100,6 +105,7 @@ def _shift_right(value: Tensor, bits: int) -> Tensor:
 
 
 __all__ = [
+    "by_importance",
     "descending_rank",
     "gather_places",
     "random_scores",

@@ -1,8 +1,8 @@
 """How alike visual tokens are, and greedy choices that go by it.
 
 Cosines are rounded to multiples of 2**-16, above the rounding of float32 matrix products, so that
-equal tokens tie, and the lower index wins, whatever shares the batch. Every choice is a loop over
-kept tokens, batched over images and groups. Legend: ... images and groups, n tokens, C width.
+equal tokens tie, and the lower index wins. Every choice is a loop over kept tokens, batched over
+images and groups. Legend: ... images and groups, n tokens, C width.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ def cosines(features: Tensor, valid: Tensor | None = None, *, centred: bool = Fa
     if centred:
         assert valid is not None, "the mean is of valid tokens"
         values = values - masked_mean(values, valid)[..., None, :]
-    unit = torch.nn.functional.normalize(values, dim=-1, eps=1e-12)
-    return (unit @ unit.mT * _QUANTUM).round_().div_(_QUANTUM).clamp_(-1, 1)
+    values = torch.nn.functional.normalize(values, dim=-1, eps=1e-12)
+    found = values @ values.mT
+    return found.mul_(_QUANTUM).round_().div_(_QUANTUM).clamp_(-1, 1)
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     """[..., C]: mean of the valid of [..., n, C]; zeros where none is."""
-    inside = valid[..., None].to(values.dtype)
-    return (values * inside).sum(-2) / inside.sum(-2).clamp(min=1)
+    inside = values.masked_fill(~valid[..., None], 0)  # Padding may hold anything, a NaN too.
+    return inside.sum(-2) / valid.sum(-1, keepdim=True).clamp(min=1)
 
 
 def stretched(scores: Tensor, valid: Tensor) -> Tensor:
@@ -56,6 +57,15 @@ def best(scores: Tensor, open_: Tensor) -> Tensor:
     lowest = torch.finfo(scores.dtype).min
     clean = torch.nan_to_num(scores, nan=lowest, neginf=lowest)
     return clean.masked_fill(~open_, -torch.inf).argmax(-1)
+
+
+def exact_rows(values: Tensor) -> Tensor:
+    """float64 [...]: sums over the last dimension of multiples of 2**-16 in -1..1, exact.
+
+    256 of them at a time, as many as float32 adds up without rounding.
+    """
+    parts = [part.sum(-1).double() for part in values.split(256, dim=-1)]
+    return torch.stack(parts).sum(0)
 
 
 def row_of(pairs: Tensor, index: Tensor) -> Tensor:

@@ -31,9 +31,9 @@ class ReductionSettings:
     """Visual tokens kept: a fraction, 1 (all) or a count. Below 1 a fraction of the model's largest
     count (2880 for LLaVA-Next), 1 the unmodified model, above 1 a count. Default: 0.2, dense 1."""
     method: str = "hired"
-    """Which: hired, dense, uniform, average-pool, fastv or another. hired: as the paper;
-    hired-upstream: as its published code, quirks included; dense: all; average-pool: means; fastv:
-    dropped inside the language model; uniform, stride, random: baselines."""
+    """Which: hired, dense, uniform or another of docs/methods.md. hired: as the paper;
+    hired-upstream: as its published code, quirks included; dense: all; uniform, stride, random:
+    baselines. A name that is none tells those there are."""
     method_options: dict[str, Any] = field(default_factory=dict)
     """Options of the method, e.g. '{"allocation": "even"}'; docs/methods.md lists them. A wrong
     name tells those there are."""
@@ -44,7 +44,8 @@ class ReductionSettings:
     llm_options: dict[str, Any] = field(default_factory=dict)
     """Options of --llm-method, e.g. '{"depth": 0.125}'."""
     alpha: float | None = None
-    """Share of the budget for the full-image, 0 to 1, of methods that have one. Default: 0.5."""
+    """Share of the budget for the full-image, 0 to 1, of hired, hired-upstream and any method with
+    the option allocation=content. Default: 0.5."""
     budget_basis: BudgetBasis = "model"
     """What a fraction is taken of: the model's largest count, the same for every image, or the
     count of this image's own grid."""
@@ -192,8 +193,12 @@ class ReductionSettings:
 
     @property
     def effective_alpha(self) -> float:
-        """Share of the full-image; what was asked for, or 0.5, where a method has none."""
-        return float(getattr(self.options, "alpha", 0.5 if self.alpha is None else self.alpha))
+        """Share of the full-image; 0.5 where the method has none, or an allocation without one."""
+        from hired_core.methods.allocation import AllocationOptions
+
+        options = self.options
+        unused = isinstance(options, AllocationOptions) and options.allocation != "content"
+        return 0.5 if unused else float(getattr(options, "alpha", 0.5))
 
     @property
     def effective_skip_below(self) -> int:

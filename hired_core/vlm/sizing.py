@@ -71,6 +71,7 @@ def slot_layout(
         ValueError: if the decoder has too few layers for the settings' method inside it.
     """
     method, options = settings.resolve()
+    needs = method.needs(options)
     lengths = {"text_positions": text_positions, "max_new_tokens": max_new_tokens}
     longest, nominal = max_length(spec, settings, **lengths), spec.nominal_tokens
     return lay_out_slots(
@@ -85,6 +86,7 @@ def slot_layout(
         rotary_length=rotary_length(spec, settings, **lengths),
         schedule=settings.schedule(nominal, spec.num_text_layers),
         num_visual=min(settings.num_before(nominal), longest - max_new_tokens - 1),
-        row_width=spec.text_width if method.needs(options).projected else spec.vision_width,
-        all_features=method.merges or method.needs(options).features,
+        row_width=spec.text_width if needs.projected else spec.vision_width,
+        all_features=method.merges or needs.features or needs.projected,
+        pairs=needs.pairs,
     )

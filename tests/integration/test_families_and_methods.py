@@ -103,6 +103,6 @@ def test_a_method_inside_needs_the_engine(
 def test_options_of_a_method_are_told_by_name(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--method", "uniform", "--method-options", '{"alpha": 0.1}']
+    flags = ["--method", "average-pool", "--method-options", '{"alpha": 0.1}']
     assert answer([str(images)], tmp_path / "out", *flags).exit_code == EXIT_BAD_CONFIG
-    assert "alpha: no option of method uniform; it has none" in capsys.readouterr().err
+    assert "alpha: no option of method average-pool; it has projected" in capsys.readouterr().err

@@ -1,8 +1,9 @@
-"""How many bytes of tensors are alive at once while something runs, op by op, on any device."""
+"""The most bytes of tensors alive at once while code runs, whatever the allocator keeps."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,41 +12,41 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts storages that ops make while it is entered; what an op holds inside is not seen.
+    """Counts storages that operators return, until nothing refers to them.
+
+    What a kernel takes for itself and gives back is not seen.
 
     Attributes:
-        peak: the most at once.
+        peak: in bytes, of what was made since the start.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.peak = self._now = 0
-        self._known: set[int] = set()
+        self.peak = 0
+        self._alive: dict[int, int] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {_storage(leaf)[0] for leaf in tree_leaves((args, kwargs)) if _is_tensor(leaf)}
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if _is_tensor(leaf) and _storage(leaf)[0] not in given | self._known:
-                self._note(leaf)
-        self.peak = max(self.peak, self._now)
-        return out
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = {
+            leaf.untyped_storage()._cdata
+            for leaf in tree_leaves((args, kwargs))
+            if isinstance(leaf, torch.Tensor)
+        }
+        found = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(found):
+            if isinstance(leaf, torch.Tensor):
+                self._see(leaf.untyped_storage(), given)
+        return found
 
-    def _note(self, tensor: torch.Tensor) -> None:
-        key, size = _storage(tensor)
-        self._known.add(key)
-        self._now += size
-        weakref.finalize(tensor.untyped_storage(), self._gone, key, size)
-
-    def _gone(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self._now -= size
-
-
-def _is_tensor(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor)
-
-
-def _storage(tensor: torch.Tensor) -> tuple[int, int]:
-    storage = tensor.untyped_storage()
-    return storage.data_ptr(), storage.nbytes()
+    def _see(self, storage: torch.UntypedStorage, given: set[int]) -> None:
+        key = storage._cdata
+        if key in given or key in self._alive:
+            return
+        self._alive[key] = storage.nbytes()
+        self.peak = max(self.peak, sum(self._alive.values()))
+        weakref.finalize(storage, self._alive.pop, key, None)

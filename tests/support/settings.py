@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Final
 
 from torch import Tensor
@@ -12,18 +13,20 @@ from hired_core.vlm.settings import ReductionSettings
 
 OPTIONS: Final = ("allocation", "dropping", "heads", "skip_below", "transposed_grid", "projected",
                   "nested")  # fmt: skip
+"""Of `hired`, `hired-upstream` and `average-pool`, `alpha` apart."""
+_SETTINGS: Final = {each.name for each in fields(ReductionSettings)}
 
 
 def reduction(**given: Any) -> ReductionSettings:
-    """`ReductionSettings`; `token_budget` is the budget, options of methods are told by name."""
-    options = {key: given.pop(key) for key in OPTIONS if key in given}
+    """`ReductionSettings`; `token_budget` is the budget, what is no setting an option."""
     if "token_budget" in given:
         given["budget"] = given.pop("token_budget")
+    options = {key: given.pop(key) for key in list(given) if key not in _SETTINGS}
     return ReductionSettings(method_options=options, **given)
 
 
 def keep(name: str, evidence: Evidence, budget: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-    """(keep bool [B, P, N], budgets int64 [B, P]) of a method that selects."""
+    """(keep bool [B, P, N], budgets int64 [B, P]) of a pair of allocation and selection."""
     found: Any = method(name)
     chosen = make_options(name, options)
     budgets = found.allocate(evidence, budget, chosen)

@@ -17,6 +17,7 @@ from typing import Final
 
 from hired_core.backends.base import Capacity
 from hired_core.backends.slots.workspace import encode_bytes, generate_bytes
+from hired_core.choices import Pairs
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.schedule import KeepSchedule
 
@@ -123,6 +124,7 @@ def lay_out_slots(
     num_visual: int = 0,
     row_width: int | None = None,
     all_features: bool = False,
+    pairs: Pairs | None = None,
 ) -> SlotLayout:
     """As many slots as the limit has room for, `max_slots` at most.
 
@@ -137,6 +139,7 @@ def lay_out_slots(
         schedule, num_visual: see `SlotLayout`.
         row_width: of what comes out of the vision stage; by default C.
         all_features: whether the vision stage computes those of all patches, not of the kept alone.
+        pairs: whether it compares them with each other, see `Needs`.
 
     Raises:
         ValueError: if the schedule does not fit the decoder or `max_length`.
@@ -162,6 +165,7 @@ def lay_out_slots(
             on_gpu=on_gpu,
             row_width=width,
             all_features=all_features,
+            pairs=pairs,
         )
         workspace = max(own, encode)
         if not on_gpu:

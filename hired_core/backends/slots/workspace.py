@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Collection
+from typing import Final
 
 from hired_core.backends.slots.dropping import QUERIES_AT_ONCE
+from hired_core.choices import Pairs
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.schedule import Ask
 from hired_core.vision.tower import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
+
+PAIR_ARRAYS: Final[dict[Pairs, int]] = {"partition": 6, "image": 4}
+"""Numbers alive at once for each pair of tokens that a method compares; merging, which stays within
+partitions, sorts them."""
 
 
 def encode_bytes(
@@ -22,11 +28,12 @@ def encode_bytes(
     on_gpu: bool,
     row_width: int | None = None,
     all_features: bool = False,
+    pairs: Pairs | None = None,
 ) -> int:
     """Of the vision stage while it encodes a batch of images of the largest grid.
 
     Args:
-        row_width, all_features: see `lay_out_slots`.
+        row_width, all_features, pairs: see `lay_out_slots`.
     """
     if not num_images:
         return 0
@@ -41,7 +48,16 @@ def encode_bytes(
     kept = num_images * spec.nominal_tokens * out * value_bytes
     # Those of all patches, and the projector's two layers where they go through it.
     every = at_once * spec.num_patches * (width + 2 * out) * value_bytes if all_features else 0
-    return pixels + max(2 * 4 * pixels, layer) + kept + every
+    alike = _pair_bytes(spec, pairs, max(width, out)) * at_once
+    return pixels + max(2 * 4 * pixels, layer) + kept + every + alike
+
+
+def _pair_bytes(spec: ModelSpec, pairs: Pairs | None, width: int) -> int:
+    """For each partition: its tokens in float32, and those again or what is told of pairs."""
+    if pairs is None:
+        return 0
+    others = spec.num_patches if pairs == "partition" else spec.nominal_tokens
+    return 4 * spec.num_patches * (width + max(width, PAIR_ARRAYS[pairs] * others))
 
 
 def generate_bytes(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from hired_core.methods.base import Method
 from hired_core.methods.registry import METHODS, make_options, method
 from hired_core.models.base import Family
 from hired_core.models.registry import FAMILIES
@@ -37,6 +39,7 @@ from tests.support.docs import (
     rooms_there,
     settings_tables,
 )
+from tests.support.evidence import random_evidence
 from tests.unit.house.test_import_graph import HOUSE, ROOMS
 
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
@@ -202,8 +205,15 @@ def test_the_sketches_of_contributing_are_methods_and_a_family() -> None:
         if block.language == "python"
     )
     for sketch in (before["METHOD"], inside["METHOD"]):
-        assert {name for name in dir(method("hired")) if name[0] != "_"} <= set(dir(sketch))
+        assert {name for name in dir(Method) if name[0] != "_"} <= set(dir(sketch))
         sketch.needs(sketch.options())
+    evidence = random_evidence([(90, 112)], [1])
+    for allocation in ("equal", "global"):
+        options = before["METHOD"].options(allocation=allocation)
+        least = before["METHOD"].reduce(evidence, torch.tensor([20]), options)
+        assert least.count.tolist() == [20]
+        most = method("uniform").reduce(evidence, torch.tensor([20]), options)
+        assert not set(least.place[0, :20].tolist()) & set(most.place[0, :20].tolist())
     assert inside["METHOD"].schedule(5, 40, 8, None).layers == (2,)
     assert isinstance(family_sketch["FAMILY"], Family) and family_sketch["FAMILY"].name == "mine"
 

@@ -1,8 +1,8 @@
 """GlobalCom2 (arXiv:2501.05179): the full-image tells how much, and what, of each sub-image stays.
 
-Budgets are shared softly (`allocation.allocate_softly`, section 3.2). Tokens of the full-image are
-scored by their CLS attention g_0; those of sub-image j by what they are to their own sub-image and
-to the whole image (section 3.3):
+Budgets are shared softly (`allocation.allocate_softly`). Tokens of the full-image are scored by
+their CLS attention g_0; those of sub-image j by what they are to their own sub-image and to the
+whole image, in equal parts:
 
     score = g_j / |g_j| + G_j / |G_j|
 

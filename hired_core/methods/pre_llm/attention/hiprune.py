@@ -3,8 +3,9 @@
 Scores are the attention that a patch receives, the mean over heads and queries, so that no CLS
 token is needed. Of a budget T, anchors are the `T * anchors / 5` tokens (rounded) of highest score
 at the object layer, buffers their four neighbours in the partition, and registers fill up with the
-tokens of highest score at the feature layer (section 4). Deviation: neighbours are those of the
-grid; the published code adds 1 and a row's length to the index, which wraps around at row ends.
+tokens of highest score at the feature layer. Where there are more anchors and buffers than T,
+anchors stay first. Deviation: neighbours are those of the grid; the published code adds 1 and a
+row's length to the index, which wraps around at row ends.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ class HiPruneOptions(AllocationOptions):
 
     Attributes:
         anchors: share of the budget for anchors and their neighbours, 0 to 1; the paper's alpha.
-        object_layer: where anchors are found, as a fraction of the way to the feature layer; the
-            paper's ninth of 24 layers.
+        object_layer: where anchors are found, as a fraction of the way to the feature layer; by
+            default the paper's ninth of 24 layers, of which the 23rd is the feature layer.
     """
 
     anchors: float = 0.1
-    object_layer: float = 8 / 22
+    object_layer: float = 0.36
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,8 +56,9 @@ def pick(evidence: Evidence, groups: Groups, options: HiPruneOptions) -> Tensor:
     )
     count = floor_count(groups.budgets.double() * options.anchors / 5 + 0.5)
     anchors = select_tokens(early, count, groups.valid)
-    first = groups.of(with_neighbours(groups.partitions(anchors))) & groups.valid
-    return select_tokens(late.masked_fill(first, torch.inf), groups.budgets, groups.valid)
+    near = groups.of(with_neighbours(groups.partitions(anchors)))
+    late = late.masked_fill(near, torch.finfo(late.dtype).max).masked_fill(anchors, torch.inf)
+    return select_tokens(late, groups.budgets, groups.valid)
 
 
 def with_neighbours(anchors: Tensor) -> Tensor:

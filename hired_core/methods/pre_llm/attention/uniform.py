@@ -1,6 +1,6 @@
 """The tokens with most CLS attention, equal budgets for all partitions.
 
-FasterVLM (arXiv:2412.01818) per partition; with the allocation `global` its top-k over the whole
+FasterVLM (arXiv:2412.01818v1) per partition; with the allocation `global` its top-k over the whole
 image. With `stride` and `random` the floor that any method has to beat.
 """
 

@@ -4,8 +4,8 @@ Tokens with most CLS attention a (mean over heads) are kept, and each becomes th
 
     x'_i = (a_i x_i + sum_j a_j x_j) / (a_i + sum_j a_j)
 
-of itself and its `neighbours` nearest of all other tokens, kept or not, by the cosine of keys
-(section 3.3). Per partition, rows at the kept tokens' places. With `counts=budget` the allocation
+of itself and its `neighbours` nearest of all other tokens, kept or not, by the cosine of keys. Per
+partition, rows at the kept tokens' places. With `counts=budget` the allocation
 says how many are kept; with `counts=adaptive`, as the paper, at most that many, and no more than
 have outlying attention, above Q3 + 1.5 (Q3 - Q1) of the partition's, at least one. `merge=sum`
 takes x_i + sum_j a_j x_j, as the published code does. Deviations: attention and keys are of the
@@ -135,17 +135,17 @@ class PruMerge:
             count = outliers if adaptive else groups.budgets
             return select_tokens(attention, count, groups.valid)
         keep = select_tokens(attention, outliers, groups.valid)
-        more = groups.budgets - outliers
-        if adaptive:
-            more = torch.minimum(more, _strided(outliers, groups.valid))
-        return keep | select_stride(more, groups.valid & ~keep)
+        offered = comb(outliers, groups.valid) if adaptive else groups.valid
+        return keep | select_stride(groups.budgets - outliers, offered & ~keep)
 
 
-def _strided(outliers: Tensor, valid: Tensor) -> Tensor:
-    """int64 [B, P]: tokens at a third of the step between outliers, if these were spread evenly."""
-    count = valid.sum(-1)
-    step = (count // outliers.clamp(min=1) // 3).clamp(min=1)
-    return -(-count // step)
+def comb(outliers: Tensor, valid: Tensor) -> Tensor:
+    """bool [..., N]: valid tokens at a third of the step between outliers that were spread evenly.
+
+    That is at 0, s, 2s, ... of the valid tokens, s = max(1, number // outliers // 3).
+    """
+    step = (valid.sum(-1) // outliers.clamp(min=1) // 3).clamp(min=1)[..., None]
+    return valid & ((valid.long().cumsum(-1) - 1) % step == 0)
 
 
 METHOD: Final = PruMerge()

@@ -3,11 +3,11 @@
 Of a budget T, `T * dominant` tokens (rounded, at least one) are those with most CLS attention, or
 received attention where there is no CLS token. Of the others, in their order, every so-manyth is a
 target; each of the rest joins the target whose key is most alike (cosine of keys averaged over
-heads), and a contextual token is the mean of a target and what joined it (section 3.2). Rows stand
-at the dominant token's or the target's place. Per partition. Deviations: the CLS token, which the
-published code hands on as one more visual token, is none; places follow the image, where the code
-puts contextual tokens last. `contextual=sum` adds the mean of what joined to the target, as the
-published code does.
+heads), and a contextual token is the mean of a target and what joined it. Rows stand at the
+dominant token's or the target's place. Per partition. `contextual=sum` adds the mean of what joined
+to the target, as the published code does. Deviations: the CLS token, which the published code hands
+on as one more visual token, is none; places follow the image, where the code puts contextual tokens
+last.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """DivPrune (arXiv:2503.02175): the tokens that are farthest from each other, whatever they show.
 
-The max-min diversity problem, solved greedily (section 3.2): the distance of two visual tokens,
+The max-min diversity problem, solved greedily: the distance of two visual tokens,
 behind the projector, is 1 - cos; the first token is the one whose nearest other is farthest, each
 next one is farthest from the nearest of those taken. Tokens of the whole image compete (allocation
 `global`). Neither attention nor text is looked at. Deviation: newlines between rows are no

@@ -17,19 +17,19 @@ from torch import Tensor
 from hired_core.methods.base import Evidence, Needs, given
 from hired_core.methods.grouping import GroupedSelection, Groups
 from hired_core.methods.pre_llm.similarity.divprune import DivPruneOptions
-from hired_core.methods.similarity import cosines, farthest_first, stretched
+from hired_core.methods.similarity import cosines, exact_rows, farthest_first, stretched
 
 
 def distinctiveness(similarity: Tensor, valid: Tensor) -> Tensor:
-    """[..., n] in 0..1: minus the mean cosine to the other valid tokens, stretched.
+    """float64 [..., n] in 0..1: minus the mean cosine to the other valid tokens, stretched.
 
     Args:
         similarity: [..., n, n], uncentred.
     """
-    inside = similarity.masked_fill(~valid[..., None, :], 0).double()
+    inside = exact_rows(similarity.masked_fill(~valid[..., None, :], 0))
     others = (valid.sum(-1, keepdim=True) - 1).clamp(min=1)
     own = similarity.diagonal(dim1=-2, dim2=-1).double()
-    return stretched(-((inside.sum(-1) - own) / others).float(), valid)
+    return stretched(-(inside - own) / others, valid)
 
 
 def pick(evidence: Evidence, groups: Groups, options: DivPruneOptions) -> Tensor:

@@ -5,11 +5,11 @@ v_i the variance of token i's cosines to the others of its chunk, behind the pro
 
     score_i = s a_i + w v_i * mean(|s a|) / mean(|v|),   s = 1000, w = 0.09
 
-means over the group (over the chunk alone the second term would be the first once more, whatever
-varies). A chunk's budget is in proportion to its mean score; in it tokens are kept by
-attention. Deviations: budgets are met exactly by largest remainder, what a chunk has no room for
-going to others, where the published code fills up with zero vectors; the diagonal is no part of the
-variance; tokens stay in their places.
+A chunk's budget is in proportion to its mean score; in it tokens are kept by attention. Deviations:
+means are over the group, not over the chunk as in the published code, where each chunk's mean score
+comes to (1 + w) times its mean attention, whatever varies; budgets are met exactly by largest
+remainder, what a chunk has no room for going to others, where that code fills up with zero vectors;
+the diagonal is no part of the variance; tokens stay in their places.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hired_core.methods.budget import integer_weights, water_fill
 from hired_core.methods.grouping import GroupedSelection, Groups
 from hired_core.methods.scores import feature_importance_score
 from hired_core.methods.selection import select_tokens
-from hired_core.methods.similarity import cosines, masked_mean
+from hired_core.methods.similarity import cosines, exact_rows, masked_mean
 
 _SCALE: Final = 1000.0
 _VARIETY: Final = 0.09
@@ -74,7 +74,7 @@ def chunk_weights(attention: Tensor, similarity: Tensor, member: Tensor) -> Tens
     level = masked_mean(scaled[..., None], inside) / _positive(
         masked_mean(variety[..., None], inside)
     )
-    score = scaled + _VARIETY * variety * level
+    score = (scaled + _VARIETY * variety * level).masked_fill(~inside, 0)
     return (score[..., None, :] * member).sum(-1) / member.sum(-1).clamp(min=1)
 
 
@@ -83,15 +83,17 @@ def _positive(value: Tensor) -> Tensor:
 
 
 def variance_in_chunk(similarity: Tensor, member: Tensor) -> Tensor:
-    """float64 [..., n]: variance of each token's cosines to the other tokens of its chunk."""
-    same = torch.zeros_like(similarity, dtype=torch.bool)
-    for chunk in member.unbind(-2):
-        same |= chunk[..., :, None] & chunk[..., None, :]
-    same &= ~torch.eye(same.shape[-1], dtype=torch.bool, device=same.device)
-    count = same.sum(-1).clamp(min=1)
-    inside = similarity.double().masked_fill(~same, 0)
-    mean = inside.sum(-1) / count
-    return ((inside - mean[..., None]).masked_fill(~same, 0) ** 2).sum(-1) / count
+    """float64 [..., n]: variance of each token's cosines to the other tokens of its chunk.
+
+    Mean square minus squared mean: sums of rounded cosines are exact, of their squares all but.
+    """
+    chunk = member.long().argmax(-2).where(member.any(-2), -1)
+    others = chunk[..., :, None] == chunk[..., None, :]
+    others &= ~torch.eye(others.shape[-1], dtype=torch.bool, device=others.device)
+    count = others.sum(-1).clamp(min=1)
+    inside = similarity.masked_fill(~others, 0)
+    mean = exact_rows(inside) / count
+    return (inside.square_().sum(-1, dtype=torch.float64) / count - mean.square()).clamp(min=0)
 
 
 METHOD: Final = GroupedSelection(

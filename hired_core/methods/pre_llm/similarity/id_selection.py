@@ -1,4 +1,4 @@
-"""ID-Selection: importance first, then whatever is distinct from what has been taken.
+"""ID-Selection (arXiv:2604.05601): importance, and what is distinct from what has been taken.
 
 The token of highest score S (CLS attention summed over heads) is taken, and every other score falls
 by how near it is:
@@ -49,7 +49,7 @@ def pick(evidence: Evidence, groups: Groups, options: IdSelectionOptions) -> Ten
 
 def nearness(similarity: Tensor, sharpness: float) -> Tensor:
     """[..., n, n]: exp(-k (1 - cos)^2)."""
-    return (-sharpness * (1 - similarity).square()).exp()
+    return (1 - similarity).square_().mul_(-sharpness).exp_()
 
 
 def important_and_distinct(

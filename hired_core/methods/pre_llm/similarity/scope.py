@@ -22,7 +22,7 @@ from hired_core.methods.allocation import AllocationOptions
 from hired_core.methods.base import Evidence, Needs, given
 from hired_core.methods.grouping import GroupedSelection, Groups
 from hired_core.methods.scores import feature_importance_score
-from hired_core.methods.similarity import best, cosines, one_hot, row_of
+from hired_core.methods.similarity import best, cosines, exact_rows, one_hot, row_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +53,14 @@ def cover(
 ) -> Tensor:
     """bool [..., n]: `budgets` tokens, each the one with the highest gain when it is taken.
 
-    Gains are sums of n multiples of 2**-16, exact in float32 up to n = 256 and within 2**-7 of a
-    gain beyond; ties go to the lower index.
+    Gains are exact sums of rounded cosines; ties go to the lower index.
     """
     size = valid.shape[-1]
     pairs = similarity.masked_fill(~valid[..., None, :], 0)  # Padding needs no cover.
     covered = torch.zeros_like(pairs[..., 0])
     keep, open_ = torch.zeros_like(valid), valid.clone()
     for step in range(most):
-        gain = (pairs - covered[..., None, :]).clamp_(min=0).sum(-1).to(saliency.dtype)
+        gain = exact_rows((pairs - covered[..., None, :]).clamp_(min=0))
         index = best(saliency * gain, open_)
         taken = one_hot(index, size)
         keep |= taken & (step < budgets)[..., None] & open_

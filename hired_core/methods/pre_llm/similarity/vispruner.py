@@ -3,8 +3,9 @@
 Of a budget T, `T * importance` tokens (rounded down) are those with most CLS attention. The others,
 most attended first, lose up to 8 tokens at a time until T are left: of the tokens at even places of
 the list those with the highest cosine to one at an odd place go; then the rest of the even, most
-alike first, stand before the odd (section 3.3). Features before the projector. Deviation: a list of
-odd length has one even place more, where the published code stops with an error. Per partition.
+alike first, stand before the odd. Of equals the one listed first goes. Features before the
+projector. Deviations, where the published code stops with an error: a list of odd length has one
+even place more, and no more go at a time than there are even places. Per partition.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hired_core.methods.base import Evidence, Needs, given
 from hired_core.methods.budget import floor_count
 from hired_core.methods.grouping import GroupedSelection, Groups
 from hired_core.methods.scores import feature_importance_score
-from hired_core.methods.selection import select_tokens
+from hired_core.methods.selection import by_importance, select_tokens
 from hired_core.methods.similarity import cosines
 
 AT_A_TIME: Final = 8
@@ -61,10 +62,9 @@ def diverse(importance: Tensor, similarity: Tensor, rest: Tensor, wanted: Tensor
         rest: bool [..., n].
         wanted: int64 [...], none above the number of `rest`.
     """
-    listed = importance.masked_fill(~rest, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-    length = rest.sum(-1)
+    listed, length = by_importance(importance, rest), rest.sum(-1)
     for _ in range(_rounds(length, wanted, rest.shape[-1])):
-        fewer = (length - wanted).clamp(0, AT_A_TIME)
+        fewer = torch.minimum(length - wanted, (length + 1) // 2).clamp(0, AT_A_TIME)
         listed = _without_repeats(listed, length, fewer, similarity)
         length = length - fewer
     position = torch.arange(rest.shape[-1], device=rest.device)
@@ -72,9 +72,12 @@ def diverse(importance: Tensor, similarity: Tensor, rest: Tensor, wanted: Tensor
 
 
 def _rounds(length: Tensor, wanted: Tensor, size: int) -> int:
-    """How often tokens go; on a GPU, where asking would wait for it, what that cannot exceed."""
+    """How often tokens go, at most; on a GPU, where asking would wait for it, for any lengths.
+
+    Fourteen tokens and fewer are more than halved at a time: 14, 7, 3, 1, 0.
+    """
     most = size if length.is_cuda else int((length - wanted).max())
-    return -(-most // AT_A_TIME)
+    return -(-most // AT_A_TIME) + 3
 
 
 def _without_repeats(listed: Tensor, length: Tensor, fewer: Tensor, similarity: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from hired_core.methods.registry import METHODS, make_options
 from hired_core.methods.registry import method as method_of
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens
+from tests.support.evidence import GROUPED, MERGING, PAIRS
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 
-EXACT = ["hired", "uniform", "stride", "random"]
-SELECTIONS = sorted([*EXACT, "dense", "hired-upstream"])
+EXACT = ["hired", *GROUPED]
+SELECTIONS = sorted([name for name in EXACT if name not in MERGING] + ["dense", "hired-upstream"])
 # 56-pixel partitions of 16 patches: grids of P = 3, 3, 5, 4, 4 and some with padding.
 SIZES = [(56, 112), (112, 50), (112, 112), (90, 112), (168, 56), (40, 168), (70, 50)]
 NOMINAL = 5 * 16
@@ -33,6 +35,12 @@ def of(name: str, budget: float) -> ReductionSettings:
     return reduction(method=name, token_budget=1.0 if name == "dense" else budget)
 
 
+def is_projected(settings: ReductionSettings) -> bool:
+    """Whether rows are taken behind the projector."""
+    method, options = settings.resolve()
+    return method.needs(options).projected
+
+
 def images() -> list[Image.Image]:
     return [picture(height, width) for height, width in SIZES]
 
@@ -44,17 +52,28 @@ def same(first: KeptTokens, second: KeptTokens) -> None:
     torch.testing.assert_close(first.features, second.features, atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", EXACT)
-@pytest.mark.parametrize("token_budget", [0.05, 0.1, 0.2, 0.4, 0.8, 37])
-def test_kept_tokens_equal_the_budget(halves: Halves, method: str, token_budget: float) -> None:
-    settings = reduction(method=method, token_budget=token_budget)
+BUDGETS = [0.05, 0.1, 0.2, 0.4, 0.8, 37]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "token_budget"),
+    [
+        *(("hired", {}, budget) for budget in BUDGETS),
+        *((name, {}, budget) for name in GROUPED for budget in (0.1, 0.8)),
+        *((name, {"allocation": allocation}, 0.3) for name, allocation in PAIRS),
+    ],
+)
+def test_kept_tokens_equal_the_budget(
+    halves: Halves, method: str, options: dict[str, Any], token_budget: float
+) -> None:
+    settings = reduction(method=method, token_budget=token_budget, **options)
     wanted = int(token_budget * NOMINAL) if token_budget < 1 else int(token_budget)
     kept = halves.encode(images(), settings)
     for (height, width), tokens in zip(SIZES, kept, strict=True):
         layout = halves.spec.layout(height, width)
         assert tokens.num_dense == layout.num_valid
         count = min(wanted, layout.num_valid)
-        assert tokens.features.shape == (count, 64)
+        assert tokens.features.shape == (count, 128 if is_projected(settings) else 64)
         assert tokens.place.shape == (count,)
         assert tokens.budgets.shape == (layout.num_partitions,)
         assert int(tokens.budgets.sum()) == count
@@ -69,9 +88,13 @@ def test_the_fraction_can_be_of_the_images_own_partitions(halves: Halves) -> Non
 
 
 @pytest.mark.parametrize("method", SELECTIONS)
+@torch.inference_mode()
 def test_tokens_are_those_of_their_positions(halves: Halves, method: str) -> None:
     """Features, order and budgets describe the same tokens: all three against the dense model."""
     dense = halves.encode(images(), reduction(method="dense", token_budget=1.0))
+    if is_projected(of(method, 0.4)):
+        projector = halves.language.projector
+        dense = [replace(each, features=projector(each.features)) for each in dense]
     chosen = halves.encode(images(), of(method, 0.4))
     for (height, width), whole, kept in zip(SIZES, dense, chosen, strict=True):
         layout = halves.spec.layout(height, width)
@@ -191,26 +214,22 @@ def test_uniform_and_stride_share_evenly_with_the_full_image(halves: Halves) -> 
         assert halves.encode([picture(112, 112)], settings)[0].budgets.tolist() == [7, 7, 6, 6, 6]
 
 
-def test_allocation_and_selection_swap_freely() -> None:
-    """Every allocation with every selection: all share one signature."""
-    layout = LayoutBatch.stack([layout_112() for _ in range(2)])
-    generator = torch.Generator().manual_seed(0)
-    evidence = Evidence(
-        layout=layout,
-        seeds=torch.tensor([1, 2]),
-        full_image_attention=torch.rand(2, 4, 16, generator=generator),
-        attention={"final": torch.rand(2, 5, 4, 16, generator=generator)},
-    )
-    budget = torch.tensor([20, 33])
-    selections: list[Any] = [method_of(name) for name in SELECTIONS]
-    for allocating in selections:
-        budgets = allocating.allocate(evidence, budget, allocating.options())
-        assert budgets.shape == (2, 5) and budgets.dtype == torch.int64
-        for name, selecting in zip(SELECTIONS, selections, strict=True):
-            keep = selecting.select(evidence, budgets, selecting.options())
-            assert keep.shape == (2, 5, 16) and not (keep & ~layout.valid).any()
-            if name in EXACT:
-                assert torch.equal(keep.sum(-1), budgets.minimum(evidence.capacities))
+def test_allocation_and_selection_swap_freely(halves: Halves) -> None:
+    """One allocation gives all selections the same budgets, and HiRED's are HiRED's."""
+    for allocation in ("equal", "content", "globalcom2"):
+        found = {
+            name: [
+                tuple(tokens.budgets.tolist())
+                for tokens in halves.encode(
+                    images(), reduction(method=name, token_budget=0.3, allocation=allocation)
+                )
+            ]
+            for name in GROUPED
+        }
+        if allocation == "content":
+            plain = halves.encode(images(), reduction(token_budget=0.3))
+            found["hired"] = [tuple(tokens.budgets.tolist()) for tokens in plain]
+        assert len(set(map(tuple, found.values()))) == 1, found
 
 
 def layout_112() -> object:
@@ -225,7 +244,6 @@ def test_methods_that_use_no_attention_are_given_none(halves: Halves) -> None:
     looks = {name: method_of(name).needs(make_options(name, {})) for name in SELECTIONS}
     names = {name for name, needs in looks.items() if needs == Needs()}
     assert names == {"dense", "stride", "random"}
-    assert looks["uniform"] == Needs(cls_layers=("final",))
     for name in names - {"dense"}:
         settings = reduction(method=name, token_budget=0.3)
         assert halves.encode([picture(56, 112)], settings)[0].place.numel() > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +94,26 @@ def test_any_feature_layer(tmp_path: Path, feature_layer: int, layers_run: int) 
         expected = tower_of(folder)(normalised(partitions), output_hidden_states=True)
     features = encode_all(tower, partitions).features
     assert relative_error(features, expected.hidden_states[feature_layer][:, 1:]) < 1e-5
+
+
+def test_layers_by_name_and_by_fraction() -> None:
+    """Of 23 layers up to the feature layer, LLaVA-Next's; a half is rounded up."""
+    tower = VisionTower(
+        embed=lambda pixels: pixels,
+        layers=list(range(23)),
+        has_cls=True,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        device=CPU,
+        dtype=torch.float32,
+    )
+    encoder = VisionEncoder(tower)
+    names = {"initial": 0, "middle": 11, "final": 22}
+    assert {name: encoder.index_of(name) for name in names} == names  # type: ignore[arg-type]
+    found = [encoder.index_of(layer) for layer in (0.0, 8 / 22, 0.25, 0.5, 0.74, 1.0)]
+    assert found == [0, 8, 6, 11, 16, 22]  # 5.5 and 16.28
+    short = VisionEncoder(replace(tower, layers=[0, 1]))
+    assert [short.index_of(layer) for layer in (0.0, 0.4, 0.5, 1.0)] == [0, 0, 1, 1]
 
 
 def test_one_layer_is_both_initial_and_final(tmp_path: Path) -> None:

@@ -142,6 +142,34 @@ def test_attention(
     check(evidence.keys, [t.keys[index][:, 1:] for t in truth])
 
 
+@pytest.mark.parametrize(("fraction", "index"), [(0.0, 0), (0.3, 1), (0.4, 2), (0.9, 4)])
+def test_layers_by_fraction(
+    halves: Halves,
+    truth: list[Truth],
+    fraction: float,
+    index: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the way to layer 4."""
+    needed = Needs(
+        cls_layers=(fraction,),
+        received_layers=(fraction, "final"),
+        keys_layer=fraction,
+        full_image_layer=fraction,
+    )
+    evidence = shown(halves, needed, monkeypatch)
+    assert set(evidence.attention) == {fraction} and set(evidence.received) == {fraction, "final"}
+    check(evidence.attention[fraction], [t.maps[index][:, :, 0, 1:] for t in truth])
+    check(evidence.received[fraction], [t.maps[index].mean(2)[:, :, 1:] for t in truth])
+    check(evidence.received["final"], [t.maps[4].mean(2)[:, :, 1:] for t in truth])
+    assert evidence.keys is not None and evidence.full_image_attention is not None
+    check(evidence.keys, [t.keys[index][:, 1:] for t in truth])
+    full = [t.maps[index][0, :, 0, 1:] for t in truth]
+    torch.testing.assert_close(
+        evidence.full_image_attention, torch.stack(full), atol=2e-5, rtol=1e-4
+    )
+
+
 def test_features(halves: Halves, truth: list[Truth], monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = shown(halves, Needs(features=True), monkeypatch)
     assert given(evidence) == {"features"} and evidence.features is not None

@@ -105,8 +105,38 @@ def test_alpha_is_shared_and_an_option_wins() -> None:
     assert ReductionSettings(alpha=0.3).options.alpha == 0.3
     both = ReductionSettings(alpha=0.3, method_options={"alpha": 0.4})
     assert both.options.alpha == both.effective_alpha == 0.4
-    # Methods without a full-image's share do not mind, so that one command line serves all.
-    assert ReductionSettings(method="uniform", alpha=0.3).effective_alpha == 0.3
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 0.3),
+        ({"method_options": {"allocation": "even"}}, 0.3),
+        ({"method": "hired-upstream"}, 0.3),
+        ({"budget": 1}, 0.3),
+        # Methods without a full-image's share do not mind, so that one command line serves all;
+        # what makes no difference is not recorded.
+        ({"method": "average-pool"}, 0.5),
+        ({"method": "dense"}, 0.5),
+        ({"method": "fastv"}, 0.5),
+        ({"method": "uniform"}, 0.5),
+        ({"method": "uniform", "method_options": {"allocation": "content"}}, 0.3),
+        ({"method": "scope", "method_options": {"allocation": "content", "alpha": 0.2}}, 0.2),
+        ({"method": "globalcom2"}, 0.5),
+        ({"method": "globalcom2", "method_options": {"alpha": 0.2}}, 0.5),
+        ({"method": "divprune", "method_options": {"allocation": "global"}}, 0.5),
+    ],
+)
+def test_alpha_is_recorded_where_it_is_used(given: dict[str, Any], expected: float) -> None:
+    assert ReductionSettings(**given, alpha=0.3).effective_alpha == expected
+
+
+def test_another_allocation_is_told() -> None:
+    chosen = ReductionSettings(method="uniform", method_options={"allocation": "content"})
+    assert chosen.variations == {"allocation": "content"}
+    assert ReductionSettings(method="globalcom2").variations == {}
+    own = ReductionSettings(method="globalcom2", method_options={"allocation": "equal"})
+    assert own.variations == {"allocation": "equal"}
 
 
 def test_what_differs_from_the_default_is_told() -> None:
@@ -123,4 +153,5 @@ def test_every_method_is_one() -> None:
         options = found.options()
         found.needs(options)
         assert not found.skips(options)
-    assert methods_with("alpha") == ["hired", "hired-upstream"]
+    assert methods_with("alpha")[:3] == ["hired", "hired-upstream", "uniform"]
+    assert methods_with("skip_below") == ["hired"]

@@ -78,7 +78,7 @@ def test_options_of_the_method(settings: Path) -> None:
     line = complaint([*NEEDED, "--skip-below", "4"])
     assert line.startswith("--skip-below: no setting, but an option of hired: --method-options sk")
     line = complaint([*NEEDED, "--method", "uniform", "--method-options", '{"heads": "none"}'])
-    assert line == "heads: no option of method uniform; it has none"
+    assert line == "heads: no option of method uniform; it has allocation, alpha"
 
 
 def test_questions_have_a_column_and_no_prompt() -> None:

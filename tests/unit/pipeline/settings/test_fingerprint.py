@@ -121,6 +121,16 @@ def test_all_these_differ_from_each_other() -> None:
     assert len({digest(dataclasses.replace(BASE, reduction=s)) for s in selections}) == 6
 
 
+def test_alpha_counts_where_it_is_used_alone() -> None:
+    def found(**chosen: Any) -> str:
+        return digest(dataclasses.replace(BASE, reduction=reduction(budget=0.2, **chosen)))
+
+    assert found(method="uniform") == found(method="uniform", alpha=0.3)
+    assert found(method="average-pool") == found(method="average-pool", alpha=0.3)
+    content: dict[str, Any] = {"method": "uniform", "allocation": "content"}
+    assert len({found(method="uniform"), found(**content), found(**content, alpha=0.3)}) == 3
+
+
 def test_the_published_code_with_and_without_its_transposed_grid_differ() -> None:
     with_it, without = (
         reduction(method="hired-upstream", transposed_grid=flag) for flag in (True, False)

@@ -14,7 +14,7 @@ from hired_core import LayoutBatch, PartitionLayout
 from hired_core.errors import SettingError
 from hired_core.images.partition import partition_image
 from hired_core.methods.base import Evidence
-from hired_core.methods.pre_llm import hired
+from hired_core.methods.pre_llm.attention import hired
 from tests.support.checkpoints import build_checkpoint
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
@@ -179,12 +179,25 @@ def test_nothing_varies_when_nothing_is_dropped(halves: Halves) -> None:
     assert torch.equal(varied.features, plain.features)
 
 
-@pytest.mark.parametrize("key", ["allocation", "dropping", "heads"])
+@pytest.mark.parametrize("key", ["dropping", "heads"])
 @pytest.mark.parametrize("method", ["hired-upstream", "uniform", "random", "dense"])
 def test_only_hired_varies(key: str, method: str) -> None:
-    chosen = {key: {"heads": "none"}.get(key, "final" if key[0] == "a" else "middle")}
+    chosen = {key: {"heads": "none"}.get(key, "middle")}
     with pytest.raises(SettingError, match=f"^{key}: no option of method {method}; it has "):
         reduction(method=method, **chosen)
+
+
+def test_allocations_of_other_methods_have_other_names() -> None:
+    with pytest.raises(
+        SettingError, match=r"^allocation: 'content' is .*; allowed: initial, final"
+    ):
+        reduction(allocation="content")
+    with pytest.raises(
+        SettingError, match=r"^allocation: 'initial' is .*; allowed: equal, content"
+    ):
+        reduction(method="uniform", allocation="initial")
+    with pytest.raises(SettingError, match=r"^allocation: no option of method hired-upstream"):
+        reduction(method="hired-upstream", allocation="equal")
 
 
 def test_shares_known_last_cannot_skip() -> None:
