@@ -3,15 +3,16 @@
 A method says which evidence it looks at (`Needs`), is handed that and nothing more (`Evidence`),
 and returns rows (`Reduction`): a selection keeps visual tokens as they are, a merging sums several
 into one. How many each partition gets (allocation) and which (selection) are plain functions that
-swap freely (`SelectionMethod`). Shape letters: B images, P partitions (padded to the batch's most),
-H heads, N patches, K rows, C width of a feature.
+swap freely (`GroupedSelection`, `PairedSelection`). Shape letters: B images, P partitions (padded
+to the batch's most), H heads, N patches, K rows, C width of a feature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -132,7 +133,7 @@ class NoOptions:
     """Of a method that has none."""
 
 
-class Method(Protocol):
+class Method(ABC):
     """One file of this folder each; see CONTRIBUTING.
 
     Attributes:
@@ -141,31 +142,31 @@ class Method(Protocol):
         keeps_all: the budget has no say in it (the dense model).
         merges: rows may be weighted sums, so that all features are computed.
         positions: where the language model sees the rows, unless the user says.
+        shrinks: partitions are resized before they are encoded, see `shrink`.
         schedule: of a method inside the language model, which drops rows between its layers: from
             (visual tokens to keep, the most that an image brings, number of layers, options) to
             what each layer sees. None: the method has done its work before the language model.
     """
 
-    @property
-    def options(self) -> type[Any]: ...
-    @property
-    def own_basis(self) -> bool: ...
-    @property
-    def keeps_all(self) -> bool: ...
-    @property
-    def merges(self) -> bool: ...
-    @property
-    def positions(self) -> Positions: ...
-    @property
-    def schedule(self) -> MakeSchedule | None: ...
+    options: type[Any] = NoOptions
+    own_basis: bool = False
+    keeps_all: bool = False
+    merges: bool = False
+    positions: Positions = "compact"
+    shrinks: bool = False
+    schedule: MakeSchedule | None = None
 
+    @abstractmethod
     def needs(self, options: Any) -> Needs:
         """What `reduce` will be shown."""
-        ...
 
+    @abstractmethod
     def reduce(self, evidence: Evidence, budget: Tensor, options: Any) -> Reduction:
         """Rows for budgets of int64 [B] visual tokens."""
-        ...
+
+    def skips(self, options: Any) -> bool:
+        """Whether partitions may be left out before they are encoded."""
+        return False
 
     def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
         """What need not be encoded, told from the full-image's attention at the initial layer.
@@ -173,66 +174,15 @@ class Method(Protocol):
         Called only where `skips`. Returns the evidence, patches of what is left out no longer valid
         in it, and bool [B, P]: the partitions to encode.
         """
-        ...
+        raise AssertionError("asked to skip by a method that never does")
 
-    def skips(self, options: Any) -> bool:
-        """Whether partitions may be left out before they are encoded."""
-        ...
+    def shrink(self, evidence: Evidence, budget: Tensor, options: Any) -> Tensor:
+        """int64 [B, P]: to how many patches along a side a partition is resized; 0: left out.
 
-
-Allocate = Callable[[Evidence, Tensor, Any], Tensor]
-"""(evidence, budget int64 [B], options) -> budgets int64 [B, P]."""
-
-Select = Callable[[Evidence, Tensor, Any], Tensor]
-"""(evidence, budgets int64 [B, P], options) -> keep bool [B, P, N], a subset of the valid."""
-
-Shrink = Callable[[Evidence, Tensor, Any], Tensor]
-"""(evidence, budget int64 [B], options) -> sides int64 [B, P]: to how many patches along a side a
-partition is resized before it is encoded; 0: it is not encoded. Called, on the host and with the
-geometry alone, of methods that have a `shrink`; their rows are a selection of the patches that
-`centres` tells."""
-
-
-def _nothing(options: Any) -> Needs:
-    return Needs()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectionMethod:
-    """A pair of allocation and selection.
-
-    Attributes:
-        looks_at: from options to what the two look at.
-        worthwhile: bool [B, P] of the partitions worth encoding, where a method can tell that
-            beforehand; `wants_to_skip` says under which options it does.
-    """
-
-    allocate: Allocate
-    select: Select
-    looks_at: Callable[[Any], Needs] = _nothing
-    options: type[Any] = NoOptions
-    own_basis: bool = False
-    keeps_all: bool = False
-    merges: bool = False
-    positions: Positions = "compact"
-    worthwhile: Allocate | None = None
-    wants_to_skip: Callable[[Any], bool] = bool
-    schedule: MakeSchedule | None = None
-
-    def needs(self, options: Any) -> Needs:
-        return self.looks_at(options)
-
-    def reduce(self, evidence: Evidence, budget: Tensor, options: Any) -> Reduction:
-        budgets = self.allocate(evidence, budget, options)
-        return selection(evidence, self.select(evidence, budgets, options), budgets)
-
-    def skips(self, options: Any) -> bool:
-        return self.worthwhile is not None and self.wants_to_skip(options)
-
-    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
-        assert self.worthwhile is not None, "asked to skip by a method that never does"
-        evidence = without(evidence, ~self.worthwhile(evidence, budget, options))
-        return evidence, self.allocate(evidence, budget, options) > 0
+        Called only where `shrinks`, on the host and with the geometry alone. The rows are then a
+        selection of the patches that `centres` tells.
+        """
+        raise AssertionError("asked to shrink by a method that never does")
 
 
 def selection(evidence: Evidence, keep: Tensor, budgets: Tensor) -> Reduction:

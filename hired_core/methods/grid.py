@@ -17,8 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hired_core.choices import Positions
-from hired_core.methods.base import Evidence, Needs, Reduction
+from hired_core.methods.base import Evidence, Method, Needs, Reduction
 
 Along = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 """(g int64 [B], n) -> weights float64 [B, n, n] of patch i in row r, zero for r >= g, and its cell,
@@ -44,26 +43,16 @@ class ResizeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResizeMethod:
+class ResizeMethod(Method):
     """See `Method`; every row is a weighted sum of its partition's tokens."""
 
     along: Along
     sides: Sides
     options: type[Any] = ResizeOptions
-    own_basis: bool = False
-    keeps_all: bool = False
     merges: bool = True
-    positions: Positions = "compact"
-    schedule: None = None
 
     def needs(self, options: Any) -> Needs:
         return Needs(projected=options.projected)
-
-    def skips(self, options: Any) -> bool:
-        return False
-
-    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
-        raise AssertionError("every partition is resized")
 
     def reduce(self, evidence: Evidence, budget: Tensor, options: Any) -> Reduction:
         side = round(evidence.layout.valid.shape[-1] ** 0.5)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hired_core.choices import Positions
 from hired_core.methods.allocation import AllocationOptions, allocate, allocation_needs
-from hired_core.methods.base import Evidence, Needs, Reduction, selection
+from hired_core.methods.base import Evidence, Method, Needs, Reduction, selection
 from hired_core.methods.schedule import MakeSchedule
 
 
@@ -75,7 +75,7 @@ def _most(budgets: Tensor, evidence: Evidence, valid: Tensor) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupedSelection:
+class GroupedSelection(Method):
     """See `Method`.
 
     Attributes:
@@ -87,9 +87,6 @@ class GroupedSelection:
     pick: Pick
     looks_at: Callable[[Any], Needs] = _nothing
     options: type[AllocationOptions] = AllocationOptions
-    own_basis: bool = False
-    keeps_all: bool = False
-    merges: bool = False
     positions: Positions = "compact"
     schedule: MakeSchedule | None = None
 
@@ -103,9 +100,3 @@ class GroupedSelection:
         groups = make_groups(evidence, budget, options)
         keep = groups.partitions(self.pick(evidence, groups, options))
         return selection(evidence, keep, keep.sum(-1))
-
-    def skips(self, options: Any) -> bool:
-        return False
-
-    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
-        raise AssertionError("asked to skip by a method that never does")

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hired_core.errors import SettingError
-from hired_core.methods.base import Evidence, Method, Shrink
+from hired_core.methods.base import Evidence, Method
 from hired_core.methods.grid import centres
 from hired_core.transfer import upload
 from hired_core.vision.tower import VisionEncoder
@@ -44,7 +44,7 @@ class SmallFeatures:
 class Shrinker:
     """Encodes partitions at the sides that a method asks for."""
 
-    shrink: Shrink
+    method: Method
     options: Any
     vision: VisionEncoder
 
@@ -55,21 +55,20 @@ class Shrinker:
         Raises:
             SettingError: if the tower cannot; `name` is the method's.
         """
-        shrink: Shrink | None = getattr(method, "shrink", None)
-        if shrink is None:
+        if not method.shrinks:
             return None
         if vision.tower.embed_resized is None:
             raise SettingError(
                 f"method: {name} encodes images at fewer pixels, and this model's vision tower "
                 "takes only one size"
             )
-        return cls(shrink=shrink, options=options, vision=vision)
+        return cls(method=method, options=options, vision=vision)
 
     def encode(self, pixels: Tensor, evidence: Evidence, budget: Tensor) -> SmallFeatures:
         """Of uint8 [M, 3, S, S] on the tower's device; evidence and budget are on the host."""
         present, num_patches = evidence.layout.present, evidence.layout.valid.shape[-1]
         side = round(num_patches**0.5)
-        wanted = self.shrink(evidence, budget, self.options)[present]
+        wanted = self.method.shrink(evidence, budget, self.options)[present]
         index = torch.zeros(*present.shape, num_patches, dtype=torch.int64)
         own = torch.zeros(len(wanted), num_patches, dtype=torch.int64)
         found, begin = [], 0

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from hired_core.errors import require
 from hired_core.methods.allocation import allocate_all
-from hired_core.methods.base import SelectionMethod
-from hired_core.methods.pre_llm.dense import select_all
+from hired_core.methods.pairing import PairedSelection
+from hired_core.methods.pre_llm.geometric.dense import select_all
 from hired_core.methods.schedule import Choice, KeepSchedule, Ranker, Shown, asked, make_schedule
 
 
@@ -126,7 +126,7 @@ def schedule(
     return make_schedule([options.depth], [count], num_layers, ranker)
 
 
-METHOD: Final = SelectionMethod(
+METHOD: Final = PairedSelection(
     allocate=allocate_all,
     select=select_all,
     options=DartOptions,

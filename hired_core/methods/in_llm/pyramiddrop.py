@@ -23,9 +23,9 @@ from torch import Tensor
 
 from hired_core.errors import require
 from hired_core.methods.allocation import allocate_all
-from hired_core.methods.base import SelectionMethod
 from hired_core.methods.in_llm.fastv import mean_attention
-from hired_core.methods.pre_llm.dense import select_all
+from hired_core.methods.pairing import PairedSelection
+from hired_core.methods.pre_llm.geometric.dense import select_all
 from hired_core.methods.schedule import KeepSchedule, Ranker, Shown, asked, make_schedule
 
 _SLACK: Final = 1e-9
@@ -82,7 +82,7 @@ def schedule(
     return make_schedule(fractions, drop_counts(count, num_visual, stages - 1), num_layers, RANKER)
 
 
-METHOD: Final = SelectionMethod(
+METHOD: Final = PairedSelection(
     allocate=allocate_all,
     select=select_all,
     options=PyramidDropOptions,

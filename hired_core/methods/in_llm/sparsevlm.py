@@ -28,9 +28,9 @@ from torch import Tensor
 
 from hired_core.errors import require
 from hired_core.methods.allocation import allocate_all
-from hired_core.methods.base import SelectionMethod
 from hired_core.methods.clustering import cluster_means
-from hired_core.methods.pre_llm.dense import select_all
+from hired_core.methods.pairing import PairedSelection
+from hired_core.methods.pre_llm.geometric.dense import select_all
 from hired_core.methods.schedule import (
     Ask,
     Choice,
@@ -159,7 +159,7 @@ def schedule(
     return make_schedule(FRACTIONS, counts, num_layers, ranker)
 
 
-METHOD: Final = SelectionMethod(
+METHOD: Final = PairedSelection(
     allocate=allocate_all,
     select=select_all,
     options=SparseVLMOptions,

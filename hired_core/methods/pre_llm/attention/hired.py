@@ -16,8 +16,9 @@ from torch import Tensor
 
 from hired_core.choices import Layer
 from hired_core.errors import SettingError, require
-from hired_core.methods.base import Evidence, Needs, SelectionMethod, given
+from hired_core.methods.base import Evidence, Needs, given
 from hired_core.methods.budget import allocate_budget
+from hired_core.methods.pairing import PairedSelection
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.methods.selection import select_tokens
 
@@ -93,7 +94,7 @@ def _heads(attention: Tensor, options: HiredOptions) -> Tensor:
     return attention if options.heads == "sum" else attention[..., :1, :]
 
 
-METHOD: Final = SelectionMethod(
+METHOD: Final = PairedSelection(
     allocate=allocate,
     select=select,
     looks_at=needs,

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from hired_core.errors import require
-from hired_core.methods.base import Evidence, Needs, SelectionMethod, given
+from hired_core.methods.base import Evidence, Needs, given
 from hired_core.methods.budget import descending_rank, floor_count
+from hired_core.methods.pairing import PairedSelection
 from hired_core.methods.scores import exact_sum, feature_importance_score
 from hired_core.methods.selection import select_tokens
 
@@ -92,7 +93,7 @@ def select(evidence: Evidence, budgets: Tensor, options: UpstreamOptions) -> Ten
     return select_tokens(importance, budgets, candidates) & evidence.layout.valid
 
 
-METHOD: Final = SelectionMethod(
+METHOD: Final = PairedSelection(
     allocate=allocate,
     select=select,
     looks_at=lambda _: Needs(full_image_layer="initial", cls_layers=("final",)),

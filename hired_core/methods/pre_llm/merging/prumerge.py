@@ -17,15 +17,14 @@ the image and is not made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from hired_core.choices import Positions
 from hired_core.errors import require
 from hired_core.methods.allocation import AllocationOptions, allocation_needs, require_partitions
-from hired_core.methods.base import Evidence, Needs, Reduction, given
+from hired_core.methods.base import Evidence, Method, Needs, Reduction, given
 from hired_core.methods.grouping import Groups, make_groups
 from hired_core.methods.merging import means, merged
 from hired_core.methods.scores import feature_importance_score
@@ -89,7 +88,7 @@ def nearest(similarity: Tensor, valid: Tensor, count: int) -> Tensor:
     return near & others
 
 
-class PruMerge:
+class PruMerge(Method):
     """See `Method`.
 
     Args:
@@ -97,11 +96,7 @@ class PruMerge:
     """
 
     options = PruMergeOptions
-    own_basis = False
-    keeps_all = False
     merges = True
-    positions: Positions = "compact"
-    schedule = None
 
     def __init__(self, *, plus: bool = False) -> None:
         self._plus = plus
@@ -109,12 +104,6 @@ class PruMerge:
     def needs(self, options: PruMergeOptions) -> Needs:
         own = Needs(cls_layers=("final",), keys_layer="final", pairs="partition")
         return own.also(allocation_needs(options))
-
-    def skips(self, options: Any) -> bool:
-        return False
-
-    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
-        raise AssertionError("asked to skip by a method that never does")
 
     def reduce(self, evidence: Evidence, budget: Tensor, options: PruMergeOptions) -> Reduction:
         groups = make_groups(evidence, budget, options)

@@ -13,15 +13,14 @@ last.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from hired_core.choices import Positions
 from hired_core.errors import require
 from hired_core.methods.allocation import AllocationOptions, allocation_needs, require_partitions
-from hired_core.methods.base import Evidence, Needs, Reduction, given
+from hired_core.methods.base import Evidence, Method, Needs, Reduction, given
 from hired_core.methods.budget import floor_count
 from hired_core.methods.grouping import make_groups
 from hired_core.methods.merging import means, merged
@@ -67,25 +66,15 @@ def memberships(similarity: Tensor, rest: Tensor, targets: Tensor) -> Tensor:
     return (nearest[..., None, :] == index[:, None]) & joins[..., None, :] & targets[..., None]
 
 
-class VisionZip:
+class VisionZip(Method):
     """See `Method`."""
 
     options = VisionZipOptions
-    own_basis = False
-    keeps_all = False
     merges = True
-    positions: Positions = "compact"
-    schedule = None
 
     def needs(self, options: VisionZipOptions) -> Needs:
         own = Needs(cls_layers=("final",), keys_layer="final", pairs="partition")
         return own.also(allocation_needs(options))
-
-    def skips(self, options: Any) -> bool:
-        return False
-
-    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
-        raise AssertionError("asked to skip by a method that never does")
 
     def reduce(self, evidence: Evidence, budget: Tensor, options: VisionZipOptions) -> Reduction:
         groups, attention = make_groups(evidence, budget, options), evidence.attention["final"]

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
-from hired_core.choices import Positions
 from hired_core.images.partition import partition_image
-from hired_core.methods.base import Evidence, Needs, NoOptions, Reduction, selection
+from hired_core.methods.base import Evidence, Method, Needs, NoOptions, Reduction, selection
 from hired_core.vlm.vision_half import VisionHalf
 from tests.support.checkpoints import build_checkpoint
 from tests.support.halves import Halves, picture
@@ -23,26 +22,15 @@ LAYERS = {"initial": 0, "middle": 2, "final": 4}
 
 
 @dataclass
-class Spy:
+class Spy(Method):
     """Keeps every patch, and what it was shown."""
 
     needed: Needs
     seen: list[Evidence] = field(default_factory=list)
-    options: type[Any] = NoOptions
-    own_basis: bool = False
     keeps_all: bool = True
-    merges: bool = False
-    positions: Positions = "compact"
-    schedule: None = None
 
     def needs(self, options: Any) -> Needs:
         return self.needed
-
-    def skips(self, options: Any) -> bool:
-        return False
-
-    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
-        raise AssertionError("it never skips")
 
     def reduce(self, evidence: Evidence, budget: Tensor, options: Any) -> Reduction:
         self.seen.append(evidence)

@@ -7,7 +7,8 @@ from typing import Any, Final
 from torch import Tensor
 
 from hired_core.methods.allocation import allocate_all
-from hired_core.methods.base import Evidence, SelectionMethod
+from hired_core.methods.base import Evidence
+from hired_core.methods.pairing import PairedSelection
 
 
 def select_all(evidence: Evidence, budgets: Tensor, options: Any) -> Tensor:
@@ -15,4 +16,4 @@ def select_all(evidence: Evidence, budgets: Tensor, options: Any) -> Tensor:
     return evidence.layout.valid
 
 
-METHOD: Final = SelectionMethod(allocate=allocate_all, select=select_all, keeps_all=True)
+METHOD: Final = PairedSelection(allocate=allocate_all, select=select_all, keeps_all=True)

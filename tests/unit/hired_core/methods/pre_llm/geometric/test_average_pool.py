@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hired_core import LayoutBatch, PartitionLayout
 from hired_core.methods.base import Evidence, Reduction, weighted_rows
-from hired_core.methods.pre_llm.average_pool import METHOD, AveragePoolOptions, sides
+from hired_core.methods.pre_llm.geometric.average_pool import METHOD, AveragePoolOptions, sides
 from tests.support.halves import Halves, picture
 from tests.support.settings import reduction
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hired_core.methods.grid import ResizeOptions
-from hired_core.methods.pre_llm.token_packing import sides
+from hired_core.methods.pre_llm.geometric.token_packing import sides
 from tests.support.halves import Halves
 from tests.support.resizing import (
     SIZES,

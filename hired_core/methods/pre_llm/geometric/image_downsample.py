@@ -21,29 +21,17 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hired_core.choices import Positions
-from hired_core.methods.base import Evidence, Needs, NoOptions, Reduction, selection
+from hired_core.methods.base import Evidence, Method, Needs, Reduction, selection
 from hired_core.methods.grid import centres
 
 
-class ImageDownsample:
-    """See `Method`; and `Shrink`, which makes its selection one of small partitions."""
+class ImageDownsample(Method):
+    """See `Method`; its selection is one of small partitions."""
 
-    options = NoOptions
-    own_basis = False
-    keeps_all = False
-    merges = False
-    positions: Positions = "compact"
-    schedule = None
+    shrinks = True
 
     def needs(self, options: Any) -> Needs:
         return Needs()
-
-    def skips(self, options: Any) -> bool:
-        return False
-
-    def skip(self, evidence: Evidence, budget: Tensor, options: Any) -> tuple[Evidence, Tensor]:
-        raise AssertionError("sides of 0 say what is not encoded")
 
     def shrink(self, evidence: Evidence, budget: Tensor, options: Any) -> Tensor:
         """int64 [B, P]: patches along a side that each partition is encoded at; 0: it is not."""
