@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from lab.evaluation.benchmarks import Benchmark
-from lab.evaluation.job import answer_all, data_url, is_answered, sink_of
 from lab.evaluation.options import Settings
 from lab.evaluation.page.evaluation import can_be_drawn, page_from_evaluation
 from lab.evaluation.page.trace import Tracer
@@ -16,10 +15,10 @@ from lab.evaluation.results.plot import plot
 from lab.evaluation.results.results import build_results, kept_images
 from lab.evaluation.results.table import markdown, notes, tables
 from lab.evaluation.store import QuestionStore
-from lab.evaluation.study.runs import runs_of
+from lab.evaluation.study.runs import Run, runs_of
 from lab.evaluation.study.study import GRID, Ablation, Study, studies_of
+from lab.evaluation.where import data_url, is_answered, sink_of
 from pipeline.job.resolve import load_spec
-from pipeline.job.session import connect
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.storage.store import Store
 
@@ -64,14 +63,29 @@ def evaluate(
     asked = f"{manifest['questions']:,} questions about {manifest['images']:,} images"
     kept_images(study, questions.asked())  # Before hours of work for images that are not there.
     print(f"{benchmark.name}: {asked} of tasks {', '.join(benchmark.tasks)}", file=log, flush=True)
-    connect()
-    answer_all(settings, runs_of(study.variants), questions.glob, log)
+    _answer_all(settings, runs_of(study.variants), questions, log)
     results = build_results(settings, study, benchmark.tasks, questions, store)
     _write(store, study, results)
     _write_page(settings, study, store, log)
     found = "\n\n".join(table.text() for table in tables(results))
     print(f"{found}\n\n{notes(results)}", file=out)
     return _exit_code(results, settings.evaluation.max_error_rate, log)
+
+
+def _answer_all(
+    settings: Settings, runs: Sequence[Run], questions: QuestionStore, log: TextIO
+) -> None:
+    """Each way imports what it runs: the direct one needs no Ray, the job no weights here."""
+    if settings.evaluation.runner == "direct":
+        from lab.evaluation.direct.run import answer_all
+
+        answer_all(settings, runs, questions, log)
+        return
+    from lab.evaluation import job
+    from pipeline.job.session import connect
+
+    connect()
+    job.answer_all(settings, runs, questions.glob, log)
 
 
 def describe(settings: Settings, study: Study, benchmark: Benchmark) -> str:

@@ -13,7 +13,6 @@ import torch
 
 from hired_core.vlm.settings import ReductionSettings
 from lab.environment import environment
-from lab.evaluation.job import sink_of
 from lab.evaluation.options import Settings
 from lab.evaluation.results.answers import (
     SAMPLES_SCHEMA,
@@ -28,6 +27,7 @@ from lab.evaluation.results.measure import Counts, count, measure
 from lab.evaluation.store import AskedImage, QuestionStore
 from lab.evaluation.study.runs import Variant
 from lab.evaluation.study.study import GRID, Study
+from lab.evaluation.where import sink_of
 from pipeline.job.report import versions
 from pipeline.job.resolve import load_spec
 from pipeline.parts.sink import REPORT
