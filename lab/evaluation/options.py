@@ -40,6 +40,9 @@ class EvaluationConfig:
     budgets: str = "0.05,0.1,0.2,0.4,1.0"
     """Comma-separated token budgets: fractions, or counts above 1. As --budget of `hired vqa`; 1 is
     the dense model and is run once."""
+    timed_images: int = 0
+    """Images on which each method's and budget's images/s are measured afterwards, in turns, from
+    cut image to text. 0: not at all."""
     ablation: str | None = None
     """One of the paper's studies, instead of --methods and --budgets. They are alpha, layers,
     upstream, newlines, positions and skip_below, or all of them."""
@@ -65,6 +68,7 @@ class EvaluationConfig:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
         samples = self.num_samples
         require(samples is None or samples > 0, "num_samples", samples, "1 or more")
+        require(self.timed_images >= 0, "timed_images", self.timed_images, "0 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.draws >= 100, "draws", self.draws, "100 or more")
         ok = 0 <= self.max_error_rate <= 1
@@ -135,7 +139,7 @@ missing.""",
     common=(
         *("output", "runner", "methods", "budgets", "ablation", "benchmark", "input", "tasks"),
         *("num_samples", "seed", "model", "max_new_tokens", "dry_run", "max_error_rate"),
-        *("memory_limit_gib", "progress"),
+        *("timed_images", "memory_limit_gib", "progress"),
     ),
     more=f"""\
 A first look: --num-samples 200 --budgets 0.1,0.2,1.0. A real model on a public benchmark:

@@ -64,7 +64,8 @@ def evaluate(
     kept_images(study, questions.asked())  # Before hours of work for images that are not there.
     print(f"{benchmark.name}: {asked} of tasks {', '.join(benchmark.tasks)}", file=log, flush=True)
     _answer_all(settings, runs_of(study.variants), questions, log)
-    results = build_results(settings, study, benchmark.tasks, questions, store)
+    timing = _time_all(settings, runs_of(study.variants), questions, log)
+    results = build_results(settings, study, benchmark.tasks, questions, store, timing)
     _write(store, study, results)
     _write_page(settings, study, store, log)
     found = "\n\n".join(table.text() for table in tables(results))
@@ -86,6 +87,14 @@ def _answer_all(
 
     connect()
     job.answer_all(settings, runs, questions.glob, log)
+
+
+def _time_all(
+    settings: Settings, runs: Sequence[Run], questions: QuestionStore, log: TextIO
+) -> dict[str, Any] | None:
+    from lab.evaluation.direct.timed import time_all
+
+    return time_all(settings, runs, questions, Store(url=settings.evaluation.output), log)
 
 
 def describe(settings: Settings, study: Study, benchmark: Benchmark) -> str:

@@ -1,15 +1,17 @@
-"""Where an evaluation's questions and runs are, and each run as a job."""
+"""Where an evaluation's questions and runs are, where it runs, and each run as a job."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+import torch
 
 from lab.evaluation.options import Settings
 from lab.evaluation.study.runs import Run
 from pipeline.parts.sink import REPORT, Sink
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, QuestionConfig
 
-__all__ = ["data_url", "duration", "is_answered", "job_of", "sink_of"]
+__all__ = ["data_url", "default_device", "duration", "is_answered", "job_of", "sink_of"]
 
 
 def data_url(settings: Settings) -> str:
@@ -49,3 +51,8 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def default_device() -> torch.device:
+    """Of the direct way: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

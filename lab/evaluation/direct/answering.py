@@ -10,6 +10,7 @@ from typing import Final
 from hired_core.backends.base import Backend
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.geometry.canvas import LayoutError
+from hired_core.geometry.spec import ModelSpec
 from hired_core.images.decode import ImageError
 from hired_core.images.source import CutImage, content_seed, cut_image
 from hired_core.language.generation import GenerationSettings
@@ -25,7 +26,7 @@ from lab.evaluation.direct.together import chunks, each_or_code
 from lab.evaluation.results.answers import Answer
 from lab.questions import BenchmarkImage
 
-__all__ = ["CHUNK", "Answerer", "answer_directly"]
+__all__ = ["CHUNK", "Answerer", "answer_directly", "cut_or_code"]
 
 CHUNK: Final = 32
 """Images whose kept tokens, of all variants, are in memory at once."""
@@ -152,7 +153,7 @@ class Answerer:
         """What each variant keeps of each image, or the code of what went wrong."""
         found: dict[str, list[KeptTokens | str]] = {label: [] for label in labels}
         for part in chunks(images, IMAGES_AT_ONCE):
-            cut = [_cut(image.data, self._model) for image in part]
+            cut = [cut_or_code(image.data, self._model.spec) for image in part]
             good = [each for each in cut if not isinstance(each, str)]
             for label in labels:
                 half = self._variants[label].vision
@@ -235,10 +236,10 @@ class Answerer:
         )
 
 
-def _cut(data: bytes, model: LoadedModel) -> CutImage | str:
+def cut_or_code(data: bytes, spec: ModelSpec) -> CutImage | str:
     """Or the code of what is wrong with the image."""
     try:
-        return cut_image(data, model.spec.geometry)
+        return cut_image(data, spec.geometry)
     except ImageError as exc:
         return exc.code
     except LayoutError:

@@ -23,8 +23,9 @@ from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.sizing import slot_layout
 from hired_core.vlm.vision_half import VisionHalf
 from hired_core.vlm.vlm import IMAGES_AT_ONCE
+from lab.evaluation.where import default_device
 
-__all__ = ["LoadedModel", "Room", "default_device", "widest"]
+__all__ = ["LoadedModel", "Room", "widest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +123,6 @@ class LoadedModel:
             schedule=layout.schedule,
             batch_size=room.batch_size,
         )
-
-
-def default_device() -> torch.device:
-    """A GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def widest(layouts: Sequence[SlotLayout]) -> SlotLayout:

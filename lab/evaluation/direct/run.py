@@ -14,13 +14,13 @@ from hired_core.backends.slots.memory import MemoryLimitError
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.vlm.device import compute_dtype
 from lab.evaluation.direct.answering import CHUNK, Answerer
-from lab.evaluation.direct.loaded import LoadedModel, Room, default_device
+from lab.evaluation.direct.loaded import LoadedModel, Room
 from lab.evaluation.direct.together import chunks
 from lab.evaluation.options import Settings
 from lab.evaluation.results.answers import Answer
 from lab.evaluation.store import AskedImage, QuestionStore
 from lab.evaluation.study.runs import Run
-from lab.evaluation.where import duration, is_answered, job_of, sink_of
+from lab.evaluation.where import default_device, duration, is_answered, job_of, sink_of
 from lab.questions import BenchmarkImage
 from pipeline.job.resolve import load_spec
 from pipeline.ledger.identity import Identity, check_same, load_identity
@@ -118,14 +118,18 @@ def make_answerer(settings: Settings, runs: Sequence[Run], model: LoadedModel) -
         raise ConfigError(f"method: {exc}") from exc
 
 
-def _claim(settings: Settings, run: Run, source: str) -> str:
-    """Marks the folder as that of these settings and refuses one of others; the fingerprint."""
+def identity_of(settings: Settings, run: Run, source: str) -> Identity:
+    """What the answers of a run depend on; the same as of the job."""
     spec, chosen = load_spec(settings.model), settings.model.dtype
     dtype = str(compute_dtype(chosen, spec.stored_dtype, default_device()))
     job = job_of(settings, run, source)
     fields = fingerprint_fields(job, spec, dtype.removeprefix("torch."))
-    here = Identity(fingerprint=fingerprint(fields), fields=fields, input_root=None)
-    sink = sink_of(settings, run)
+    return Identity(fingerprint=fingerprint(fields), fields=fields, input_root=None)
+
+
+def _claim(settings: Settings, run: Run, source: str) -> str:
+    """Marks the folder as that of these settings and refuses one of others; the fingerprint."""
+    here, sink = identity_of(settings, run, source), sink_of(settings, run)
     there = load_identity(sink)
     if there is None:
         here.save(sink)

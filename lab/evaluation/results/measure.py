@@ -11,7 +11,7 @@ import numpy as np
 from lab.evaluation.results.answers import Answer
 from lab.evaluation.results.bootstrap import Draws, interval
 from lab.evaluation.scoring.metric import Answered, Floats, Metric
-from lab.evaluation.scoring.registry import metrics_of
+from lab.evaluation.scoring.registry import LESS_IS_BETTER, metrics_of
 from lab.evaluation.store import AskedImage
 from lab.evaluation.study.runs import Variant
 
@@ -88,7 +88,8 @@ def measure(
     """One entry for each variant, task and metric, and one for each variant's average of tasks.
 
     Values are as the metric has them. The average is over the tasks' first metrics, each as a
-    share of its best, 0 to 100. "minus" holds the differences to the variants it is compared with.
+    share of its best, 0 to 100. "minus" holds the differences to the variants it is compared with,
+    "better" whether "more" or "less" of a metric is.
 
     Args:
         counts: by the label of the variant.
@@ -101,7 +102,7 @@ def measure(
     }
     return [
         {"label": variant.label, "task": task, "metric": metric, "primary": primary}
-        | {"maximum": maximum}
+        | {"maximum": maximum, "better": "less" if metric in LESS_IS_BETTER else "more"}
         | figures[variant.label][task, metric].to_json()
         | {
             "minus": {
