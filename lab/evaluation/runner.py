@@ -11,8 +11,10 @@ from lab.evaluation.benchmarks import Benchmark
 from lab.evaluation.options import Settings
 from lab.evaluation.page.evaluation import can_be_drawn, page_from_evaluation
 from lab.evaluation.page.trace import Tracer
+from lab.evaluation.results.overview import methods_picture, speed_picture
 from lab.evaluation.results.plot import plot
 from lab.evaluation.results.results import build_results, kept_images
+from lab.evaluation.results.styles import MOST_COLOURS, styles_of
 from lab.evaluation.results.table import markdown, notes, tables
 from lab.evaluation.store import QuestionStore
 from lab.evaluation.study.runs import Run, runs_of
@@ -130,6 +132,19 @@ def _write(store: Store, study: Study, results: Mapping[str, Any]) -> None:
         name = "accuracy" if study.name == GRID else study.name
         for kind in ("svg", "png"):
             store.put(f"{name}.{kind}", plot(results, kind, study.curve))
+    if study.name == GRID:
+        _write_overviews(store, results)
+
+
+def _write_overviews(store: Store, results: Mapping[str, Any]) -> None:
+    """Accuracy against time where that was measured, and a panel a method where they are many."""
+    many = len(styles_of(results)) > MOST_COLOURS
+    for kind in ("svg", "png"):
+        speed = speed_picture(results, kind)
+        if speed is not None:
+            store.put(f"speed.{kind}", speed)
+        if many:
+            store.put(f"methods.{kind}", methods_picture(results, kind))
 
 
 def _write_page(settings: Settings, study: Study, store: Store, log: TextIO) -> None:
