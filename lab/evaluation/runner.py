@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from lab.evaluation.benchmarks import Benchmark
 from lab.evaluation.options import Settings
-from lab.evaluation.page.evaluation import can_be_drawn, page_from_evaluation
+from lab.evaluation.page.evaluation import page_from_evaluation
 from lab.evaluation.page.trace import Tracer
 from lab.evaluation.results.overview import methods_picture, speed_picture
 from lab.evaluation.results.plot import plot
@@ -17,7 +17,7 @@ from lab.evaluation.results.results import build_results, kept_images
 from lab.evaluation.results.styles import MOST_COLOURS, styles_of
 from lab.evaluation.results.table import markdown, notes, tables
 from lab.evaluation.store import QuestionStore
-from lab.evaluation.study.runs import Run, runs_of
+from lab.evaluation.study.runs import DENSE, Run, runs_of
 from lab.evaluation.study.study import GRID, Ablation, Study, studies_of
 from lab.evaluation.where import data_url, is_answered, sink_of
 from pipeline.job.resolve import load_spec
@@ -69,7 +69,7 @@ def evaluate(
     timing = _time_all(settings, runs_of(study.variants), questions, log)
     results = build_results(settings, study, benchmark.tasks, questions, store, timing)
     _write(store, study, results)
-    _write_page(settings, study, store, log)
+    _write_page(settings, study, store, results, log)
     found = "\n\n".join(table.text() for table in tables(results))
     print(f"{found}\n\n{notes(results)}", file=out)
     return _exit_code(results, settings.evaluation.max_error_rate, log)
@@ -147,20 +147,21 @@ def _write_overviews(store: Store, results: Mapping[str, Any]) -> None:
             store.put(f"methods.{kind}", methods_picture(results, kind))
 
 
-def _write_page(settings: Settings, study: Study, store: Store, log: TextIO) -> None:
-    """The page of kept tokens: of methods and budgets, where the output is a folder."""
+def _write_page(
+    settings: Settings, study: Study, store: Store, results: Mapping[str, Any], log: TextIO
+) -> None:
+    """The page of kept tokens: of the leading methods, where the output is a folder."""
     output = settings.evaluation.output
     if study.name != GRID:
         return
     if "://" in output:
         print("page.html is left out: it is made of files, and --output is a URL", file=log)
         return
+    leading = {name for name, style in styles_of(results).items() if style.leads} | {DENSE}
     every = {run.label: run.reduction for run in runs_of(study.variants)}
-    runs = {label: each for label, each in every.items() if can_be_drawn(each)}
-    if left := ", ".join(label for label in every if label not in runs):
-        print(f"page.html is without {left}: what it keeps are no single patches", file=log)
-    if not runs:
-        return
+    runs = {label: each for label, each in every.items() if each.effective_method in leading}
+    if len(runs) < len(every):
+        print(f"page.html shows {', '.join(sorted(leading))}, and no others", file=log)
     tracer = Tracer.load(settings.model.model)
     store.put("page.html", page_from_evaluation(Path(output), tracer, runs=runs).encode())
 
