@@ -17,11 +17,11 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.base import Evidence, Method, Reduction
 from hired_core.vlm.settings import ReductionSettings
 
-__all__ = ["LEVELS", "OPACITY", "Watched", "inside_note", "levels_of", "tinted"]
+__all__ = ["LEVELS", "OPACITY", "Watched", "colour_of", "inside_note", "levels_of", "tinted"]
 
 LEVELS: Final = 9
 """Steps of opacity between nothing and a row's largest weight."""
-OPACITY: Final = 0.7
+OPACITY: Final = 0.5
 """Of a row's largest weight; as in script.js."""
 _GOLDEN_ANGLE: Final = 137.508
 

@@ -40,7 +40,7 @@ function edgePath(kept, side) {
 
 // A merged row has a colour of its own; the more of a patch it takes, the denser that lies on it.
 // As rows.py paints it.
-const LEVELS = 9, OPACITY = 0.7;
+const LEVELS = 9, OPACITY = 0.5;
 
 function rowPaths(rows, p, side) {
   return rows.flatMap((row, k) => {

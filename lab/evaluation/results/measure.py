@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from lab.evaluation.results.bootstrap import Draws, interval
 from lab.evaluation.scoring.metric import Answered, Floats, Metric
 from lab.evaluation.scoring.registry import LESS_IS_BETTER, metrics_of
 from lab.evaluation.store import AskedImage
-from lab.evaluation.study.runs import Variant
 
-__all__ = ["AVERAGE", "Counts", "count", "measure"]
+__all__ = ["AVERAGE", "Compared", "Counts", "count", "measure"]
 
 AVERAGE = "average"
 
@@ -76,8 +75,17 @@ def _rows(counts: Sequence[tuple[float, ...]]) -> Floats:
     return np.array([row or (0.0,) * width for row in counts], dtype=np.float64)
 
 
+class Compared(Protocol):
+    """A row of the table: what it is called, and the labels that it is compared with, by name."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def against(self) -> Mapping[str, str]: ...
+
+
 def measure(
-    variants: Sequence[Variant],
+    variants: Sequence[Compared],
     counts: Mapping[str, Counts],
     asked: Sequence[AskedImage],
     tasks: Sequence[str],

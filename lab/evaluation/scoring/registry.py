@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from lab.evaluation.scoring.anls import ANLS
-from lab.evaluation.scoring.caption_f1 import CaptionF1
+from lab.evaluation.scoring.caption_metrics import CaptionF1, Invented
 from lab.evaluation.scoring.exact_match import EXACT_MATCH
-from lab.evaluation.scoring.invented import Invented
 from lab.evaluation.scoring.metric import Metric
 from lab.evaluation.scoring.mme import MME_METRICS
 from lab.evaluation.scoring.multiple_choice import MULTIPLE_CHOICE

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab.evaluation.scoring.invented import Invented
+from lab.evaluation.scoring.caption_metrics import Invented
 from lab.evaluation.scoring.metric import Answered
 from lab.evaluation.scoring.registry import LESS_IS_BETTER, metrics_of
 from tests.support.scoring import answered, value_of
