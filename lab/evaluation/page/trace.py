@@ -24,6 +24,7 @@ from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
+from lab.evaluation.direct.shared_encoder import SharedEncoder
 from lab.evaluation.page.rows import Watched, inside_note
 
 __all__ = ["ImageTrace", "Selection", "Tracer", "kept_mask"]
@@ -91,6 +92,7 @@ class Tracer:
     def __init__(self, vision: VisionEncoder, spec: ModelSpec) -> None:
         self.vision = vision
         self.spec = spec
+        self._shared = SharedEncoder(vision.tower)  # Of the image that was traced last.
 
     @classmethod
     def load(cls, model: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tracer:
@@ -106,6 +108,7 @@ class Tracer:
             ImageError: if the image cannot be used.
             LayoutError: if it is too elongated for every grid of the model.
         """
+        self._shared.forget()
         cut = cut_image(data, self.spec.geometry)
         layout = self.spec.layout(*cut.size)
         initial, final = self._attention(cut.partitions)
@@ -138,7 +141,7 @@ class Tracer:
     def _half(self, settings: ReductionSettings) -> VisionHalf:
         method, options = settings.resolve()
         projector = self._projector if method.needs(options).projected else None
-        return VisionHalf(self.vision, self.spec, settings, projector)
+        return VisionHalf(self._shared, self.spec, settings, projector)
 
     @cached_property
     def _projector(self) -> nn.Module:
