@@ -41,8 +41,8 @@ class EvaluationConfig:
     """Comma-separated token budgets: fractions, or counts above 1. As --budget of `hired vqa`; 1 is
     the dense model and is run once."""
     timed_images: int = 0
-    """Images on which each method's and budget's images/s are measured afterwards, in turns, from
-    cut image to text. 0: not at all."""
+    """Images on which images/s are measured at the end. From cut image to text, each method and
+    budget with a tower and language model of its own, all in turns. 0: not at all."""
     ablation: str | None = None
     """One of the paper's studies, instead of --methods and --budgets. They are alpha, layers,
     upstream, newlines, positions and skip_below, or all of them."""
@@ -132,8 +132,8 @@ _MANUAL: Final = Manual(
     usage="--output URL [--methods A,B] [--budgets X,Y] [--tasks S,T] [OPTION]...",
     description="""\
 Ask a vision-language model questions whose answers are known, with every method at every budget of
-visual tokens; write how right it was, with bootstrap
-intervals and paired differences, as results.md, results.json, samples.parquet and accuracy.svg
+visual tokens; write how right it was, with bootstrap intervals and paired differences, and what it
+took, as results.md, results.json, samples.parquet, accuracy.svg and, with --timed-images, speed.svg
 under --output, and page.html, examples with their kept tokens. Run again, it does what is
 missing.""",
     common=(
