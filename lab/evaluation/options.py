@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from hired_core.errors import require
 from hired_core.language.generation import GenerationSettings
+from hired_core.methods.registry import METHODS
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.cli import parse_sections
 from pipeline.job.manual import EXIT_CODES, Manual
@@ -19,6 +20,8 @@ from pipeline.settings.config import (
 
 __all__ = ["EvaluationConfig", "Settings", "parse_evaluation"]
 
+ALL: Final = "all"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -26,13 +29,20 @@ class EvaluationConfig:
 
     output: str = field(repr=False)
     """Folder or URL for questions, runs and results. The questions go to its data/, each run to its
-    runs/LABEL, and the table to results.md, results.json and samples.parquet. Run again, what is
-    there is kept, and only what is missing is done."""
+    direct/LABEL or, of the job, runs/LABEL, and the table to results.md, results.json and
+    samples.parquet. Run again, what is there is kept, and only what is missing is done."""
+    runner: Literal["direct", "job"] = "direct"
+    """How questions are answered. 'direct': in this process on one device, each image encoded once
+    for all methods and budgets. 'job': by one run of `hired vqa` for each, on all of a cluster,
+    which also measures the pipeline. The texts are the same."""
     methods: str = "hired,uniform,stride,random"
-    """Comma-separated, of those of `hired caption --method`. docs/methods.md lists them."""
+    """Comma-separated, of those of `hired caption --method`, or all. docs/methods.md lists them."""
     budgets: str = "0.05,0.1,0.2,0.4,1.0"
     """Comma-separated token budgets: fractions, or counts above 1. As --budget of `hired vqa`; 1 is
     the dense model and is run once."""
+    timed_images: int = 0
+    """Images on which images/s are measured at the end. From cut image to text, each method and
+    budget with a tower and language model of its own, all in turns. 0: not at all."""
     ablation: str | None = None
     """One of the paper's studies, instead of --methods and --budgets. They are alpha, layers,
     upstream, newlines, positions and skip_below, or all of them."""
@@ -58,6 +68,7 @@ class EvaluationConfig:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
         samples = self.num_samples
         require(samples is None or samples > 0, "num_samples", samples, "1 or more")
+        require(self.timed_images >= 0, "timed_images", self.timed_images, "0 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.draws >= 100, "draws", self.draws, "100 or more")
         ok = 0 <= self.max_error_rate <= 1
@@ -67,7 +78,8 @@ class EvaluationConfig:
 
     @property
     def method_names(self) -> list[str]:
-        return split_list(self.methods)
+        """With every registered one in place of "all"."""
+        return list(METHODS) if self.methods.strip() == ALL else split_list(self.methods)
 
     @property
     def budget_values(self) -> list[float]:
@@ -120,14 +132,14 @@ _MANUAL: Final = Manual(
     usage="--output URL [--methods A,B] [--budgets X,Y] [--tasks S,T] [OPTION]...",
     description="""\
 Ask a vision-language model questions whose answers are known, with every method at every budget of
-visual tokens, through the same pipeline as `hired vqa`; write how right it was, with bootstrap
-intervals and paired differences, as results.md, results.json, samples.parquet and accuracy.svg
+visual tokens; write how right it was, with bootstrap intervals and paired differences, and what it
+took, as results.md, results.json, samples.parquet, accuracy.svg and, with --timed-images, speed.svg
 under --output, and page.html, examples with their kept tokens. Run again, it does what is
 missing.""",
     common=(
-        *("output", "methods", "budgets", "ablation", "benchmark", "input", "tasks"),
+        *("output", "runner", "methods", "budgets", "ablation", "benchmark", "input", "tasks"),
         *("num_samples", "seed", "model", "max_new_tokens", "dry_run", "max_error_rate"),
-        *("memory_limit_gib", "progress"),
+        *("timed_images", "memory_limit_gib", "progress"),
     ),
     more=f"""\
 A first look: --num-samples 200 --budgets 0.1,0.2,1.0. A real model on a public benchmark:

@@ -18,11 +18,12 @@ from tests.support.scene_benchmark import TASKS, scene_benchmark, scenes
 
 NUM_IMAGES, BROKEN = 24, 5
 FLAGS = ("--methods", "hired", "--budgets", "0.2,1", "--max-new-tokens", "8", "--no-progress")
+JOB = ("--runner", "job")
 
 
 def evaluate(output: Path, *flags: str) -> int:
     benchmark = partial(scene_benchmark, broken=(BROKEN,), num_images=NUM_IMAGES)
-    return main(["--output", str(output), *FLAGS, *flags], benchmark)
+    return main(["--output", str(output), *FLAGS, *JOB, *flags], benchmark)
 
 
 def parts(output: Path) -> dict[str, int]:
@@ -131,6 +132,27 @@ def test_page_and_pictures(done: Path) -> None:
     assert (done / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     examples = (done / "page.html").read_text()
     assert "hired" in examples and "What does the sign say?" in examples
+
+
+def test_the_direct_way_answers_as_the_job_does(done: Path, tmp_path: Path) -> None:
+    """Texts, error codes and tokens of every question, the broken image's among them."""
+    assert evaluate(tmp_path, "--runner", "direct", "--timed-images", "3") == 0
+    assert samples(tmp_path) == samples(done)
+    both = [{v["label"]: v for v in results(folder)["variants"]} for folder in (tmp_path, done)]
+    for label, direct in both[0].items():
+        assert direct["fingerprint"] == both[1][label]["fingerprint"]
+        same = ("visual_tokens_seen", "kv_bytes_per_image", "quarantined")
+        assert [direct[key] for key in same] == [both[1][label][key] for key in same]
+        assert len(direct["timed"]["seconds"]) == 1 and direct["timed"]["images_per_sec"] > 0
+        assert direct["images_per_sec"] is None and both[1][label]["timed"] is None
+    assert results(tmp_path)["figures"] == results(done)["figures"]
+    # 144 visual tokens, a key and a value of 256 float32 each in 4 layers; no row ends.
+    assert both[0]["hired-0.2"]["kv_bytes_per_image"] == 144 * 2 * 256 * 4 * 4
+    assert (tmp_path / "speed.svg").exists()
+    before = (tmp_path / "timing.json").read_bytes()
+    assert evaluate(tmp_path, "--runner", "direct") == 0
+    assert (tmp_path / "timing.json").read_bytes() == before
+    assert results(tmp_path)["variants"][0]["timed"] == both[0]["hired-0.2"]["timed"]
 
 
 def test_rerun_does_nothing_and_more_budgets_only_what_is_missing(

@@ -13,7 +13,8 @@ import numpy as np
 
 from lab.evaluation.page.encoded import heat_uri, hex_bits, partition_uri
 from lab.evaluation.page.examples import Example, budget_text
-from lab.evaluation.page.trace import Bools, ImageTrace
+from lab.evaluation.page.rows import levels_of
+from lab.evaluation.page.trace import Bools, ImageTrace, Selection
 
 __all__ = ["board", "definitions", "masks"]
 
@@ -42,7 +43,7 @@ def board(example: Example, number: int, method: str) -> str:
         f'<h4>{escape(method)} <span class="total"></span></h4>'
         f'<div class="partitions" style="--cols:{trace.grid[1]}">'
         f'<div class="full">{full}</div><div class="grid">{"".join(subs)}</div></div>'
-        f'<p class="answer"></p></section>'
+        f'<p class="note"></p><p class="answer"></p></section>'
     )
 
 
@@ -59,7 +60,7 @@ def _partition(trace: ImageTrace, number: int, p: int) -> str:
         f'<use href="{use}"/><use class="heat initial" href="{use}i"/>'
         f'<use class="heat final" href="{use}f"/>'
         f'<path class="padding" d="{_cells(~trace.valid[p], side)}"/>'
-        f'<path class="dropped"/><path class="edge"/></svg></figure>'
+        f'<path class="dropped"/><g class="rows"></g><path class="edge"/></svg></figure>'
     )
 
 
@@ -77,19 +78,31 @@ def _cells(mask: Bools, side: int) -> str:
 
 
 def masks(example: Example) -> dict[str, object]:
-    """What the script draws: patches that are valid, and by run those kept, in hexadecimal."""
+    """What the script draws: patches that are valid, and by run those kept, in hexadecimal; of
+    merged rows also which patches each sums, and how much of each."""
     kept: dict[str, dict[str, object]] = {}
     for (method, budget), selection in example.runs.items():
         kept.setdefault(method, {})[budget_text(budget)] = {
             "keep": [hex_bits(keep) for keep in selection.keep],
             "budgets": selection.budgets.tolist(),
             "dense": selection.num_dense,
+            **_beside(selection),
         }
     return {
         "side": example.trace.side,
         "valid": [hex_bits(valid) for valid in example.trace.valid],
         "runs": kept,
     }
+
+
+def _beside(selection: Selection) -> dict[str, object]:
+    """Merged rows, and what is not drawn, where there is any."""
+    found: dict[str, object] = {}
+    if selection.weights is not None:
+        found["rows"] = levels_of(selection.weights)
+    if selection.note:
+        found["note"] = selection.note
+    return found
 
 
 def methods_of(examples: Sequence[Example]) -> list[str]:

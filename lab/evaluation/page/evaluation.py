@@ -17,7 +17,7 @@ from lab.evaluation.page.examples import Answer, Example, named_run, run_of
 from lab.evaluation.page.render import render_page
 from lab.evaluation.page.trace import ImageTrace, Tracer
 
-__all__ = ["can_be_drawn", "page_from_evaluation"]
+__all__ = ["page_from_evaluation"]
 
 _COLUMNS: Final = [
     "method", "budget", "label", "task", "question_id", "image_id", "question", "answers",
@@ -26,14 +26,6 @@ _COLUMNS: Final = [
 
 Row = dict[str, Any]
 Runs = Mapping[str, ReductionSettings]
-
-
-def can_be_drawn(settings: ReductionSettings) -> bool:
-    """Whether what is kept are patches: no means of several, none of a smaller image, nothing
-    dropped later on."""
-    method, _ = settings.resolve()
-    keeps_patches = not method.merges and not hasattr(method, "shrink")
-    return keeps_patches and method.schedule is None and settings.llm_method is None
 
 
 def page_from_evaluation(
@@ -143,7 +135,7 @@ def _check(rows: Sequence[Row], trace: ImageTrace) -> None:
         if row["prediction"] is None:
             continue  # A lost row may have no counts.
         stored = (row["visual_tokens_kept"], row["visual_tokens_dense"])
-        found = (selection.num_kept, selection.num_dense)
+        found = (selection.num_left, selection.num_dense)
         if stored != found:
             raise ValueError(
                 f"{row['question_id']}, run {row['label']}: {stored[0]} of {stored[1]} visual "

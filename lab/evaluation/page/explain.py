@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow.parquet as pq
-import torch
 from PIL import Image
 
-from hired_core.backends.reference import ReferenceBackend
 from hired_core.images.decode import decode_image
 from hired_core.language.generation import GenerationSettings
-from hired_core.language.model import Request
-from hired_core.models.registry import family_of
+from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
+from lab.evaluation.direct.loaded import LoadedModel, Room
 from lab.evaluation.page.examples import Answer, Example, named_run
 from lab.evaluation.page.picture import draw_picture
 from lab.evaluation.page.render import render_page
@@ -24,20 +22,17 @@ from lab.evaluation.page.trace import ImageTrace, Tracer
 
 __all__ = ["Explainer", "read_image"]
 
-_MAX_NEW_TOKENS: Final = 64
+_GENERATION: Final = GenerationSettings(max_new_tokens=64)
+_ROOM: Final = Room(slots=1)
+"""One question at a time."""
 
 
 class Explainer:
     """Both halves of a model, one image at a time; texts are those of a job with these settings."""
 
     def __init__(self, model: str, *, device: str = "cpu") -> None:
-        self.tracer = Tracer.load(model, device=device)
-        spec = self.tracer.spec
-        family, dtype = family_of(spec), self.tracer.vision.tower.dtype
-        language = family.load_language(spec, device=torch.device(device), dtype=dtype)
-        self._template = family.load_prompt_template(spec)
-        settings = GenerationSettings(max_new_tokens=_MAX_NEW_TOKENS)
-        self._backend = ReferenceBackend(language, settings)
+        self._model = LoadedModel.load(model, dtype="float32", device=device)
+        self.tracer = Tracer(VisionEncoder(self._model.tower), self._model.spec)
 
     def page(
         self, images: dict[str, bytes], prompt: str, settings: Sequence[ReductionSettings]
@@ -69,13 +64,15 @@ class Explainer:
     def _answers(
         self, trace: ImageTrace, settings: Sequence[ReductionSettings], prompt: str
     ) -> list[str]:
-        requests = [self._request(trace, one, prompt) for one in settings]
-        return [completion.text for completion in self._backend.generate(requests)]
+        return [self._answer(trace, each, prompt) for each in settings]
 
-    def _request(self, trace: ImageTrace, settings: ReductionSettings, prompt: str) -> Request:
+    def _answer(self, trace: ImageTrace, settings: ReductionSettings, prompt: str) -> str:
+        model = self._model
         (kept,) = self.tracer.reduce(trace, settings)
-        builder = RequestBuilder(spec=self.tracer.spec, template=self._template, settings=settings)
-        return builder.request(builder.visual(kept), prompt)
+        builder = RequestBuilder(spec=model.spec, template=model.template, settings=settings)
+        request = builder.request(builder.visual(kept), prompt)
+        backend = model.backend(model.layout(settings, _GENERATION, _ROOM), _GENERATION, _ROOM)
+        return backend.generate([request])[0].text
 
 
 def read_image(name: str) -> bytes:

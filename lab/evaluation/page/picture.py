@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hired_core.geometry.base import Pixels
+from lab.evaluation.page.rows import levels_of, tinted
 from lab.evaluation.page.trace import Bools, ImageTrace, Selection
 
 __all__ = ["DIM", "DIMMED", "draw_picture", "paint_kept"]
@@ -70,7 +71,8 @@ def draw_picture(
     _panel(card, (left, top), trace, sizes.cell, None)
     left += sizes.partitions[0] + _GAP
     budget = f"{selection.settings.method}, budget {selection.settings.token_budget:g}"
-    _title(draw, (left, _MARGIN), f"{kept} visual tokens kept", budget)
+    what = "visual tokens kept" if selection.weights is None else "merged rows"
+    _title(draw, (left, _MARGIN), f"{kept} {what}", budget)
     _panel(card, (left, top), trace, sizes.cell, selection)
     draw.text((_MARGIN, below), prompt, font=_font(28), fill=_FAINT)
     for line, text in enumerate(words):
@@ -111,12 +113,17 @@ def _panel(
         valid = trace.valid[p]
         names = ["full-image"] if p == 0 else [f"sub-image {p}", f"{p}"]
         if selection is not None:
-            kept, room = selection.keep[p].sum(), valid.sum()
+            merged = selection.weights is not None
+            kept = selection.budgets[p] if merged else selection.keep[p].sum()
+            room = valid.sum()
             names = [f"{kept} of {room}", f"{kept}"]
         name = next((text for text in names if _font(24).getlength(text) <= cell), names[-1])
         draw.text((left, top), name, font=_font(24), fill=_FAINT)
         keep = valid if selection is None else selection.keep[p]
-        shown = paint_kept(pixels, keep, valid, cell, outlined=selection is not None)
+        outlined = selection is not None and selection.weights is None
+        shown = paint_kept(pixels, keep, valid, cell, outlined=outlined)
+        if selection is not None and selection.weights is not None:
+            shown = paint_rows(shown, levels_of(selection.weights), p, trace.side)
         card.paste(shown, (left, top + _LABEL))
 
 
@@ -148,6 +155,11 @@ def paint_kept(
     if outlined:
         _outline(ImageDraw.Draw(shown), keep.reshape(side, side), step)
     return shown
+
+
+def paint_rows(shown: Image.Image, levels: list[list[int]], p: int, side: int) -> Image.Image:
+    """Partition `p` under the colours of the merged rows that take of it."""
+    return Image.fromarray(tinted(np.asarray(shown), levels, p * side * side, side))
 
 
 def _enlarged(mask: Bools, side: int, step: int) -> Image.Image:

@@ -30,6 +30,10 @@ square is a patch of the vision transformer, one visual token. <b>Clear, outline
 kept; <b>dimmed</b> ones are dropped before the language model; <b>hatched</b> ones are padding and
 no tokens. The numbers say how many of a partition's patches are kept; <i>score</i> is the visual
 content score, the share of the full-image's attention that falls on a sub-image.</p>
+<p>Methods that merge give the language model rows that each sum several patches. Every row has a
+<b>colour</b>, and the more of a patch it takes, the denser that lies on it; where rows share
+patches, later ones lie over earlier ones. Methods inside the language model drop visual tokens
+between its layers: a note says how many, and what is drawn is what goes in.</p>
 <p>The attention maps show CLS attention summed over heads, its square root, from dark to each
 partition's own largest value. Of the initial layer, methods look at the full-image's alone.</p>
 """

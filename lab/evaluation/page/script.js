@@ -38,6 +38,37 @@ function edgePath(kept, side) {
   return path;
 }
 
+// A merged row has a colour of its own; the more of a patch it takes, the denser that lies on it.
+// As rows.py paints it.
+const LEVELS = 9, OPACITY = 0.5;
+
+function rowPaths(rows, p, side) {
+  return rows.flatMap((row, k) => {
+    const byLevel = {};
+    for (let i = 0; i < row.length; i += 2) {
+      const n = row[i] - p * side * side;
+      if (n < 0 || n >= side * side) continue;
+      byLevel[row[i + 1]] = `${byLevel[row[i + 1]] ?? ""}M${n % side} ${(n / side) | 0}h1v1h-1z`;
+    }
+    return Object.entries(byLevel).map(([level, d]) => {
+      const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      const fill = `hsl(${(k * 137.508) % 360} 80% 55%)`;
+      const attributes = { d, fill, "fill-opacity": (OPACITY * level) / LEVELS, "data-row": k };
+      for (const [name, value] of Object.entries(attributes)) path.setAttribute(name, value);
+      return path;
+    });
+  });
+}
+
+function drawRows(figure, svg, example, run, summed, room) {
+  const p = Number(figure.dataset.p), count = run.budgets[p];
+  svg.querySelector(".rows").replaceChildren(...rowPaths(run.rows, p, example.side));
+  svg.querySelector(".edge").setAttribute("d", "");
+  svg.setAttribute("aria-label", `${svg.dataset.name}: ${count} rows that sum ${summed} of ${room} patches`);
+  figure.querySelector(".count").textContent = `${count} of ${room}`;
+  return count;
+}
+
 function drawPartition(figure, example, run) {
   const p = Number(figure.dataset.p), svg = figure.querySelector("svg"), side = example.side;
   const kept = bits(run.keep[p], side * side), valid = bits(example.valid[p], side * side);
@@ -45,6 +76,8 @@ function drawPartition(figure, example, run) {
   const lost = run.budgets[p] - count;
   const note = lost > 0 ? ` (${lost} spent on padding)` : "";
   svg.querySelector(".dropped").setAttribute("d", droppedPath(kept, valid, side));
+  if (run.rows) return drawRows(figure, svg, example, run, count, room);
+  svg.querySelector(".rows").replaceChildren();
   svg.querySelector(".edge").setAttribute("d", edgePath(kept, side));
   svg.setAttribute("aria-label", `${svg.dataset.name}: ${count} of ${room} patches kept${note}`);
   figure.querySelector(".count").textContent = `${count}/${room}${lost > 0 ? ` −${lost}` : ""}`;
@@ -55,6 +88,7 @@ function drawBoard(board, example, article, budget) {
   const method = board.dataset.method, size = method === "dense" ? "1" : budget;
   const run = example.runs[method]?.[size];
   board.classList.toggle("missing", !run);
+  board.querySelector(".note").textContent = run?.note ?? "";
   const total = board.querySelector(".total"), answer = board.querySelector(".answer");
   const cell = article.querySelector(`tr[data-method="${method}"] td[data-budget="${size}"]`);
   answer.replaceChildren(...(cell ? [...cell.childNodes].map((one) => one.cloneNode(true)) : []));
@@ -64,7 +98,9 @@ function drawBoard(board, example, article, budget) {
   }
   const counts = [...board.querySelectorAll("figure")].map((one) => drawPartition(one, example, run));
   const kept = counts.reduce((sum, count) => sum + count, 0);
-  total.textContent = `${kept} of ${run.dense} visual tokens`;
+  total.textContent = run.rows
+    ? `${run.rows.length} rows of ${run.dense} visual tokens`
+    : `${kept} of ${run.dense} visual tokens`;
 }
 
 function draw() {

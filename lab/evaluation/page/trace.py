@@ -24,6 +24,8 @@ from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
+from lab.evaluation.direct.shared_encoder import SharedEncoder
+from lab.evaluation.page.rows import Watched, inside_note
 
 __all__ = ["ImageTrace", "Selection", "Tracer", "kept_mask"]
 
@@ -36,19 +38,26 @@ class Selection:
     """What one way of selecting keeps.
 
     Attributes:
-        keep: bool [P, N].
+        keep: bool [P, N]; of merged rows, the patches that any of them sums.
         budgets: int64 [P], tokens given to each partition; `hired-upstream` keeps fewer.
         num_dense: visual tokens of the dense model; of a transposed grid it unpads others.
+        num_left: visual tokens behind the language model's last layer.
+        weights: float64 [K, P, N] of merged rows; None of a selection.
+        note: what is not drawn, in words.
     """
 
     settings: ReductionSettings
     keep: Bools
     budgets: npt.NDArray[np.int64]
     num_dense: int
+    num_left: int
+    weights: Floats | None = None
+    note: str = ""
 
     @property
     def num_kept(self) -> int:
-        return int(self.keep.sum())
+        """Visual tokens that enter the language model."""
+        return int(self.keep.sum()) if self.weights is None else len(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +92,7 @@ class Tracer:
     def __init__(self, vision: VisionEncoder, spec: ModelSpec) -> None:
         self.vision = vision
         self.spec = spec
+        self._shared = SharedEncoder(vision.tower)  # Of the image that was traced last.
 
     @classmethod
     def load(cls, model: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tracer:
@@ -98,6 +108,7 @@ class Tracer:
             ImageError: if the image cannot be used.
             LayoutError: if it is too elongated for every grid of the model.
         """
+        self._shared.forget()
         cut = cut_image(data, self.spec.geometry)
         layout = self.spec.layout(*cut.size)
         initial, final = self._attention(cut.partitions)
@@ -130,7 +141,7 @@ class Tracer:
     def _half(self, settings: ReductionSettings) -> VisionHalf:
         method, options = settings.resolve()
         projector = self._projector if method.needs(options).projected else None
-        return VisionHalf(self.vision, self.spec, settings, projector)
+        return VisionHalf(self._shared, self.spec, settings, projector)
 
     @cached_property
     def _projector(self) -> nn.Module:
@@ -141,13 +152,22 @@ class Tracer:
         )
 
     def _select(self, cut: CutImage, settings: ReductionSettings) -> Selection:
-        (tokens,) = self._half(settings)([cut.partitions], [cut.size], [cut.seed])
+        half = self._half(settings)
+        half.method = watched = Watched(half.method)
+        (tokens,) = half([cut.partitions], [cut.size], [cut.seed])
         layout = self.spec.layout(*cut.size, transposed_grid=settings.transposed_grid)
+        weights = watched.weights(layout.num_patches)
+        placed: Bools = kept_mask(tokens.place, layout).numpy()
+        keep = placed if weights is None else (weights != 0).any(axis=0)
+        rows = len(tokens.place)
         return Selection(
             settings=settings,
-            keep=kept_mask(tokens.place, layout).numpy(),
+            keep=keep,
             budgets=tokens.budgets.numpy(),
             num_dense=tokens.num_dense,
+            num_left=min(rows, settings.num_after(self.spec.nominal_tokens)),
+            weights=weights,
+            note=inside_note(settings, self.spec),
         )
 
 

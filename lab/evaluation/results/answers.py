@@ -1,4 +1,4 @@
-"""What a run of the job answered, how well, and how fast."""
+"""What a run answered, how well, and how fast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from pipeline.rows.errors import StorageError
 
 __all__ = ["SAMPLES_SCHEMA", "Answer", "Speed", "read_answers", "sample_table", "speed_of"]
 
-_COLUMNS: Final = ["image_id", "text", "visual_tokens_kept", "visual_tokens_dense"]
+_COLUMNS: Final = [
+    "image_id", "text", "visual_tokens_kept", "visual_tokens_dense", "prompt_tokens",
+]  # fmt: skip
 
 SAMPLES_SCHEMA: Final = pa.schema(
     [
@@ -44,12 +46,18 @@ SAMPLES_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """To one question; `text` is None where `error_code` is not."""
+    """To one question; `text` is None where `error_code` is not.
+
+    Attributes:
+        visual_tokens_kept: behind the language model's last layer.
+        prompt_tokens: text, visual tokens and newlines that the language model was given.
+    """
 
     text: str | None
     error_code: str | None = None
     visual_tokens_kept: int | None = None
     visual_tokens_dense: int | None = None
+    prompt_tokens: int | None = None
 
 
 def read_answers(sink: Sink, asked: Iterable[AskedImage]) -> dict[str, Answer]:
@@ -60,8 +68,14 @@ def read_answers(sink: Sink, asked: Iterable[AskedImage]) -> dict[str, Answer]:
     """
     found = {}
     for table in sink.read("captions", _COLUMNS):
-        for row_id, text, kept, dense in zip(*table.to_pydict().values(), strict=True):
-            found[row_id] = Answer(text=text, visual_tokens_kept=kept, visual_tokens_dense=dense)
+        for row_id, *told in zip(*table.to_pydict().values(), strict=True):
+            text, kept, dense, prompt = told
+            found[row_id] = Answer(
+                text=text,
+                visual_tokens_kept=kept,
+                visual_tokens_dense=dense,
+                prompt_tokens=prompt,
+            )
     for table in sink.read("quarantine", ["image_id", "error_code"]):
         for row_id, code in zip(*table.to_pydict().values(), strict=True):
             found[row_id] = Answer(text=None, error_code=code)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from lab.evaluation.results.answers import Answer
 from lab.evaluation.results.bootstrap import Draws, interval
 from lab.evaluation.scoring.metric import Answered, Floats, Metric
-from lab.evaluation.scoring.registry import metrics_of
+from lab.evaluation.scoring.registry import LESS_IS_BETTER, metrics_of
 from lab.evaluation.store import AskedImage
-from lab.evaluation.study.runs import Variant
 
-__all__ = ["AVERAGE", "Counts", "count", "measure"]
+__all__ = ["AVERAGE", "Compared", "Counts", "count", "measure"]
 
 AVERAGE = "average"
 
@@ -76,8 +75,17 @@ def _rows(counts: Sequence[tuple[float, ...]]) -> Floats:
     return np.array([row or (0.0,) * width for row in counts], dtype=np.float64)
 
 
+class Compared(Protocol):
+    """A row of the table: what it is called, and the labels that it is compared with, by name."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def against(self) -> Mapping[str, str]: ...
+
+
 def measure(
-    variants: Sequence[Variant],
+    variants: Sequence[Compared],
     counts: Mapping[str, Counts],
     asked: Sequence[AskedImage],
     tasks: Sequence[str],
@@ -88,7 +96,8 @@ def measure(
     """One entry for each variant, task and metric, and one for each variant's average of tasks.
 
     Values are as the metric has them. The average is over the tasks' first metrics, each as a
-    share of its best, 0 to 100. "minus" holds the differences to the variants it is compared with.
+    share of its best, 0 to 100. "minus" holds the differences to the variants it is compared with,
+    "better" whether "more" or "less" of a metric is.
 
     Args:
         counts: by the label of the variant.
@@ -101,7 +110,7 @@ def measure(
     }
     return [
         {"label": variant.label, "task": task, "metric": metric, "primary": primary}
-        | {"maximum": maximum}
+        | {"maximum": maximum, "better": "less" if metric in LESS_IS_BETTER else "more"}
         | figures[variant.label][task, metric].to_json()
         | {
             "minus": {

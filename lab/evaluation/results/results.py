@@ -13,7 +13,6 @@ import torch
 
 from hired_core.vlm.settings import ReductionSettings
 from lab.environment import environment
-from lab.evaluation.job import sink_of
 from lab.evaluation.options import Settings
 from lab.evaluation.results.answers import (
     SAMPLES_SCHEMA,
@@ -25,9 +24,11 @@ from lab.evaluation.results.answers import (
 )
 from lab.evaluation.results.bootstrap import LEVEL
 from lab.evaluation.results.measure import Counts, count, measure
+from lab.evaluation.results.ruler import Ruler
 from lab.evaluation.store import AskedImage, QuestionStore
 from lab.evaluation.study.runs import Variant
 from lab.evaluation.study.study import GRID, Study
+from lab.evaluation.where import sink_of
 from pipeline.job.report import versions
 from pipeline.job.resolve import load_spec
 from pipeline.parts.sink import REPORT
@@ -39,12 +40,22 @@ __all__ = ["build_results", "kept_images"]
 
 
 def build_results(
-    settings: Settings, study: Study, tasks: Sequence[str], questions: QuestionStore, store: Store
+    settings: Settings,
+    study: Study,
+    tasks: Sequence[str],
+    questions: QuestionStore,
+    store: Store,
+    timing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of the results file; stores a row for each answer on the way.
 
     One variant's answers are in memory at a time.
+
+    Args:
+        timing: of `lab.evaluation.direct.timed`, where speed was measured.
     """
+    ruler = Ruler(settings)
+    timed = {} if timing is None else timing["runs"]
     asked = questions.asked()
     kept = kept_images(study, asked)
     counts: dict[str, Counts] = {}
@@ -57,7 +68,11 @@ def build_results(
             seen = [image for image, keeps in zip(asked, keep, strict=True) if keeps]
             samples.write_table(sample_table(seen, answers, _names(variant)))
             counts[variant.label] = count(asked, answers, tasks, keep)
-            facts.append(_facts(settings, variant, seen, answers))
+            facts.append(
+                _facts(settings, variant, seen, answers)
+                | ruler.work(variant.run.reduction, seen, answers)
+                | {"timed": timed.get(variant.run.label)}
+            )
     store.put(f"{samples_name(study)}.parquet", buffer.getvalue())
     evaluation = settings.evaluation
     return {
@@ -70,6 +85,7 @@ def build_results(
         "figures": measure(
             study.variants, counts, asked, tasks, num_draws=evaluation.draws, seed=evaluation.seed
         ),
+        "timing": None if timing is None else {k: v for k, v in timing.items() if k != "runs"},
         "settings": asdict(settings),
         "environment": _environment(),
     }

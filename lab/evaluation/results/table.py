@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from lab.evaluation.results.measure import AVERAGE
 from lab.tables import Table
 
-__all__ = ["markdown", "notes", "tables"]
+__all__ = ["markdown", "notes", "speed_of", "tables"]
 
 _Entry = Mapping[str, Any]
+_COLUMNS: Final = (
+    "visual tokens seen",
+    "left at the end",
+    "KV cache, MiB/image",
+    "images/s",
+    "quarantined",
+)
 
 
 def tables(results: Mapping[str, Any]) -> list[Table]:
@@ -33,10 +40,26 @@ def notes(results: Mapping[str, Any]) -> str:
         "leaves out 0.",
         "The average is over tasks, each as a share of the best value of its metric. Quarantined "
         "questions score 0.",
-        "Visual tokens are a mean over answered questions. images/s is from the first batch of "
-        "the vision tower to the last of the language model, without the start of actors.",
+        "Visual tokens are means over answered questions: those that a decoder layer saw, of all "
+        "layers, and those left behind the last one. The cache is of the keys and values of an "
+        "image's positions in all layers.",
+        _speed_note(results),
     ]
     return "\n".join(lines)
+
+
+def _speed_note(results: Mapping[str, Any]) -> str:
+    """What images/s are of."""
+    timing = results.get("timing")
+    if timing is None:
+        return (
+            "images/s, where a job answered, is from the first batch of the vision tower to the "
+            "last of the language model, without the start of actors."
+        )
+    return (
+        f"images/s is from cut image to text, on {timing['images']} images with each variant's "
+        f"own tower and language model, all in turns of {timing['round']} images."
+    )
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -66,6 +89,11 @@ def _primary(entries: Iterable[_Entry]) -> list[_Entry]:
     return [entry for entry in entries if entry["primary"]]
 
 
+def _compared(entries: Iterable[_Entry]) -> list[_Entry]:
+    """Those that a difference is told of: what stands for its task, and what should be little."""
+    return [entry for entry in entries if entry["primary"] or entry.get("better") == "less"]
+
+
 def _titles(entries: Sequence[_Entry]) -> list[str]:
     return [
         AVERAGE if entry["task"] == AVERAGE else f"{entry['task']}, {entry['metric']}"
@@ -78,27 +106,39 @@ def _values(results: Mapping[str, Any], entries: Mapping[str, list[_Entry]]) -> 
     rows = []
     for label, found in entries.items():
         fact = facts[label]
-        tokens, speed = fact["visual_tokens_kept"], fact["images_per_sec"]
         cells = [
-            "" if tokens is None else f"{tokens:.0f}",
-            "" if speed is None else f"{speed:.2f}",
+            _number(fact.get("visual_tokens_seen"), ".0f"),
+            _number(fact["visual_tokens_kept"], ".0f"),
+            _number(fact.get("kv_bytes_per_image"), ".2f", 2**20),
+            _number(speed_of(fact), ".2f"),
             str(fact["quarantined"]),
         ]
         rows.append([label, *cells, *(_with_interval(entry) for entry in _primary(found))])
     first = next(iter(entries.values()))
-    columns = ["", "visual tokens", "images/s", "quarantined", *_titles(_primary(first))]
+    columns = ["", *_COLUMNS, *_titles(_primary(first))]
     return Table(title=f"{results['title']}: {_what(results)}", columns=columns, rows=rows)
+
+
+def speed_of(fact: Mapping[str, Any]) -> float | None:
+    """images/s of a variant: measured in turns with all others, else the job's; None: neither."""
+    timed = fact.get("timed")
+    found: float | None = timed["images_per_sec"] if timed else fact["images_per_sec"]
+    return found
+
+
+def _number(value: float | None, digits: str, unit: float = 1) -> str:
+    return "" if value is None else f"{value / unit:{digits}}"
 
 
 def _differences(
     name: str, results: Mapping[str, Any], entries: Mapping[str, list[_Entry]]
 ) -> Table:
     rows = [
-        [label, *(_difference(entry["minus"][name], entry) for entry in _primary(found))]
+        [label, *(_difference(entry["minus"][name], entry) for entry in _compared(found))]
         for label, found in entries.items()
         if name in found[0]["minus"]
     ]
-    columns = ["", *_titles(_primary(next(iter(entries.values()))))]
+    columns = ["", *_titles(_compared(next(iter(entries.values()))))]
     return Table(title=f"Difference to {results['against'][name]}", columns=columns, rows=rows)
 
 

@@ -34,7 +34,8 @@ class Metric(Protocol):
 
     Attributes:
         name: the field's name of the value, "exact match".
-        maximum: the best value there is, for tables and axes: 100 for shares.
+        maximum: the largest value there is, for tables and axes: 100 for shares. It is the best,
+            but for what the registry calls `LESS_IS_BETTER`.
     """
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from lab.evaluation.scoring.anls import ANLS
-from lab.evaluation.scoring.caption_f1 import CaptionF1
+from lab.evaluation.scoring.caption_metrics import CaptionF1, Invented
 from lab.evaluation.scoring.exact_match import EXACT_MATCH
 from lab.evaluation.scoring.metric import Metric
 from lab.evaluation.scoring.mme import MME_METRICS
@@ -16,7 +16,7 @@ from lab.evaluation.scoring.relaxed import RELAXED_ACCURACY
 from lab.evaluation.scoring.soft_vqa import VQA_ACCURACY
 from lab.evaluation.scoring.yes_no import YES_NO_ACCURACY, YesNoF1, YesRate
 
-__all__ = ["metrics_of"]
+__all__ = ["LESS_IS_BETTER", "metrics_of"]
 
 _METRICS: Final[Mapping[str, tuple[Metric, ...]]] = {
     # Tasks of our own benchmark.
@@ -27,7 +27,7 @@ _METRICS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "scene_text": (EXACT_MATCH, ANLS),
     "document": (ANLS, EXACT_MATCH),
     "chart": (RELAXED_ACCURACY,),
-    "caption": (CaptionF1(),),
+    "caption": (CaptionF1(), Invented()),
     # Public benchmarks.
     "textvqa": (VQA_ACCURACY,),
     "vqav2": (VQA_ACCURACY,),
@@ -38,6 +38,10 @@ _METRICS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "mme": MME_METRICS,
     "ocrbench": (OCRBENCH_SCORE,),
 }
+
+
+LESS_IS_BETTER: Final = frozenset({Invented().name})
+"""Names of the metrics whose best value is 0, not `maximum`."""
 
 
 def metrics_of(task: str) -> tuple[Metric, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import hired_core
 from lab.demo import SAMPLES
 from lab.evaluation.page.command import main
 from lab.evaluation.page.explain import Explainer, read_image
@@ -89,12 +90,43 @@ def test_read_image_names_what_is_missing() -> None:
 
 def test_the_command_writes_picture_and_page(tmp_path: Path) -> None:
     shown, page = tmp_path / "new" / "kept.png", tmp_path / "kept.html"
-    assert main([SAMPLE, "--picture", str(shown), "--page", str(page)]) == 0
+    flags = ("--methods", "average-pool,fastv", "--budgets", "0.1,0.2")
+    assert main([SAMPLE, "--picture", str(shown), "--page", str(page), *flags]) == 0
     with Image.open(shown) as image:
         assert image.format == "PNG" and image.width > 1000
     assert shown.stat().st_size < 200_000
     html = page.read_text()
+    assert 'data-method="average-pool"' in html and 'data-method="dense"' in html
+    assert 'data-method="hired"' not in html and "Which those are depends" in html
     assert "red ring" in html and "samples-00.parquet#8, 392 x 392 pixels" in html
+
+
+def test_answers_of_a_method_inside_the_language_model_are_its_own(
+    small_checkpoint: Path, explainer: Explainer, tmp_path: Path
+) -> None:
+    """Not those of what goes in."""
+    chosen = reduction(method="fastv", token_budget=3)
+    picture(90, 112).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    html = explainer.page({"a": data}, PROMPT, [chosen, reduction(token_budget=1.0)])
+    said, dense = (part.partition("</span>")[0] for part in html.split('<span class="said">')[1:3])
+    alone = hired_core.load(small_checkpoint, settings=chosen).ask(data, PROMPT).text
+    assert said == escaped(alone) and said != dense
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--methods", "hird"), "no 'hird'; there are hired"),
+        (("--methods", "dense"), "none but the dense model"),
+        (("--budgets", "a lot"), "a lot"),
+    ],
+)
+def test_methods_and_budgets_that_are_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], told: str
+) -> None:
+    assert main([SAMPLE, "--page", str(tmp_path / "kept.html"), *flags]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_the_command_says_in_one_line_what_is_wrong(

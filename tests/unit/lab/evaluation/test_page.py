@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from PIL import Image
 
 from lab.evaluation.page.choose import choose, kinds_of
 from lab.evaluation.page.encoded import heat_colours, hex_bits, partition_uri
-from lab.evaluation.page.evaluation import can_be_drawn, page_from_evaluation
+from lab.evaluation.page.evaluation import page_from_evaluation
 from lab.evaluation.page.examples import Answer, Example
 from lab.evaluation.page.render import render_page
 from lab.evaluation.page.trace import Tracer
@@ -167,21 +169,24 @@ def test_no_question_is_shown_twice_and_few_are_enough() -> None:
     assert one.why == "Picked from the 1 of 1 questions where methods differ at one budget."
 
 
-def store(folder: Path, tracer: Tracer, **changed: object) -> Path:
+def store(
+    folder: Path, tracer: Tracer, runs: Sequence[tuple[str, float]] = RUNS, **changed: object
+) -> Path:
     """An evaluation of three questions, as `jobs/evaluate.py` writes it."""
     images = {f"q{i}": encoded(*size) for i, size in enumerate([(56, 112), (90, 112), (40, 168)])}
-    settings = [reduction(method=m, token_budget=b) for m, b in RUNS]
+    settings = [reduction(method=m, token_budget=b) for m, b in runs]
     rows = []
+    folder.mkdir(exist_ok=True)
     for i, (name, data) in enumerate(images.items()):
         trace = tracer(data, settings)
-        for (method, budget), kept in zip(RUNS, trace.selections, strict=True):
+        for (method, budget), kept in zip(runs, trace.selections, strict=True):
             score = [1.0, 0.0, float(method == "hired")][i]
             rows.append(
                 {
                     "method": method, "budget": budget, "label": f"{method} {budget}",
                     "task": "count", "question_id": name, "image_id": f"image of {name}",
                     "question": "How many?", "answers": ["3"], "prediction": f"{method} said",
-                    "score": score, "visual_tokens_kept": kept.num_kept,
+                    "score": score, "visual_tokens_kept": kept.num_left,
                     "visual_tokens_dense": kept.num_dense,
                 }
                 | changed
@@ -203,6 +208,19 @@ def test_the_page_of_an_evaluation(tmp_path: Path, tracer: Tracer) -> None:
     assert "with seed 0" in html
 
 
+def test_methods_that_merge_or_drop_later_are_on_the_page_of_an_evaluation(
+    tmp_path: Path, tracer: Tracer
+) -> None:
+    """Their counts are checked against the rows like any other's."""
+    runs = [("average-pool", 0.1), ("average-pool", 0.2), ("fastv", 0.1), ("fastv", 0.2)]
+    folder = store(tmp_path, tracer, runs=[*runs, ("dense", 1.0)])
+    html = page_from_evaluation(folder, tracer)
+    assert 'data-method="average-pool"' in html and 'data-method="fastv"' in html
+    off = store(tmp_path / "off", tracer, runs=[("fastv", 0.1)], visual_tokens_kept=7)
+    with pytest.raises(ValueError, match="7 of"):
+        page_from_evaluation(off, tracer)
+
+
 def test_only_the_runs_that_are_named(tmp_path: Path, tracer: Tracer) -> None:
     runs = {"hired 0.1": reduction(token_budget=0.1)}
     html = page_from_evaluation(store(tmp_path, tracer), tracer, runs=runs)
@@ -215,15 +233,22 @@ def test_tokens_that_the_run_did_not_keep_are_not_shown(tmp_path: Path, tracer: 
         page_from_evaluation(folder, tracer)
 
 
-def test_means_and_what_is_dropped_later_are_not_drawn() -> None:
-    """Their rows are no patches, or not those that are left in the end."""
-    for method in ("hired", "hired-upstream", "uniform", "stride", "random", "dense"):
-        assert can_be_drawn(reduction(method=method))
-    assert not can_be_drawn(reduction(method="average-pool", budget=0.2))
-    assert not can_be_drawn(reduction(method="image-downsample", budget=0.2))
-    assert not can_be_drawn(reduction(method="fastv", budget=0.2))
-    assert not can_be_drawn(reduction(llm_method="fastv"))
-    assert can_be_drawn(reduction(method="fastv", budget=1.0))
+def test_merged_rows_and_notes_are_on_the_page(tracer: Tracer) -> None:
+    """Rows as patches and levels; of a method inside the language model what is left, in words."""
+    pooled = reduction(method="average-pool", token_budget=0.2)
+    inside = reduction(method="fastv", token_budget=0.2)
+    trace = tracer(encoded(90, 112), [pooled, inside])
+    one = replace(example(tracer), trace=trace, answers=())
+    (data,) = json.loads(Page(render_page([one], title="t")).scripts[0])
+    rows = data["runs"]["average-pool"]["0.2"]["rows"]
+    weights = trace.selections[0].weights
+    assert weights is not None and len(rows) == len(weights) > 1
+    for row, pairs in zip(weights.reshape(len(weights), -1), rows, strict=True):
+        assert pairs[::2] == np.flatnonzero(row).tolist()
+        assert set(pairs[1::2]) == {9}  # a mean takes as much of each
+    note = data["runs"]["fastv"]["0.2"]["note"]
+    assert f"at most {trace.selections[1].num_left} from layer" in note
+    assert "rows" not in data["runs"]["fastv"]["0.2"] and "note" not in data["runs"]["average-pool"]
 
 
 def test_a_lost_row_is_shown_as_lost(tmp_path: Path, tracer: Tracer) -> None:

@@ -132,7 +132,7 @@ def write(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Sink:
 
 def run_output(folder: Path) -> Sink:
     """Of a run that answered all but the last question."""
-    tokens = {"visual_tokens_kept": 64, "visual_tokens_dense": 320}
+    tokens = {"visual_tokens_kept": 64, "visual_tokens_dense": 320, "prompt_tokens": 80}
     texts = {"q#0#q0": "5", "q#1#q0": "7", "q#1#q1": "a"}
     write(folder, "captions", [{"image_id": i, "text": t} | tokens for i, t in texts.items()])
     bad = {"image_id": "q#2#q0", "error_code": "image_empty"}

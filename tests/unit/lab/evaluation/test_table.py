@@ -37,7 +37,9 @@ def variant(method: str, budget: float, label: str, tokens: float | None = 64) -
         "method": method,
         "budget": budget,
         "selection": {"budget": budget, "alpha": 0.5},
+        "visual_tokens_seen": None if tokens is None else 2 * tokens,
         "visual_tokens_kept": tokens,
+        "kv_bytes_per_image": None if tokens is None else 3 * 2**19,
         "images_per_sec": None if tokens is None else 12.5,
         "quarantined": 3,
     }
@@ -74,15 +76,36 @@ def results() -> dict[str, Any]:
 
 def test_values_with_intervals() -> None:
     table = tables(results())[0]
-    columns = ["", "visual tokens", "images/s", "quarantined"]
+    columns = ["", "visual tokens seen", "left at the end", "KV cache, MiB/image", "images/s"]
+    columns.append("quarantined")
     assert table.columns == [*columns, "count, exact match", "caption, object F1", "average"]
     hired, random, dense = table.rows
     assert list(hired) == [
-        *("hired-0.2", "64", "12.50", "3"),
+        *("hired-0.2", "128", "64", "1.50", "12.50", "3"),
         *("81.2 [79.2, 83.2]", "0.900 [0.880, 0.920]", "85.5 [83.5, 87.5]"),
     ]
-    assert list(random[:3]) == ["random-0.2", "", ""]
-    assert dense[1] == "320"
+    assert list(random[:5]) == ["random-0.2", "", "", "", ""]
+    assert dense[2] == "320"
+
+
+def test_speed_measured_in_turns_stands_before_the_job_s() -> None:
+    timed = results() | {"timing": {"images": 32, "round": 16}}
+    timed["variants"][0]["timed"] = {"images_per_sec": 40.0}
+    first, _, last = tables(timed)[0].rows
+    assert (first[4], last[4]) == ("40.00", "12.50")
+    page = markdown(timed)
+    assert "on 32 images" in page and "start of actors" not in page
+    assert "start of actors" in markdown(results())
+
+
+def test_what_should_be_little_is_compared_too() -> None:
+    told = results()
+    for entry in told["figures"]:
+        if entry["metric"] == "yes-rate":
+            low = {"hired": {"value": 1.0, "low": 0.5, "high": 1.5}}
+            entry.update(better="less", minus=low if entry["label"] == "random-0.2" else {})
+    table = tables(told)[1]
+    assert table.columns[-1] == "count, yes-rate" and table.rows[0][-1] == "+1.0 [+0.5, +1.5]*"
 
 
 def test_differences_are_marked_where_they_are_none_of_chance() -> None:

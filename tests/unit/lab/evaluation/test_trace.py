@@ -100,3 +100,19 @@ def test_attention_is_what_transformers_computes(
         for found, layer in ((trace.initial, 0), (trace.final, -2)):
             expected = attentions[layer][:, :, 0, 1:].double().sum(1)
             np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_merged_rows_are_those_that_the_language_model_is_given(halves: Halves) -> None:
+    """The weights that are drawn make the job's own rows of the features of all patches."""
+    tracer = Tracer(halves.vision, halves.spec)
+    settings = reduction(method="average-pool", token_budget=0.2, projected=False)
+    trace = tracer(encoded((90, 112)), [settings])
+    (selection,), (kept,) = trace.selections, tracer.reduce(trace, settings)
+    assert selection.weights is not None
+    with torch.inference_mode():
+        embedded = halves.vision.embed(torch.from_numpy(trace.partitions))
+        every = halves.vision.finish_all(halves.vision.encode(embedded))
+    rows = np.einsum("kpn,pnc->kc", selection.weights, every.double().numpy())
+    np.testing.assert_allclose(rows, kept.features.numpy(), atol=1e-4)
+    assert selection.num_kept == len(kept.place) == selection.num_left
+    np.testing.assert_array_equal(selection.keep, trace.valid)  # pooling leaves nothing out

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lab.evaluation.scoring.caption_f1 import CaptionF1
+from lab.evaluation.scoring.caption_metrics import CaptionF1
 from lab.evaluation.scoring.metric import Answered
 from tests.support.scoring import answered, value_of
 
