@@ -55,7 +55,9 @@ class SharedEncoder(VisionEncoder):
         """Lets go of all images."""
         self._seen.clear()
 
-    def embed(self, partitions: Tensor) -> Tensor:
+    def embed(self, partitions: Tensor, *, resized: bool = False) -> Tensor:
+        if resized:  # Each method that resizes has its own sizes.
+            return super().embed(partitions, resized=True)
         for seen in self._seen:
             if _equal(seen.pixels, partitions):
                 return seen.embedded

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from hired_core.geometry.base import Pixels
 from hired_core.geometry.layout import PartitionLayout, Size
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, cut_image
+from hired_core.methods.base import Method
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.tower import VisionEncoder
@@ -153,7 +155,8 @@ class Tracer:
 
     def _select(self, cut: CutImage, settings: ReductionSettings) -> Selection:
         half = self._half(settings)
-        half.method = watched = Watched(half.method)
+        watched = Watched(half.method)
+        half.method = cast(Method, watched)  # All but `reduce` is the method's own.
         (tokens,) = half([cut.partitions], [cut.size], [cut.seed])
         layout = self.spec.layout(*cut.size, transposed_grid=settings.transposed_grid)
         weights = watched.weights(layout.num_patches)
