@@ -221,13 +221,14 @@ def test_allocation_and_selection_swap_freely(halves: Halves) -> None:
             name: [
                 tuple(tokens.budgets.tolist())
                 for tokens in halves.encode(
-                    images(), reduction(method=name, token_budget=0.3, allocation=allocation)
+                    images(),
+                    reduction(method=name, token_budget=0.3, allocation=allocation, alpha=0.5),
                 )
             ]
             for name in GROUPED
         }
         if allocation == "content":
-            plain = halves.encode(images(), reduction(token_budget=0.3))
+            plain = halves.encode(images(), reduction(method="hired", token_budget=0.3, alpha=0.5))
             found["hired"] = [tuple(tokens.budgets.tolist()) for tokens in plain]
         assert len(set(map(tuple, found.values()))) == 1, found
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from hired_core import LayoutBatch
+from hired_core import LayoutBatch, PartitionLayout
 from hired_core.errors import SettingError
 from hired_core.images.partition import partition_image
 from hired_core.methods.base import Evidence, NoOptions
@@ -85,8 +85,7 @@ def test_rows_by_hand() -> None:
 
 
 def test_one_partition_takes_the_budget_and_no_more() -> None:
-    layout = replace(layout_of(56, 112), valid=torch.ones(1, 16, dtype=torch.bool))
-    layout = replace(layout, place=torch.arange(16)[None])
+    layout = PartitionLayout.single(4)
     evidence = Evidence(layout=LayoutBatch.stack([layout]), seeds=torch.zeros(1), max_rows=30)
     assert sides(evidence, [30]) == [[4]] and sides(evidence, [5]) == [[2]]
 
