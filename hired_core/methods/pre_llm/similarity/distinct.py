@@ -1,7 +1,8 @@
 """Tokens that are important and say what no other says: this project's own.
 
-Budgets are HiRED's (`content`, Eq. 1). In a partition the token of highest score is taken, and
-every other score is scaled down by how near it is to it:
+Budgets are GlobalCom2's (`allocation.allocate_softly`), which need no share for the full-image to be
+chosen. In a partition the token of highest score is taken, and every other score is scaled down by
+how near it is to it:
 
     S_j *= 1 - exp(-k d_ij^2),   d_ij = 1 - cos(x_i, x_j)
 
@@ -42,14 +43,12 @@ class DistinctOptions(AllocationOptions):
     """Of `distinct`.
 
     Attributes:
-        allocation: as HiRED's, or another.
-        alpha: share of the budget for the full-image, 0 to 1.
+        allocation: as GlobalCom2's, or another.
         sharpness: above 0; the higher, the nearer two tokens must be to lower each other's score.
     """
 
-    allocation: Allocation = "content"
-    alpha: float = 0.3
-    sharpness: float = 20.0
+    allocation: Allocation = "globalcom2"
+    sharpness: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

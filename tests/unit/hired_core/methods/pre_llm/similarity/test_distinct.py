@@ -48,7 +48,7 @@ def test_what_has_no_importance_comes_last(worst: float) -> None:
 
 
 @pytest.mark.parametrize("sharpness", [10.0, 2.0])
-@pytest.mark.parametrize("allocation", ["content", "equal", "global"])
+@pytest.mark.parametrize("allocation", ["globalcom2", "equal", "global"])
 def test_recomputed_apart(allocation: str, sharpness: float) -> None:
     """Products of factors, in plain Python, where the method adds logarithms."""
     evidence = random_evidence(SIZES, range(6))
