@@ -1,8 +1,8 @@
 """Tokens that are important and say what no other says: this project's own.
 
-Budgets are GlobalCom2's (`allocation.allocate_softly`), which need no share for the full-image to be
-chosen. In a partition the token of highest score is taken, and every other score is scaled down by
-how near it is to it:
+Budgets are GlobalCom2's (`allocation.allocate_softly`), which need no share for the full-image to
+be chosen. In a partition the token of highest score is taken, and every other score is scaled down
+by how near it is to it:
 
     S_j *= 1 - exp(-k d_ij^2),   d_ij = 1 - cos(x_i, x_j)
 
