@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 __all__ = [
+    "DEFAULT_METHOD",
     "Allocation",
     "BackendName",
     "BudgetBasis",
@@ -14,6 +15,9 @@ __all__ = [
     "Pairs",
     "Positions",
 ]
+
+DEFAULT_METHOD: Final = "distinct"
+"""The best there is without training, by results/accuracy.md; `hired` is the paper's."""
 
 Allocation = Literal["equal", "content", "globalcom2", "global"]
 BackendName = Literal["slots", "reference"]

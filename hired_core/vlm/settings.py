@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from hired_core.choices import BudgetBasis, NewlinePolicy, Positions
+from hired_core.choices import DEFAULT_METHOD, BudgetBasis, NewlinePolicy, Positions
 from hired_core.errors import SettingError, require
 from hired_core.methods import registry
 
@@ -30,12 +30,12 @@ class ReductionSettings:
     budget: float | None = None
     """Visual tokens kept: a fraction, 1 (all) or a count. Below 1 a fraction of the model's largest
     count (2880 for LLaVA-Next), 1 the unmodified model, above 1 a count. Default: 0.2, dense 1."""
-    method: str = "hired"
-    """Which: hired, dense, uniform or another of docs/methods.md. hired: as the paper;
-    hired-upstream: as its published code, quirks included; dense: all; uniform, stride, random:
-    baselines. A name that is none tells those there are."""
+    method: str = DEFAULT_METHOD
+    """Which: distinct, hired, dense or another of docs/methods.md. distinct: the best there is
+    without training; hired: as the paper; hired-upstream: as its published code, quirks included;
+    dense: all; uniform, stride, random: baselines. A name that is none tells those there are."""
     method_options: dict[str, Any] = field(default_factory=dict)
-    """Options of the method, e.g. '{"allocation": "even"}'; docs/methods.md lists them. A wrong
+    """Options of the method, e.g. '{"sharpness": 20}'; docs/methods.md lists them. A wrong
     name tells those there are."""
     llm_method: str | None = None
     """Method inside the language model, after --method: fastv or another."""

@@ -12,7 +12,7 @@ import torch
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.registry import make_backend
 from hired_core.backends.slots.memory import GIB
-from hired_core.choices import BackendName
+from hired_core.choices import DEFAULT_METHOD, BackendName
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, ImageLike, cut_image
 from hired_core.language.generation import GenerationSettings
@@ -54,7 +54,7 @@ class Vlm:
         model: str | Path = "embedded",
         *,
         token_budget: float | None = None,
-        method: str = "hired",
+        method: str = DEFAULT_METHOD,
         method_options: dict[str, Any] | None = None,
         max_new_tokens: int = 64,
         settings: ReductionSettings | None = None,

@@ -21,6 +21,7 @@ def reduction(**given: Any) -> ReductionSettings:
     """`ReductionSettings`; `token_budget` is the budget, what is no setting an option."""
     if "token_budget" in given:
         given["budget"] = given.pop("token_budget")
+    given.setdefault("method", "hired")
     options = {key: given.pop(key) for key in list(given) if key not in _SETTINGS}
     return ReductionSettings(method_options=options, **given)
 

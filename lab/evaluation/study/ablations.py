@@ -57,7 +57,8 @@ class Study:
 def _setting(
     label: str, budget: float = BASE_BUDGET, images: ImageFilter | None = None, **selection: Any
 ) -> Setting:
-    return Setting(label=label, selection={"budget": budget} | selection, images=images)
+    base = {"method": "hired", "budget": budget}
+    return Setting(label=label, selection=base | selection, images=images)
 
 
 def _alpha() -> tuple[Setting, ...]:
