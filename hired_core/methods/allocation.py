@@ -123,8 +123,3 @@ def sub_image_logits(attention: Tensor, evidence: Evidence) -> Tensor:
 def allocate_all(evidence: Evidence, budget: Tensor, options: Any) -> Tensor:
     """Every valid token, whatever the budget: the dense model."""
     return evidence.capacities
-
-
-def allocate_equally(evidence: Evidence, budget: Tensor, options: Any) -> Tensor:
-    """The same for every partition, the full-image among them."""
-    return allocate_evenly(evidence.capacities, budget)

@@ -198,7 +198,9 @@ class ReductionSettings:
 
         options = self.options
         unused = isinstance(options, AllocationOptions) and options.allocation != "content"
-        return 0.5 if unused else float(getattr(options, "alpha", 0.5))
+        if unused or self.effective_method == DENSE:
+            return 0.5
+        return float(getattr(options, "alpha", 0.5))
 
     @property
     def effective_skip_below(self) -> int:

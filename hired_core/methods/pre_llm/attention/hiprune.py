@@ -3,8 +3,8 @@
 Scores are the attention that a patch receives, the mean over heads and queries, so that no CLS
 token is needed. Of a budget T, anchors are the `T * anchors / 5` tokens (rounded) of highest score
 at the object layer, buffers their four neighbours in the partition, and registers fill up with the
-tokens of highest score at the feature layer. Where there are more anchors and buffers than T,
-anchors stay first. Deviation: neighbours are those of the grid; the published code adds 1 and a
+tokens of highest score at the feature layer. Where rounding makes anchors and buffers more than T,
+the last buffers go. Deviation: neighbours are those of the grid; the published code adds 1 and a
 row's length to the index, which wraps around at row ends.
 """
 
@@ -56,9 +56,10 @@ def pick(evidence: Evidence, groups: Groups, options: HiPruneOptions) -> Tensor:
     )
     count = floor_count(groups.budgets.double() * options.anchors / 5 + 0.5)
     anchors = select_tokens(early, count, groups.valid)
+    # Anchors and buffers are 2 more than T at most. Those cut off then, the last in the order of
+    # patches, are the last anchor's to the right and below.
     near = groups.of(with_neighbours(groups.partitions(anchors)))
-    late = late.masked_fill(near, torch.finfo(late.dtype).max).masked_fill(anchors, torch.inf)
-    return select_tokens(late, groups.budgets, groups.valid)
+    return select_tokens(late.masked_fill(near, torch.inf), groups.budgets, groups.valid)
 
 
 def with_neighbours(anchors: Tensor) -> Tensor:

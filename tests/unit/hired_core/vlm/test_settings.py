@@ -113,11 +113,11 @@ def test_alpha_is_shared_and_an_option_wins() -> None:
         ({}, 0.3),
         ({"method_options": {"allocation": "even"}}, 0.3),
         ({"method": "hired-upstream"}, 0.3),
-        ({"budget": 1}, 0.3),
         # Methods without a full-image's share do not mind, so that one command line serves all;
         # what makes no difference is not recorded.
         ({"method": "average-pool"}, 0.5),
         ({"method": "dense"}, 0.5),
+        ({"budget": 1}, 0.5),
         ({"method": "fastv"}, 0.5),
         ({"method": "uniform"}, 0.5),
         ({"method": "uniform", "method_options": {"allocation": "content"}}, 0.3),
