@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 METHODS: Final = {
     name: f"hired_core.methods.{module}"
     for name, module in {
+        "distinct": "pre_llm.similarity.distinct",
         "hired": "pre_llm.attention.hired",
         "dense": "pre_llm.geometric.dense",
         "hired-upstream": "pre_llm.attention.hired_upstream",
@@ -28,7 +29,6 @@ METHODS: Final = {
         "vispruner": "pre_llm.similarity.vispruner",
         "scope": "pre_llm.similarity.scope",
         "id-selection": "pre_llm.similarity.id_selection",
-        "distinct": "pre_llm.similarity.distinct",
         "divprune": "pre_llm.similarity.divprune",
         "divprune-cen": "pre_llm.similarity.divprune_cen",
         "holov": "pre_llm.similarity.holov",
