@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from pipeline.export.options import ExportOptions
 from pipeline.job.setting import Setting, descriptions, settings_of
 from pipeline.settings.config import JobConfig
 from tests.support.import_graph import ROOT, read_modules
@@ -69,10 +70,10 @@ def first_cells(page: str) -> list[str]:
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
-def settings_tables() -> str:
-    """Every setting of a job by section: flag, what it takes, default, first sentence."""
+def settings_tables(sections: Sequence[type[Any]] = SECTIONS) -> str:
+    """Every setting by section: flag, what it takes, default, first sentence."""
     parts = []
-    for section in SECTIONS:
+    for section in sections:
         texts = descriptions(section)
         rows = [_row(setting, texts[name]) for name, setting in settings_of(section).items()]
         head = f"**{section.__doc__}**\n\n| setting | takes | default | what it is |\n"
@@ -152,5 +153,6 @@ if __name__ == "__main__":
     from tests.unit.house.test_import_graph import HOUSE, ROOMS
 
     write(ROOT / "docs/configuration.md", "settings", settings_tables())
+    write(ROOT / "docs/export.md", "export", settings_tables([ExportOptions]))
     picture = f"```mermaid\n{house_picture(HOUSE, ROOMS)}\n```"
     write(ROOT / "docs/architecture.md", "house", picture)
