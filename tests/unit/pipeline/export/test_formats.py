@@ -52,11 +52,9 @@ def test_a_text_file_lies_where_the_image_does(corpus: Corpus, tmp_path: Path) -
     names = exported(corpus, tmp_path, "txt")
     assert len(names) == len(rows) == 11
     marked = [hashlib.blake2b(i.encode(), digest_size=6).hexdigest() for i in CATS]
-    assert names == sorted(
-        [*(f"a.parquet/{i}.txt" for i in range(4)), *(f"b.tar/x/{i}.txt" for i in (4, 6, 7))]
-        + [f"photos/Cat~{marked[0]}.txt", f"photos/cat~{marked[1]}.txt"]
-        + ["photos/d.e.txt", "photos/ü %231%3F.txt"]
-    )
+    shards = [*(f"a.parquet/{i}.txt" for i in range(4)), *(f"b.tar/x/{i}.txt" for i in (4, 6, 7))]
+    cats = [f"photos/Cat~{marked[0]}.txt", f"photos/cat~{marked[1]}.txt"]
+    assert names == sorted([*shards, *cats, "photos/d.e.txt", "photos/ü %231%3F.txt"])
     assert (tmp_path / "b.tar/x/6.txt").read_text() == rows["b.tar#x/6"]["text"] + "\n"
     assert (tmp_path / names[-1]).read_text() == rows["photos#ü #1?.png"]["text"] + "\n"
 
