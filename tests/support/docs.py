@@ -95,18 +95,25 @@ def _takes(setting: Setting) -> str:
     if setting.is_switch:
         return "a switch"
     kind = setting.kinds[0]
-    names = {str: "text", int: "number", float: "number", list: "texts", dict: "mapping"}
+    names = {
+        str: "text",
+        int: "number",
+        float: "number",
+        list: "texts",
+        tuple: "texts",
+        dict: "mapping",
+    }
     return ", ".join(get_args(kind)) if _is_choice(kind) else names[get_origin(kind) or kind]
 
 
 def _is_choice(kind: Any) -> bool:
-    return bool(get_args(kind)) and get_origin(kind) not in (list, dict)
+    return bool(get_args(kind)) and get_origin(kind) not in (list, tuple, dict)
 
 
 def _default(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "" if value in (None, [], {}) else f"{value}"
+    return "" if value in (None, [], (), {}) else f"{value}"
 
 
 def rooms_there(package: str, floor: set[str]) -> list[str]:
