@@ -45,7 +45,7 @@ def forbid_ngrams(logits: Tensor, generated: Tensor, counts: Tensor, size: int) 
     for at in range(head):
         last = (counts - head + at).clamp(0, most - 1)
         same = same & (generated[:, at : at + starts] == generated.gather(1, last[:, None]))
-    bans = torch.where(same & (counts[:, None] >= head), -torch.inf, torch.inf)
+    bans = torch.where(same, -torch.inf, torch.inf)
     logits.scatter_reduce_(1, generated[:, head:], bans.to(logits.dtype), "amin")
 
 

@@ -186,6 +186,16 @@ def test_a_string_may_end_within_a_token_and_stops_at_once(embedded: Halves) -> 
     assert stop.cut("a red circle") == "a " and stop.cut("a blue one") == "a blue one"
 
 
+def test_a_slot_is_free_at_once(embedded: Halves, asked: list[Request]) -> None:
+    settings = GenerationSettings(max_new_tokens=NEW, stop_strings=("a",), min_new_tokens=NEW)
+    backend = slot_backend(embedded.language, asked[:1], settings)
+    steps, step = [], backend._step
+    backend._step = lambda *arguments: steps.append(1) or step(*arguments)  # type: ignore[func-returns-value]
+    (completion,) = backend.generate(asked[:1])
+    assert 1 < len(completion.token_ids) < NEW and completion.finish_reason == "stop"
+    assert len(steps) == len(completion.token_ids) - 1, "the first comes with the prompt"
+
+
 def test_a_stop_token_comes_before_a_stop_string(embedded: Halves) -> None:
     model = embedded.language
     stop = model.stop_strings(["red"])
