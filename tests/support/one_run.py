@@ -102,6 +102,7 @@ class Run:
                 fail(answer, "generate", "generation_failed", "as told")
             elif row["error_code"] is None:
                 answer["text"] = f"{self.run_id} saw {row['image']!r}"
+                answer["flags"] = []
                 answer["sha256"] = hashlib.sha256(row["image"]).hexdigest()
             yield answer
 

@@ -24,6 +24,7 @@ from pipeline.export.options import ExportOptions
 from pipeline.job.cli import parse_job, parse_sections
 from pipeline.job.commands import parse_export
 from pipeline.job.manual import Manual
+from pipeline.quality.criteria import FLAGS
 from pipeline.rows.errors import ROW_ERROR_CODES
 from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA
 from pipeline.settings.config import CaptionConfig, QuestionConfig
@@ -194,6 +195,7 @@ def test_every_column_and_code_is_told() -> None:
         listed = ", ".join(schema.names)
         assert listed in page.replace("\n", " "), listed
     assert ROW_ERROR_CODES.keys() <= set(first_cells(page))
+    assert list(FLAGS) == first_cells(page.partition("## Flags")[2].partition("\n## ")[0])
 
 
 def test_the_picture_is_of_this_house() -> None:

@@ -11,8 +11,20 @@ from pipeline.rows.schemas import CAPTIONS_SCHEMA
 
 ROWS = pa.Table.from_pylist(
     [
-        {"image_id": "a#0", "finish_reason": "stop", "output_tokens": 9, "text": "it's"},
-        {"image_id": "a#1", "finish_reason": "stop", "output_tokens": 5, "text": "A cat"},
+        {
+            "image_id": "a#0",
+            "finish_reason": "stop",
+            "output_tokens": 9,
+            "text": "it's",
+            "flags": [],
+        },
+        {
+            "image_id": "a#1",
+            "finish_reason": "stop",
+            "output_tokens": 5,
+            "text": "A cat",
+            "flags": ["echo"],
+        },
         {"image_id": "a#2", "finish_reason": "length", "output_tokens": 9, "text": None},
         {"image_id": "a#3", "finish_reason": None, "output_tokens": None, "text": "x"},
     ],
@@ -29,6 +41,8 @@ ROWS = pa.Table.from_pylist(
         ("lower(text) like '%cat%'", [1]),
         ("text = 'it''s'", [0]),
         ("partition_budgets is null", [0, 1, 2, 3]),
+        ("flags = []", [0]),
+        ("list_contains(flags, 'echo')", [1]),
         ("false", []),
     ],
 )
