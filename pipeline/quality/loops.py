@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,11 +37,28 @@ def find_loop(text: str) -> Loop | None:
     Words are compared without regard to case; marks count as words, but a unit of marks alone is no
     loop: tables of contents have such. Within a word, eight copies are one ("hahaha...").
     """
-    if within := _WITHIN.search(text):
-        return Loop(within[1], len(within[0]) // len(within[1]), within.start())
     found = list(_WORD.finditer(text))
+    for word in found:
+        if len(word[0]) >= LEAST_WORDS and (within := _WITHIN.search(word[0])):
+            copies = len(within[0]) // len(within[1])
+            return Loop(within[1], copies, word.start() + within.start())
+    words = [word[0].casefold() for word in found]
+    return _loop_of_words(text, found, words) if _may_loop(words) else None
+
+
+def _may_loop(words: list[str]) -> bool:
+    """Whether enough words in a row are there often enough: seldom so, and told in no time."""
+    times, row = Counter(words), 0
+    for word in words:
+        row = row + 1 if times[word] >= LEAST_COPIES else 0
+        if row >= LEAST_WORDS:
+            return True
+    return False
+
+
+def _loop_of_words(text: str, found: list[re.Match[str]], words: list[str]) -> Loop | None:
     known: dict[str, int] = {}
-    ids = np.array([known.setdefault(word[0].casefold(), len(known)) for word in found])
+    ids = np.array([known.setdefault(word, len(known)) for word in words])
     for size in range(1, min(LONGEST_UNIT, len(found) // LEAST_COPIES) + 1):
         for start, length in _runs(ids, size):
             spoken = (at for at in range(size) if found[start + at][0].isalnum())
