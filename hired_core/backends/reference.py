@@ -11,7 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from hired_core.backends.base import Capacity, UnsupportedScheduleError
 from hired_core.language.generation import GenerationSettings
@@ -81,6 +87,7 @@ class ReferenceBackend:
         self.model = model
         self.settings = settings
         self.batch_size = batch_size if settings.temperature == 0 else 1
+        self._stop_strings = model.stop_strings(settings.stop_strings)
         self._clock = clock
 
     @property
@@ -131,7 +138,7 @@ class ReferenceBackend:
         cut_short = deadline.passed and ids.shape[1] < self.settings.max_new_tokens
         return [
             replace(
-                self.model.complete(row, cut_short=cut_short),
+                self.model.complete(row, cut_short=cut_short, stop_strings=self._stop_strings),
                 prefill_sec=(begun - started) / count,
                 decode_sec=decode_sec / count,
                 ttft_sec=begun - called,
@@ -147,6 +154,9 @@ class ReferenceBackend:
             "eos_token_id": stop,
             "pad_token_id": stop[0],
         }
+        arguments |= _constraints(self.settings)
+        if self.settings.stop_strings:
+            arguments["tokenizer"] = self.model.tokenizer
         if self.settings.temperature > 0:
             arguments |= {
                 "temperature": self.settings.temperature,
@@ -154,6 +164,28 @@ class ReferenceBackend:
                 "top_k": 0,  # transformers' own default would cut at 50
             }
         return arguments
+
+
+def _constraints(settings: GenerationSettings) -> dict[str, Any]:
+    """Those that are asked for.
+
+    Two of them as processors, not by name: by its name, transformers 5.23 has the penalty leave out
+    as many generated tokens as a prompt has padding, so that it would depend on the batch; and both
+    warn each time that they do not see the prompt.
+    """
+    found: dict[str, Any] = {}
+    processors = LogitsProcessorList()
+    if settings.repetition_penalty != 1:
+        processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+    if settings.no_repeat_ngram_size:
+        processors.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
+    if processors:
+        found["logits_processor"] = processors
+    if settings.min_new_tokens:
+        found["min_new_tokens"] = settings.min_new_tokens
+    if settings.stop_strings:
+        found["stop_strings"] = list(settings.stop_strings)
+    return found
 
 
 def _pad_left(rows: list[Tensor]) -> Tensor:

@@ -23,6 +23,15 @@ class GenerationSettings:
     """Sample from the smallest set of tokens with this probability, 0 < p <= 1."""
     seed: int = 0
     """Of the sampler."""
+    repetition_penalty: float = 1.0
+    """Above 1: tokens that were generated become less likely. Their logits are divided by it, or
+    multiplied where they are below 0; 1.05 to 1.2 is usual."""
+    no_repeat_ngram_size: int = 0
+    """No run of so many generated tokens occurs twice in a text. 0: any may."""
+    min_new_tokens: int = 0
+    """Tokens generated at least: until then no stop token is chosen."""
+    stop_strings: tuple[str, ...] = ()
+    """A text ends where one of these is generated. It is not part of the text."""
     generation_timeout_sec: float | None = 300.0
     """Rows that take more of the model's time are quarantined; of work done for several rows at
     once, each has its share. null: no limit."""
@@ -31,6 +40,13 @@ class GenerationSettings:
         require(self.max_new_tokens > 0, "max_new_tokens", self.max_new_tokens, "1 or more")
         require(0 <= self.temperature < 100, "temperature", self.temperature, "0 to below 100")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "0 < p <= 1")
+        penalty = self.repetition_penalty
+        require(0 < penalty < 100, "repetition_penalty", penalty, "above 0, below 100")
+        size, least = self.no_repeat_ngram_size, self.min_new_tokens
+        require(size >= 0, "no_repeat_ngram_size", size, "0 or more")
+        ok = 0 <= least <= self.max_new_tokens
+        require(ok, "min_new_tokens", least, f"0 to max_new_tokens, {self.max_new_tokens}")
+        require(all(self.stop_strings), "stop_strings", self.stop_strings, "texts, none empty")
         timeout = self.generation_timeout_sec
         ok = timeout is None or 0 < timeout < math.inf
         require(ok, "generation_timeout_sec", timeout, "above 0, or null")

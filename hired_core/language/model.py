@@ -6,6 +6,7 @@ Legend: K kept tokens, L sequence length, C ViT width, D LLM width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.stop_strings import StopStrings
 
 FinishReason = Literal["stop", "length", "timeout"]
 
@@ -93,6 +95,10 @@ class LanguageModel:
     tokenizer: Any
     stop_ids: frozenset[int]
 
+    def stop_strings(self, strings: Sequence[str]) -> StopStrings | None:
+        """None for no strings."""
+        return StopStrings(self.tokenizer, strings) if strings else None
+
     @property
     def device(self) -> torch.device:
         return self.separators.device
@@ -123,15 +129,26 @@ class LanguageModel:
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)
 
-    def complete(self, generated: list[int], *, cut_short: bool = False) -> Completion:
-        """Cut at the first stop id and decode.
+    def complete(
+        self,
+        generated: list[int],
+        *,
+        cut_short: bool = False,
+        stop_strings: StopStrings | None = None,
+    ) -> Completion:
+        """Cut at the first stop id or behind the first stop string, and decode.
 
         Args:
-            cut_short: whether a text without a stop id has run out of time rather than of tokens.
+            cut_short: whether a text without a stop has run out of time rather than of tokens.
+            stop_strings: they are among the tokens, and not in the text.
         """
         stop = next((i for i, t in enumerate(generated) if t in self.stop_ids), None)
         ids = generated if stop is None else generated[:stop]
-        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        if stop_strings is not None and (end := stop_strings.end(ids)) is not None:
+            ids, stop = ids[:end], end
+            text = stop_strings.cut(self.tokenizer.decode(ids, skip_special_tokens=True))
+        text = text.strip()
         unfinished: FinishReason = "timeout" if cut_short else "length"
         reason = unfinished if stop is None else "stop"
         return Completion(text=text, token_ids=ids, finish_reason=reason)

@@ -20,6 +20,7 @@ from hired_core.vlm.settings import ReductionSettings
 from pipeline.job.manual import Manual, full_page, short_page
 from pipeline.job.setting import Setting, settings_of
 from pipeline.job.value import typed, value_of
+from pipeline.quality.criteria import QualityConfig
 from pipeline.rows.errors import ConfigError
 from pipeline.rows.redact import cause_of, redact_text
 from pipeline.settings.config import (
@@ -52,6 +53,7 @@ def parse_job(
         "model": ModelConfig,
         "reduction": ReductionSettings,
         "generation": GenerationSettings,
+        "quality": QualityConfig,
         "run": RunConfig,
     }
     manual = Manual(
@@ -66,7 +68,7 @@ def parse_job(
 _COMMON: Final = (
     *("input", "output", "image_column", "id_column"),
     *("prompt", "prompt_column", "question_column", "model", "budget", "method"),
-    *("max_new_tokens", "temperature", "limit", "dry_run", "overwrite", "new_run"),
+    *("max_new_tokens", "temperature", "reject", "limit", "dry_run", "overwrite", "new_run"),
     *("retry_quarantined", "max_error_rate", "memory_limit_gib", "prices", "progress"),
 )
 

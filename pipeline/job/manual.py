@@ -111,7 +111,15 @@ def _entry(setting: Setting, text: str) -> str:
 
 
 def _placeholder(setting: Setting, longest: int) -> str:
-    names = {str: "TEXT", int: "N", float: "X", list: "PATH...", dict: "JSON", Mapping: "JSON"}
+    names = {
+        str: "TEXT",
+        int: "N",
+        float: "X",
+        list: "PATH...",
+        tuple: "TEXT...",
+        dict: "JSON",
+        Mapping: "JSON",
+    }
     if setting.is_switch:
         return ""
     kind = setting.kinds[0]
@@ -123,7 +131,9 @@ def _placeholder(setting: Setting, longest: int) -> str:
 
 def _default(setting: Setting) -> str:
     """As it is written in a file; none where there is none, or where it is the text's to tell."""
-    return "" if setting.is_required or setting.default in (None, [], {}) else str(setting.default)
+    return (
+        "" if setting.is_required or setting.default in (None, [], (), {}) else str(setting.default)
+    )
 
 
 def _wrapped(text: str, indent: str = "") -> str:

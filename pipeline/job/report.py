@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -15,6 +17,7 @@ from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.job.plan import Plan
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.sink import Sink
+from pipeline.quality.criteria import FLAGS
 from pipeline.sources import redact_url
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
@@ -72,6 +75,7 @@ def build_report(plan: Plan, ledger_writer: LedgerWriter, occupancy: Occupancy) 
         "output_tokens_per_sec": tokens / wall,
         "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
+        "flags": _flags(plan.sink, ledger_writer.run_id),
         "stages": stages,
         "placement": plan.resolved.placement.describe(),
         "cluster": vars(plan.resolved.cluster),
@@ -100,6 +104,15 @@ def _stages(sink: Sink, run_id: str) -> dict[str, dict[str, Any]]:
         for stage in STAGES:
             sums[stage].add(table.filter(pc.equal(table["stage"], stage)))
     return {stage: each.to_json(stage) for stage, each in sums.items() if each.batches}
+
+
+def _flags(sink: Sink, run_id: str) -> dict[str, int]:
+    """How many texts of the run have each flag, those rejected for it included."""
+    times: Counter[str] = Counter()
+    for table in sink.read("stats", ["flags"], run_id):
+        for text in table["flags"].drop_null().to_pylist():
+            times.update(json.loads(text))
+    return {flag: times[flag] for flag in FLAGS if flag in times}
 
 
 _SUMMED = (
@@ -159,6 +172,7 @@ def summary(report: dict[str, Any]) -> str:
             f"{report['wall_sec']:.1f} s, {report['images_per_sec']:.2f} images/s{_gpu(report)}",
         ),
         ("text", f"{report['output_tokens']:,} tokens, {report['output_tokens_per_sec']:.1f} /s"),
+        *([("flags", _listed(report["flags"]))] if report["flags"] else []),
         ("stages", _utilisation(report["stages"])),
         ("cost", _cost(report)),
         ("fingerprint", report["fingerprint"]),
@@ -176,8 +190,11 @@ def _rows(report: dict[str, Any]) -> str:
 
 
 def _codes(codes: dict[str, int]) -> str:
-    listed = ", ".join(f"{code} {count}" for code, count in codes.items())
-    return f" ({listed})" if listed else ""
+    return f" ({_listed(codes)})" if codes else ""
+
+
+def _listed(times: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in times.items())
 
 
 def _percent(part: float, whole: float) -> str:

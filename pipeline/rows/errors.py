@@ -79,6 +79,7 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "encoding_failed": "the vision tower failed on this row alone",
     "generation_timeout": "generating took longer than --generation-timeout-sec",
     "row_kills_process": "the stage's process died of this row, run alone, twice",
+    "caption_rejected": "the caption has a flag that --reject names",
     "generation_failed": "the language model failed on this row alone",
 }
 """Stable codes of row failures, and what each means. Codes are never renamed."""

@@ -62,6 +62,11 @@ _TEXT: Final = [
     pa.field("prompt_tokens", pa.int32()),
     pa.field("output_tokens", pa.int32()),
 ]
+_FLAGS: Final = pa.field("flags", _TEXTS)
+"""What is wrong with the text (`pipeline.quality.criteria.FLAGS`); empty where nothing is.
+
+Parts of earlier versions lack it.
+"""
 _PROVENANCE: Final = [
     pa.field("model", pa.string()),
     pa.field("method", pa.string()),
@@ -118,7 +123,7 @@ SELECTED_SCHEMA: Final = pa.schema(
 )
 """After the select stage."""
 
-ANSWERED_SCHEMA: Final = pa.schema([*_ID, *_IMAGE, *_TOKENS, *_TEXT, *_FLOW])
+ANSWERED_SCHEMA: Final = pa.schema([*_ID, *_IMAGE, *_TOKENS, *_TEXT, _FLAGS, *_FLOW])
 """After the generate stage: one row per question, `image_id` the question's own."""
 
 CAPTIONS_SCHEMA: Final = pa.schema(
@@ -126,6 +131,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
         *_ID,
         *_IMAGE[:3],
         *_TEXT[:3],
+        _FLAGS,
         _IMAGE[3],
         *_TOKENS,
         *_TEXT[3:],

@@ -16,6 +16,7 @@ from hired_core.images.decode import DEFAULT_MAX_PIXELS
 from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
+from pipeline.quality.criteria import QualityConfig
 
 OnChanged = Literal["fail", "redo", "skip"]
 
@@ -213,4 +214,5 @@ class JobConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     reduction: ReductionSettings = field(default_factory=ReductionSettings)
     generation: GenerationSettings = field(default_factory=GenerationSettings)
+    quality: QualityConfig = field(default_factory=QualityConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.generation import GenerationSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS
 from pipeline.settings.config import CaptionConfig, JobConfig
 
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees."""
+
+_ADDED: Final = ("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens", "stop_strings")
+"""Settings of generation that came later: results made before them stay results of the default."""
 
 _NO_DIFFERENCE: Final = ("generation_timeout_sec",)
 """Settings of generation that change no caption."""
@@ -46,13 +50,22 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "skip_below": selection.effective_skip_below,
         "prompt": question.prompt if fixed and isinstance(question, CaptionConfig) else None,
         "prompt_column": None if fixed else _column(question),
-        "generation": {
-            key: value for key, value in asdict(generation).items() if key not in _NO_DIFFERENCE
-        },
+        "generation": _generation(generation),
         # Greedy texts are those of the unmodified model, whatever runs it; draws are not.
         "sampler": config.run.backend if generation.temperature > 0 else None,
         "preprocessing": PREPROCESSING_VERSION,
         **_changed_options(config),
+    }
+
+
+def _generation(settings: GenerationSettings) -> dict[str, Any]:
+    default = asdict(GenerationSettings())
+    found = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings).items()}
+    return {
+        key: value
+        for key, value in found.items()
+        if key not in _NO_DIFFERENCE
+        and (key not in _ADDED or asdict(settings)[key] != default[key])
     }
 
 

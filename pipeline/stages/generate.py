@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +22,7 @@ from hired_core.language.prompts import PromptError
 from hired_core.models.registry import family_of
 from hired_core.vlm.language_half import RequestBuilder, VisualInput
 from hired_core.vlm.vision_half import KeptTokens
+from pipeline.quality.checker import TextChecker
 from pipeline.resources.memory import layout_here
 from pipeline.resources.resolved import Resolved
 from pipeline.rows.errors import ModelError
@@ -54,6 +57,7 @@ class GenerateStage:
         self._generation = config.generation
         self._layout = layout_here(resolved, device, gpus=context.gpus)
         self._backend = _backend(resolved, self._layout, device, queue or DeviceQueue())
+        self._checker = TextChecker(config.quality)
         self._meter = context.meter(STAGE, str(device))
         self._reporter = context.reporter
 
@@ -63,6 +67,7 @@ class GenerateStage:
             images: dict[int, VisualInput] = {}
             jobs = [job for row in rows if is_active(row) and (job := self._job(row, images))]
             record |= self._answer(jobs)
+            record["flags"] = self._flag([row for row, _ in jobs if is_active(row)])
             record["output_tokens"] = sum(row.get("output_tokens") or 0 for row in rows)
             if self._layout is not None:
                 record |= {"slots": self._layout.num_slots, "kv_bytes": self._layout.kv_bytes}
@@ -124,6 +129,20 @@ class GenerateStage:
             elif completion is not None:
                 row.update(_columns(completion))
         return _seconds([completion for completion in found if completion is not None])
+
+    def _flag(self, rows: list[Row]) -> str | None:
+        """Enters what is wrong with the texts, and fails rows of which it is not to pass.
+
+        Returns how many have each flag, as JSON; None if none has any.
+        """
+        times: Counter[str] = Counter()
+        for row in rows:
+            flags = self._checker.flags(row["text"], row["prompt"], row["finish_reason"])
+            row["flags"] = list(flags)
+            times.update(row["flags"])
+            if (reason := self._checker.rejected(flags)) is not None:
+                fail(row, STAGE, "caption_rejected", f"{reason}: {row['text']}")
+        return json.dumps(times) if times else None
 
     def _generate(self, jobs: list[_Job]) -> list[Completion | None]:
         """Together; should that fail, one by one, so that only the row at fault is lost."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pipeline.storage.files import is_local, protocols, retry_of
 from pipeline.storage.retry import Retry
 
-__all__ = ["TEMPORARY_SUFFIX", "put", "remove"]
+__all__ = ["TEMPORARY_SUFFIX", "link", "put", "remove"]
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 """Ends the names of files that are being written."""
@@ -40,6 +40,19 @@ def put(fs: Any, path: str, data: bytes, retry: Retry | None = None) -> None:
         retry(lambda: _put_renamed(fs, path, data))
     else:
         retry(lambda: fs.pipe_file(path, data))
+
+
+def link(path: str, target: str) -> None:
+    """Make a symbolic link to `target` at `path` of the local disk, replacing what is there."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        os.symlink(target, temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
 
 
 def remove(fs: Any, path: str, retry: Retry | None = None) -> None:

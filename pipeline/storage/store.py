@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import fsspec
 
 from pipeline.rows.errors import ConfigError, StorageError
-from pipeline.storage.atomic_write import TEMPORARY_SUFFIX, put, remove
+from pipeline.storage.atomic_write import TEMPORARY_SUFFIX, link, put, remove
 from pipeline.storage.files import (
     StorageFile,
+    is_local,
     open_path,
+    redact_url,
     retry_of,
     storage_errors,
     with_client_defaults,
@@ -41,6 +43,18 @@ class Store:
         filesystem, root = self._open()
         with storage_errors(f"write {name} to", self.url):
             put(filesystem, f"{root}/{name}", data)
+
+    def link(self, name: str, target: str) -> None:
+        """Make a symbolic link to a file of this machine's disk, replacing what is there.
+
+        Raises:
+            ConfigError: if the store is not on this machine's disk itself.
+        """
+        filesystem, root = self._open()
+        if not is_local(filesystem):
+            raise ConfigError(f"{redact_url(self.url)}: links are for local disks")
+        with storage_errors(f"write {name} to", self.url):
+            link(f"{root}/{name}", target)
 
     def get(self, name: str) -> bytes | None:
         """None if it is not there."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from pipeline.export.options import ExportOptions
 from pipeline.job.setting import Setting, descriptions, settings_of
 from pipeline.settings.config import JobConfig
 from tests.support.import_graph import ROOT, read_modules
@@ -69,10 +70,10 @@ def first_cells(page: str) -> list[str]:
     return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
-def settings_tables() -> str:
-    """Every setting of a job by section: flag, what it takes, default, first sentence."""
+def settings_tables(sections: Sequence[type[Any]] = SECTIONS) -> str:
+    """Every setting by section: flag, what it takes, default, first sentence."""
     parts = []
-    for section in SECTIONS:
+    for section in sections:
         texts = descriptions(section)
         rows = [_row(setting, texts[name]) for name, setting in settings_of(section).items()]
         head = f"**{section.__doc__}**\n\n| setting | takes | default | what it is |\n"
@@ -94,18 +95,25 @@ def _takes(setting: Setting) -> str:
     if setting.is_switch:
         return "a switch"
     kind = setting.kinds[0]
-    names = {str: "text", int: "number", float: "number", list: "texts", dict: "mapping"}
+    names = {
+        str: "text",
+        int: "number",
+        float: "number",
+        list: "texts",
+        tuple: "texts",
+        dict: "mapping",
+    }
     return ", ".join(get_args(kind)) if _is_choice(kind) else names[get_origin(kind) or kind]
 
 
 def _is_choice(kind: Any) -> bool:
-    return bool(get_args(kind)) and get_origin(kind) not in (list, dict)
+    return bool(get_args(kind)) and get_origin(kind) not in (list, tuple, dict)
 
 
 def _default(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "" if value in (None, [], {}) else f"{value}"
+    return "" if value in (None, [], (), {}) else f"{value}"
 
 
 def rooms_there(package: str, floor: set[str]) -> list[str]:
@@ -152,5 +160,6 @@ if __name__ == "__main__":
     from tests.unit.house.test_import_graph import HOUSE, ROOMS
 
     write(ROOT / "docs/configuration.md", "settings", settings_tables())
+    write(ROOT / "docs/export.md", "export", settings_tables([ExportOptions]))
     picture = f"```mermaid\n{house_picture(HOUSE, ROOMS)}\n```"
     write(ROOT / "docs/architecture.md", "house", picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
@@ -101,6 +102,8 @@ class Run:
                 fail(answer, "generate", "generation_failed", "as told")
             elif row["error_code"] is None:
                 answer["text"] = f"{self.run_id} saw {row['image']!r}"
+                answer["flags"] = []
+                answer["sha256"] = hashlib.sha256(row["image"]).hexdigest()
             yield answer
 
 

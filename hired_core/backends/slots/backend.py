@@ -71,6 +71,7 @@ class SlotBackend:
             device=model.device,
             num_drops=len(layout.lengths) - 1,
         )
+        self._stop_strings = model.stop_strings(settings.stop_strings)
         self._step = make_step(decoder, self._state)
         trim_memory()  # Loading weights leaves as much behind as they take.
         self._poll_every = POLL_EVERY_ON_GPU if model.device.type == "cuda" else 1
@@ -214,16 +215,29 @@ class SlotBackend:
 
     def _end_finished(self) -> None:
         """Ends requests that generated a stop token, or all they may, or took too long."""
-        finished = self._state.finished.tolist()
+        finished = self._finished()
         limit = self.settings.generation_timeout_sec
         for slot, ticket in list(self._busy()):
             full = slot.generated == self.settings.max_new_tokens
             late = limit is not None and ticket.own_sec > limit
             if finished[slot.index] or full or late:
                 generated = self._state.generated[slot.index, : slot.generated].tolist()
-                ticket.complete(self.model.complete(generated, cut_short=late and not full))
+                ticket.complete(self._completion(generated, cut_short=late and not full))
                 self._release(slot)
                 self._admission.note_end()
+
+    def _finished(self) -> list[bool]:
+        """By slot: whether it has a stop token or, of those that run, a stop string."""
+        finished: list[bool] = self._state.finished.tolist()
+        if self._stop_strings is not None:
+            generated = self._state.generated.tolist()
+            for slot, _ in self._busy():
+                text = generated[slot.index][: slot.generated]
+                finished[slot.index] |= self._stop_strings.end(text) is not None
+        return finished
+
+    def _completion(self, generated: list[int], *, cut_short: bool) -> Completion:
+        return self.model.complete(generated, cut_short=cut_short, stop_strings=self._stop_strings)
 
     def _release(self, slot: Slot) -> None:
         slot.ticket = None

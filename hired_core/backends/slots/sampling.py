@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from hired_core.backends.slots.penalties import forbid_ngrams, forbid_stop, penalise_repeats
 from hired_core.language.generation import GenerationSettings
 from hired_core.methods.selection import uniform
 
@@ -87,7 +88,7 @@ class SlotState:
         shift: int = 0,
         dropped: Sequence[int] = (),
     ) -> None:
-        """A prompt of `length` positions was read; float [V] are the logits after it."""
+        """A prompt of `length` positions was read; float [V], the logits after it, are used up."""
         self.positions[slot] = length - 1
         self.shifts[slot] = shift
         for behind, count in zip(self.dropped, dropped, strict=True):
@@ -99,7 +100,8 @@ class SlotState:
         self._accept(slice(slot, slot + 1), logits[None])
 
     def advance(self, logits: Tensor) -> None:
-        """Each of the first A slots has read its token; float [A, V] are the logits after it."""
+        """Each of the first A slots has read its token; float [A, V], the logits after it,
+        are used up."""
         self._accept(slice(0, logits.shape[0]), logits)
 
     def end(self, slot: int) -> None:
@@ -126,8 +128,19 @@ class SlotState:
             *self.dropped,
         ]
 
+    def _constrain(self, logits: Tensor, generated: Tensor, counts: Tensor) -> None:
+        """In place, in transformers' order; what is not asked for costs nothing."""
+        settings = self._settings
+        if settings.repetition_penalty != 1:
+            penalise_repeats(logits, generated, counts, settings.repetition_penalty)
+        if settings.no_repeat_ngram_size:
+            forbid_ngrams(logits, generated, counts, settings.no_repeat_ngram_size)
+        if settings.min_new_tokens:
+            forbid_stop(logits, counts, self._stop, settings.min_new_tokens)
+
     def _accept(self, slots: slice, logits: Tensor) -> None:
         settings, counts = self._settings, self.counts[slots]
+        self._constrain(logits, self.generated[slots], counts)
         chosen = choose(
             logits,
             self.seeds[slots],

@@ -21,8 +21,12 @@ from lab.command import COMMANDS
 from lab.evaluation.options import parse_evaluation
 from lab.evaluation.page.command import _parse as parse_explain
 from lab.training.config import TrainingConfig
+from pipeline.export.formats.registry import FORMATS
+from pipeline.export.options import ExportOptions
 from pipeline.job.cli import parse_job, parse_sections
+from pipeline.job.commands import parse_export
 from pipeline.job.manual import Manual
+from pipeline.quality.criteria import FLAGS
 from pipeline.rows.errors import ROW_ERROR_CODES
 from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA
 from pipeline.settings.config import CaptionConfig, QuestionConfig
@@ -68,6 +72,7 @@ def demo(argv: Sequence[str]) -> None:
 PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "caption": lambda argv: parse_job(argv, CaptionConfig, ""),
     "vqa": lambda argv: parse_job(argv, QuestionConfig, ""),
+    "export": parse_export,
     "verify": lambda argv: verify_parser().parse_args(argv),
     "demo": demo,
     "explain": parse_explain,
@@ -129,6 +134,11 @@ def test_a_command_line_is_understood(words: list[str], monkeypatch: pytest.Monk
             "python jobs/nothing.py",
         ),
         *("hired caption --input a --output b --method nope", "hired verify a --mend"),
+        *(
+            "hired export a",
+            "hired export a --to csv",
+            "hired export a --to jsonl --side-by-side copy",
+        ),
         *("python -m tests.throughput --no-such-flag", "hired explain a"),
     ],
 )
@@ -174,6 +184,12 @@ def test_every_family_has_a_row() -> None:
 
 def test_every_setting_is_told() -> None:
     assert between((DOCS / "configuration.md").read_text(), "settings") == settings_tables(), WRITE
+    told = between((DOCS / "export.md").read_text(), "export")
+    assert told == settings_tables([ExportOptions]), WRITE
+
+
+def test_every_form_of_export_has_a_row() -> None:
+    assert FORMATS.keys() <= set(first_cells((DOCS / "export.md").read_text()))
 
 
 def test_every_column_and_code_is_told() -> None:
@@ -182,6 +198,7 @@ def test_every_column_and_code_is_told() -> None:
         listed = ", ".join(schema.names)
         assert listed in page.replace("\n", " "), listed
     assert ROW_ERROR_CODES.keys() <= set(first_cells(page))
+    assert list(FLAGS) == first_cells(page.partition("## Flags")[2].partition("\n## ")[0])
 
 
 def test_the_picture_is_of_this_house() -> None:

@@ -35,7 +35,7 @@ ROOMS: dict[str, Floors] = {
         {"ledger", "accounting"},
         {"parts", "resources"},
         {"sources", "settings"},
-        {"storage", "isolation"},
+        {"storage", "isolation", "quality"},
         {"rows"},
     ],
     "hired_core": [

@@ -37,6 +37,7 @@ def test_columns_are_those_promised() -> None:
         "visual_tokens_dense",
         "visual_tokens_kept",
         "output_tokens",
+        "flags",
         "prefill_sec",
         "decode_sec",
         "ttft_sec",

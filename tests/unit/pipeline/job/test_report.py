@@ -31,6 +31,7 @@ def record(stage: str, worker: str, busy: float, idle: float, **more: Any) -> di
     return {"stage": stage, "worker": worker, "busy_sec": busy, "idle_sec": idle} | more
 
 
+FLAGGED = '{"truncated": 1200, "loop": 2}'
 STATS = [
     record("partition", "n:1", 1.0, 0.0, num_images=3, errors=1),
     record("partition", "n:2", 2.0, 1.0, num_images=2, errors=0),
@@ -38,7 +39,8 @@ STATS = [
         "select", "n:3", 4.0, 0.0, num_images=3, visual_tokens_dense=900, visual_tokens_kept=180
     ),
     record("select", "n:3", 4.0, 2.0, num_images=1, visual_tokens_dense=100, visual_tokens_kept=20),
-    record("generate", "n:4", 30.0, 10.0, output_tokens=250, peak_memory_bytes=7),
+    record("generate", "n:4", 30.0, 10.0, output_tokens=250, peak_memory_bytes=7, flags=FLAGGED),
+    record("generate", "n:4", 0.0, 0.0, output_tokens=0, flags='{"loop": 1}'),
 ]
 
 
@@ -95,6 +97,14 @@ def test_counts_and_rates(plan: Plan, ledger_writer: LedgerWriter) -> None:
     assert (report["visual_tokens_dense"], report["visual_tokens_kept"]) == (1000, 200)
 
 
+def test_flags_are_those_of_this_run(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    assert report_of(plan, ledger_writer)["flags"] == {"truncated": 1200, "loop": 3}
+    for path in plan.sink.parts("stats", "run-1"):
+        plan.sink.remove(path)
+    report = report_of(plan, ledger_writer)
+    assert report["flags"] == {} and "  flags  " not in summary(report)
+
+
 def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan, ledger_writer: LedgerWriter) -> None:
     report = report_of(plan, ledger_writer)
     # 50 s of 2 GPUs at 0.001 USD/s and 10 CPUs at 0.0001 USD/s, over 4 images.
@@ -134,16 +144,17 @@ def test_without_a_gpu_and_without_rows(plan: Plan) -> None:
 
 def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
     lines = [line.strip() for line in summary(report_of(plan, ledger_writer)).splitlines()]
-    assert lines[:7] == [
+    assert lines[:8] == [
         "rows  9 from 3 shards, 3 of them in the 1 opened now",
         "captioned  7",
         "quarantined  2 (generation_failed 2)",
         "visual tokens  200 kept of 1,000 (20%)",
         "time  50.0 s, 0.08 images/s, 0.04 images per GPU-second",
         "text  250 tokens, 5.0 /s",
+        "flags  truncated 1,200, loop 3",
         "stages  partition 3.0 s busy, select 8.0 s busy (80%), generate 30.0 s busy (75%)",
     ]
     prices = "(GPU-hour 3.60, CPU-hour 0.360)"
-    assert lines[7] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
-    assert lines[8] == f"fingerprint  {plan.identity.fingerprint}"
-    assert lines[9] == f"output  {plan.sink.url}"
+    assert lines[8] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
+    assert lines[9] == f"fingerprint  {plan.identity.fingerprint}"
+    assert lines[10] == f"output  {plan.sink.url}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,14 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
     return fingerprint(fingerprint_fields(config, SPEC, dtype))
 
 
+CONSTRAINTS: list[dict[str, Any]] = [
+    {"repetition_penalty": 1.1},
+    {"no_repeat_ngram_size": 3},
+    {"min_new_tokens": 1},
+    {"stop_strings": ("###",)},
+]
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -63,6 +72,7 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
         {"generation": GenerationSettings(temperature=0.5)},
         {"generation": GenerationSettings(top_p=0.9)},
         {"generation": GenerationSettings(seed=1)},
+        *({"generation": GenerationSettings(**chosen)} for chosen in CONSTRAINTS),
         {"input": InputConfig(input=["a"], image_column="other")},
         {"input": InputConfig(input=["a"], id_column="id")},
         {"input": InputConfig(input=["a"], resize="fast")},
@@ -71,6 +81,16 @@ def digest(config: JobConfig, dtype: str = "float32") -> str:
 )
 def test_what_changes_a_caption_changes_it(changed: dict[str, Any]) -> None:
     assert digest(dataclasses.replace(BASE, **changed)) != digest(BASE)
+
+
+def test_constraints_of_generation_are_named_only_where_there_are_any() -> None:
+    """Results made before there were any are of none."""
+    before = {"max_new_tokens": 64, "temperature": 0.0, "top_p": 1.0, "seed": 0}
+    assert fingerprint_fields(BASE, SPEC, "float32")["generation"] == before
+    for chosen in CONSTRAINTS:
+        config = dataclasses.replace(BASE, generation=GenerationSettings(**chosen))
+        found = fingerprint_fields(config, SPEC, "float32")["generation"]
+        assert found == before | json.loads(json.dumps(chosen))
 
 
 def test_ways_of_cutting_differ_and_only_those_that_are_chosen_are_named() -> None:

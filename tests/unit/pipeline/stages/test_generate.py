@@ -16,6 +16,7 @@ from hired_core.backends.slots.backend import SlotBackend
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, Request
 from pipeline.accounting.cost import Prices
+from pipeline.quality.criteria import QualityConfig
 from pipeline.rows.row import to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, ROW_SCHEMA, SELECTED_SCHEMA
 from pipeline.settings.config import (
@@ -186,6 +187,37 @@ def test_a_request_that_fails_costs_its_row_alone(error: Exception) -> None:
     expected = f"{type(error).__name__}: {' '.join(str(error).split())}"
     assert found[1]["error_detail"] == expected
     assert texts(found) == [good[0]["text"], None, good[2]["text"]]
+
+
+class Saying:
+    """A backend that says what it is told to."""
+
+    def __init__(self, backend: Backend, *texts: str) -> None:
+        self.capacity = backend.capacity
+        self._texts = list(texts)
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        said = [self._texts.pop(0) for _ in requests]
+        return [Completion(text=t, token_ids=[1, 2], finish_reason="stop") for t in said]
+
+
+@pytest.mark.parametrize("reject", [(), ("empty,loop",)])
+def test_texts_are_flagged_and_rejected(reject: tuple[str, ...]) -> None:
+    config = dataclasses.replace(BASE, quality=QualityConfig(reject=reject))
+    stage = GenerateStage(CONTEXT, resolved(config))
+    looping = "so " * 9
+    stage._backend = Saying(stage._backend, "a cat", looping, "describe the image", "")
+    rows = run(stage, asked("wide", *[PROMPT] * 4, None), {"shard": "s", "shard_rows": 5})
+    assert [row["flags"] for row in rows] == [[], ["loop"], ["echo"], ["empty"], None, None]
+    bad = "caption_rejected" if reject else None
+    codes = [row["error_code"] for row in rows]
+    assert codes == [None, bad, None, bad, "prompt_missing", None]
+    if reject:
+        expected = f"loop ('so' 9 times from character 0): {looping}"
+        assert rows[1]["error_detail"] == expected.strip()
+    (own,) = map(json.loads, rows[0]["stats"])
+    assert json.loads(own["flags"]) == {"loop": 1, "echo": 1, "empty": 1}
+    assert (own["output_tokens"], own["errors"]) == (8, 3 if reject else 1)
 
 
 class Ticking:

@@ -39,6 +39,7 @@ CAPTIONS = [
     "prompt",
     "text",
     "finish_reason",
+    "flags",
     "num_partitions",
     "visual_tokens_dense",
     "visual_tokens_kept",
@@ -69,6 +70,7 @@ def answer(image_id: str, **more: Any) -> dict[str, Any]:
         "prompt": "Describe.",
         "text": "a red disc",
         "finish_reason": "stop",
+        "flags": ["long"],
         "prompt_tokens": 80,
         "output_tokens": 4,
     } | more

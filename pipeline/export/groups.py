@@ -1,0 +1,102 @@
+"""The captions of an output, one shard at a time, as its ledger names them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.ledger.records import ShardRecord
+from pipeline.parts.sink import Sink
+from pipeline.rows.errors import ConfigError
+from pipeline.rows.schemas import CAPTIONS_SCHEMA
+
+__all__ = ["Captions", "Group", "groups_of", "image_of", "natural"]
+
+_PARTS_IN_MEMORY: Final = 16
+_QUESTION: Final = re.compile(r"#q(\d+)$")
+_NUMBER: Final = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What shares a shard's name: a file, or all buckets of a folder of loose images.
+
+    Attributes:
+        paths: of the parts with captions of it, sorted.
+    """
+
+    name: str
+    is_folder: bool
+    paths: tuple[str, ...]
+
+
+def groups_of(records: Iterable[ShardRecord]) -> list[Group]:
+    """Sorted by name; shards without captions are left out.
+
+    Raises:
+        ConfigError: if parts hold rows that the next run of the job is to take out.
+    """
+    paths: dict[str, set[str]] = defaultdict(set)
+    folders: set[str] = set()
+    for record in records:
+        if record.withdrawn:
+            raise ConfigError(
+                f"output: rows of {record.ledger_id} are about to be done again; run the job first"
+            )
+        paths[record.name] |= {s.path for s in record.shares if not s.in_quarantine}
+        folders |= {record.name} if record.ledger_id != record.name else set()
+    return [
+        Group(name=name, is_folder=name in folders, paths=tuple(sorted(found)))
+        for name, found in sorted(paths.items())
+        if found
+    ]
+
+
+def image_of(image_id: str) -> str:
+    """The id of the image that a caption with this `image_id` is of."""
+    return _QUESTION.sub("", image_id)
+
+
+class Captions:
+    """Reads groups; the parts read last are kept, since shards that follow each other share them.
+
+    Args:
+        where: which rows to take.
+    """
+
+    def __init__(self, sink: Sink, where: Callable[[pa.Table], pa.Table]) -> None:
+        self._part = lru_cache(_PARTS_IN_MEMORY)(sink.read_part)
+        self._where = where
+
+    def read(self, group: Group) -> pa.Table:
+        """Its captions, each once, by key as people count (2 before 10), then by question.
+
+        Columns that parts of an older version lack are null.
+        """
+        tables = [_of(group.name, self._part(path)) for path in group.paths]
+        schema = pa.unify_schemas([CAPTIONS_SCHEMA, *(table.schema for table in tables)])
+        table = pa.concat_tables([schema.empty_table(), *tables], promote_options="default")
+        table = self._where(table.select(schema.names))
+        ids = table["image_id"].to_pylist()
+        rows = {image_id: row for row, image_id in reversed(list(enumerate(ids)))}
+        order = [rows[image_id] for image_id in sorted(rows, key=natural)]
+        return table.take(pa.array(order, type=pa.int64()))
+
+
+def _of(name: str, part: pa.Table) -> pa.Table:
+    return part.filter(pc.equal(part["shard"], name)).replace_schema_metadata(None)
+
+
+def natural(image_id: str) -> tuple[list[tuple[int, str]], int, str]:
+    """What ids are sorted by: numbers in them by value, then questions of one image in turn."""
+    question = _QUESTION.search(image_id)
+    pieces = _NUMBER.split(image_of(image_id))
+    numbered = [(int(p[-18:]) if p.isdecimal() else -1, p) for p in pieces]
+    return numbered, int(question[1]) if question else -1, image_id

@@ -1,0 +1,54 @@
+"""What was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hired_core.errors import SettingError, require
+from pipeline.export.formats.text_files import SideBySide
+from pipeline.settings.config import InputConfig
+
+__all__ = ["ExportOptions", "FormatName"]
+
+FormatName = Literal["txt", "webdataset", "jsonl", "parquet", "hf-dataset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Export"""
+
+    output: str = field(repr=False)  # URLs and options may carry secrets: never shown.
+    """Folder or URL prefix that was a job's --output. It is read and not changed."""
+    to: FormatName
+    """The form. 'txt': one file an image, named like it. 'webdataset': tars of images with .txt and
+    .json. 'jsonl', 'parquet': one row a caption. 'hf-dataset': Parquet with images in it, for
+    Hugging Face's load_dataset."""
+    into: str | None = field(default=None, repr=False)
+    """Folder or URL to write to. Default: exports/FORM below --output."""
+    where: str | None = None
+    """Take only captions of which this holds. An SQL condition over the columns of captions/, as
+    DuckDB reads it, e.g. "finish_reason = 'stop' and output_tokens > 5"."""
+    side_by_side: SideBySide = "no"
+    """What lies beside each .txt. Nothing, a copy of its image, or a link to it. Links need loose
+    images, and both ends on this machine's disk."""
+    rows_per_file: int = 10_000
+    """Captions of one file. Fewer, where their images have 256 MiB before that."""
+    input_root: str | None = field(default=None, repr=False)
+    """Where the images are, if they have moved. What names in image_id are relative to. Default:
+    where the job found them."""
+    max_image_bytes: int = InputConfig.max_image_bytes
+    """Larger encoded images are not read. As it was for the job."""
+    storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Arguments for the fsspec filesystem. Credentials belong in the environment."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.output.strip()), "output", self.output, "a folder or URL")
+        require(self.rows_per_file > 0, "rows_per_file", self.rows_per_file, "1 or more")
+        require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
+        if self.side_by_side != "no" and self.to != "txt":
+            raise SettingError(f"side_by_side: of --to txt only, not of {self.to}")
+
+    @property
+    def destination(self) -> str:
+        return self.into or f"{self.output.rstrip('/')}/exports/{self.to}"

@@ -1,0 +1,83 @@
+"""Runs of words that repeat: what a decoder does that has lost its way."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Loop", "find_loop"]
+
+LEAST_COPIES: Final = 4
+LEAST_WORDS: Final = 8
+LONGEST_UNIT: Final = 32
+"""In words. Longer units are looked for in vain: a text seldom has room for four of them."""
+
+# A sign of a script without blanks is a word; so is each mark between words.
+_WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+|[^\w\s]|_")
+_WITHIN: Final = re.compile(r"([^\W_]{1,8}?)\1{7,}")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`unit` stands `copies` times without anything between, from character `start` of the text."""
+
+    unit: str
+    copies: int
+    start: int
+
+
+def find_loop(text: str) -> Loop | None:
+    """The loop of the shortest unit, the first of them; None if nothing loops.
+
+    Words are compared without regard to case; marks count as words, but a unit of marks alone is no
+    loop: tables of contents have such. Within a word, eight copies are one ("hahaha...").
+    """
+    found = list(_WORD.finditer(text))
+    for word in found:
+        if len(word[0]) >= LEAST_WORDS and (within := _WITHIN.search(word[0])):
+            copies = len(within[0]) // len(within[1])
+            return Loop(within[1], copies, word.start() + within.start())
+    words = [word[0].casefold() for word in found]
+    return _loop_of_words(text, found, words) if _may_loop(words) else None
+
+
+def _may_loop(words: list[str]) -> bool:
+    """Whether enough words in a row are there often enough: seldom so, and told in no time."""
+    times, row = Counter(words), 0
+    for word in words:
+        row = row + 1 if times[word] >= LEAST_COPIES else 0
+        if row >= LEAST_WORDS:
+            return True
+    return False
+
+
+def _loop_of_words(text: str, found: list[re.Match[str]], words: list[str]) -> Loop | None:
+    known: dict[str, int] = {}
+    ids = np.array([known.setdefault(word, len(known)) for word in words])
+    for size in range(1, min(LONGEST_UNIT, len(found) // LEAST_COPIES) + 1):
+        for start, length in _runs(ids, size):
+            spoken = (at for at in range(size) if found[start + at][0].isalnum())
+            # Where that costs no copy, the unit begins with a word, not with the mark before it.
+            if (skipped := next(spoken, None)) is not None:
+                skipped = skipped if (length - skipped) // size == length // size else 0
+                unit = found[start + skipped : start + skipped + size]
+                shown = text[unit[0].start() : unit[-1].end()]
+                return Loop(shown, length // size, unit[0].start())
+    return None
+
+
+def _runs(ids: npt.NDArray[np.int_], size: int) -> list[tuple[int, int]]:
+    """(first word, number of words) of each stretch in which every word equals the one `size`
+    before it and which is long enough."""
+    needed = max(LEAST_COPIES * size, LEAST_WORDS) - size
+    same = ids[size:] == ids[:-size]
+    if same.sum() < needed:
+        return []
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]])))
+    pairs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [(begin, end - begin + size) for begin, end in pairs if end - begin >= needed]
