@@ -3,9 +3,9 @@
 A method says which evidence it looks at (`Needs`), is handed that and nothing more (`Evidence`),
 and returns rows (`Reduction`): a selection keeps visual tokens as they are, a merging sums several
 into one. How many each partition gets (allocation) and which (selection) are plain functions
-(`PairedSelection`; `GroupedSelection`, where any allocation goes with any selection). Shape letters:
-B images, P partitions (padded to the batch's most), H heads, N patches, K rows, C width of a
-feature.
+(`PairedSelection`; `GroupedSelection`, where any allocation goes with any selection). Shape
+letters: B images, P partitions (padded to the batch's most), H heads, N patches, K rows, C width of
+a feature.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ import pytest
 
 import hired_core
 from hired_core import GenerationSettings, ReductionSettings
+from hired_core.methods.registry import METHODS
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 from pipeline.verify.command import main as verify
-from tests.integration.job import answer, caption
+from tests.integration.job import Result, answer, caption
 from tests.support.bad_images import encode
 from tests.support.checkpoints import build_llava
 from tests.support.halves import picture
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.usefixtures("cluster")
 SIZES = {"a.png": (200, 300), "b.png": (340, 170), "c.png": (150, 480)}
 NEW = GenerationSettings(max_new_tokens=8)
 PROMPT = "Describe the image."
+NOT_EXACT = {"hired-upstream", "average-pool", "grid-downsample", "token-packing"}
+"""Of these the image decides how many tokens fit the budget."""
 
 
 @pytest.fixture(scope="module")
@@ -41,42 +44,62 @@ def expected(images: Path, model: str, settings: ReductionSettings) -> dict[str,
     return {f".#{name}": each.text for name, each in zip(SIZES, said, strict=True)}
 
 
+def through_the_job(images: Path, output: Path, settings: ReductionSettings, *flags: str) -> Result:
+    """The job's captions are those of `hired_core.load`; a rerun finds nothing to do, another
+    budget is refused."""
+    found = caption([str(images)], output, *flags)
+    assert found.exit_code == EXIT_DONE
+    assert found.texts() == expected(images, "embedded", settings)
+    again = caption([str(images)], output, *flags)
+    assert again.exit_code == EXIT_DONE and again.report["run_id"] == found.report["run_id"]
+    assert verify([str(output)]) == EXIT_DONE
+    assert caption([str(images)], output, *flags, "--budget", "0.3").exit_code == EXIT_BAD_CONFIG
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "dense"])
+def test_every_method_through_the_job(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    flags = ["--method", name, "--budget", "0.2"]
+    settings = ReductionSettings(method=name, budget=0.2)
+    found = through_the_job(images, tmp_path / "out", settings, *flags)
+    assert {row["method"] for row in found.captions} == {name}
+    kept = {row["visual_tokens_kept"] for row in found.captions}
+    assert max(kept) <= 144 and (kept == {144} or name in NOT_EXACT)
+    capsys.readouterr()
+    wrong = caption([str(images)], tmp_path / "other", *flags, "--method-options", "mine=1")
+    assert wrong.exit_code == EXIT_BAD_CONFIG
+    assert f"mine: no option of method {name}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "settings", "kept"),
     [
         (
-            ["--method", "average-pool", "--budget", "0.1"],
-            {"method": "average-pool", "budget": 0.1},
-            {45, 48, 64},
-        ),
-        (["--method", "fastv", "--budget", "0.2"], {"method": "fastv", "budget": 0.2}, {144}),
-        (
             ["--method", "sparsevlm", "--budget", "0.2", "--method-options", "profile=96"],
             {"method": "sparsevlm", "budget": 0.2, "method_options": {"profile": 96}},
-            {144},
+            144,
         ),
         (
             ["--budget", "0.4", "--llm-method", "fastv", "--llm-budget", "0.1"],
             {"budget": 0.4, "llm_method": "fastv", "llm_budget": 0.1},
-            {72},
+            72,
+        ),
+        (
+            ["--method", "scope", "--method-options", "allocation=content", "--alpha", "0.2"],
+            {"method": "scope", "method_options": {"allocation": "content"}, "alpha": 0.2},
+            144,
         ),
     ],
 )
-def test_methods_through_the_job(
-    images: Path, tmp_path: Path, flags: list[str], settings: dict[str, Any], kept: set[int]
+def test_options_and_combinations_through_the_job(
+    images: Path, tmp_path: Path, flags: list[str], settings: dict[str, Any], kept: int
 ) -> None:
-    found = caption([str(images)], tmp_path / "out", *flags)
-    assert found.exit_code == EXIT_DONE
-    assert found.texts() == expected(images, "embedded", ReductionSettings(**settings))
-    assert {row["visual_tokens_kept"] for row in found.captions} <= kept
-    name = settings.get("method", "hired") + ("+fastv" if "llm_method" in settings else "")
-    assert {row["method"] for row in found.captions} == {name}
-    # Run again, nothing is left to do; with an option changed it is refused.
-    again = caption([str(images)], tmp_path / "out", *flags)
-    assert again.exit_code == EXIT_DONE and again.report["run_id"] == found.report["run_id"]
-    assert verify([str(tmp_path / "out")]) == EXIT_DONE
-    other = caption([str(images)], tmp_path / "out", *flags, "--budget", "0.3")
-    assert other.exit_code == EXIT_BAD_CONFIG
+    chosen = ReductionSettings(**settings)
+    found = through_the_job(images, tmp_path / "out", chosen, *flags)
+    assert {row["visual_tokens_kept"] for row in found.captions} == {kept}
+    assert {row["method"] for row in found.captions} == {chosen.method_names}
 
 
 def test_another_family_through_the_job(images: Path, tmp_path: Path) -> None:
