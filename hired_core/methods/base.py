@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hired_core.choices import LayerAt, Pairs, Positions
+from hired_core.choices import LayerAt, NewlinePolicy, Pairs, Positions
 from hired_core.geometry.layout import LayoutBatch
 from hired_core.methods.schedule import MakeSchedule
 from hired_core.methods.selection import gather_places
@@ -143,6 +143,7 @@ class Method(ABC):
         keeps_all: the budget has no say in it (the dense model).
         merges: rows may be weighted sums, so that all features are computed.
         positions: where the language model sees the rows, unless the user says.
+        newline: row ends that go in with them, unless the user says or nothing is dropped.
         shrinks: partitions are resized before they are encoded, see `shrink`.
         schedule: of a method inside the language model, which drops rows between its layers: from
             (visual tokens to keep, the most that an image brings, number of layers, options) to
@@ -154,6 +155,7 @@ class Method(ABC):
     keeps_all: bool = False
     merges: bool = False
     positions: Positions = "compact"
+    newline: NewlinePolicy = "none"
     shrinks: bool = False
     schedule: MakeSchedule | None = None
 

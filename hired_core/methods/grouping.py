@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hired_core.choices import Positions
+from hired_core.choices import NewlinePolicy, Positions
 from hired_core.methods.allocation import AllocationOptions, allocate, allocation_needs
 from hired_core.methods.base import Evidence, Method, Needs, Reduction, selection
 from hired_core.methods.schedule import MakeSchedule
@@ -88,6 +88,7 @@ class GroupedSelection(Method):
     looks_at: Callable[[Any], Needs] = _nothing
     options: type[AllocationOptions] = AllocationOptions
     positions: Positions = "compact"
+    newline: NewlinePolicy = "none"
     schedule: MakeSchedule | None = None
 
     def needs(self, options: Any) -> Needs:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hired_core.choices import Positions
+from hired_core.choices import NewlinePolicy, Positions
 from hired_core.methods.base import (
     Evidence,
     Method,
@@ -52,6 +52,7 @@ class PairedSelection(Method):
     keeps_all: bool = False
     merges: bool = False
     positions: Positions = "compact"
+    newline: NewlinePolicy = "none"
     worthwhile: Allocate | None = None
     wants_to_skip: Callable[[Any], bool] = bool
     schedule: MakeSchedule | None = None

@@ -51,7 +51,7 @@ class ReductionSettings:
     count of this image's own grid."""
     newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
     """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
-    else none."""
+    else as the method works best; of those of papers, none."""
     positions: Literal["auto", "compact", "original"] = "auto"
     """Where the language model sees the kept tokens. 'compact': one after another. 'original':
     where they are in the unmodified model's input, with gaps for what was dropped. 'auto': as the
@@ -176,7 +176,7 @@ class ReductionSettings:
     def newline_policy(self) -> NewlinePolicy:
         if self.newline != "auto":
             return self.newline
-        return "all" if self.keeps_all_before else "none"
+        return "all" if self.keeps_all_before else self.resolve()[0].newline
 
     @property
     def effective_positions(self) -> Positions:

@@ -45,7 +45,7 @@ class EvaluationConfig:
     budget with a tower and language model of its own, all in turns. 0: not at all."""
     ablation: str | None = None
     """One of the paper's studies, instead of --methods and --budgets. They are alpha, layers,
-    upstream, newlines, positions and skip_below, or all of them."""
+    upstream, newlines, positions, skip_below and distinct, or all of them."""
     benchmark: str = "rendered"
     """'rendered', drawn by this package, or a public one read from --input. Those are textvqa,
     vqav2, docvqa, chartqa, scienceqa, pope, mme and ocrbench."""

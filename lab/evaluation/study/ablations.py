@@ -142,6 +142,34 @@ def _skip_below() -> tuple[Setting, ...]:
     )
 
 
+def _distinct() -> tuple[Setting, ...]:
+    """What the default method is made of, each part otherwise; and its rivals given the same."""
+    own = {"method": "distinct"}
+    placed: dict[str, Any] = {"positions": "original", "newline": "kept-rows"}
+    varied: dict[str, dict[str, Any]] = {
+        "distinct": own,
+        "without row ends": own | {"newline": "none"},
+        "closed up": own | {"positions": "compact"},
+        "closed up, without row ends": own | {"positions": "compact", "newline": "none"},
+        "budget evenly": own | {"allocation": "equal"},
+        "budget by content, alpha 0.3": own | {"allocation": "content", "alpha": 0.3},
+        "no budgets": own | {"allocation": "global"},
+        "sharpness 5": own | {"sharpness": 5.0},
+        "sharpness 20": own | {"sharpness": 20.0},
+        "sharpness 60": own | {"sharpness": 60.0},
+        "subtracting, as id-selection": placed
+        | {"method": "id-selection", "allocation": "globalcom2", "sharpness": 10.0},
+        "importance alone, as globalcom2": placed | {"method": "globalcom2"},
+        "hired in its places": placed,
+        "hired": {},
+    }
+    return tuple(
+        _setting(f"{label}, {budget:g}", budget, **selection)
+        for budget in BUDGETS
+        for label, selection in varied.items()
+    )
+
+
 STUDIES: Final[dict[str, Study]] = {
     study.name: study
     for study in (
@@ -182,6 +210,12 @@ STUDIES: Final[dict[str, Study]] = {
             title="Sub-images that would get few tokens are not encoded",
             mirrors="none; an option of this project",
             settings=_skip_below(),
+        ),
+        Study(
+            name="distinct",
+            title="What the default method is made of",
+            mirrors="none; a method of this project",
+            settings=_distinct(),
         ),
     )
 }

@@ -11,7 +11,8 @@ before the projector, k the `sharpness`. ID-Selection subtracts where this multi
 differs from what was taken keeps its own importance, and no score falls below 0, where the order of
 what is left would be that of the penalties alone. Kept tokens are read where they stand in the
 unmodified model's input (`positions`): chosen to differ, they lie far apart, and closed up they
-would seem neighbours.
+would seem neighbours. For the same reason the ends of rows that kept a token go in with them
+(`newline`), beyond the budget.
 
 How it was chosen, and what lost beside it: results/accuracy.md.
 """
@@ -93,4 +94,5 @@ METHOD: Final = GroupedSelection(
     looks_at=lambda _: Needs(cls_layers=("final",), features=True, pairs="partition"),
     options=DistinctOptions,
     positions="original",
+    newline="kept-rows",
 )

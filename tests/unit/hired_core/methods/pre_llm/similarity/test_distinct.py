@@ -71,6 +71,10 @@ def test_recomputed_apart(allocation: str, sharpness: float) -> None:
 
 
 def test_kept_tokens_stand_where_they_stood() -> None:
+    assert ReductionSettings(method="distinct").newline_policy == "kept-rows"
+    assert ReductionSettings(method="distinct", newline="none").newline_policy == "none"
+    assert ReductionSettings(method="distinct", budget=1).newline_policy == "all"
+    assert ReductionSettings(method="hired").newline_policy == "none"
     assert ReductionSettings(method="distinct").effective_positions == "original"
     assert ReductionSettings(method="distinct", budget=1).effective_positions == "compact"
     closed = ReductionSettings(method="distinct", positions="compact")
