@@ -12,8 +12,8 @@ from hired_core.methods.registry import make_options, method
 from hired_core.vlm.settings import ReductionSettings
 
 OPTIONS: Final = ("allocation", "dropping", "heads", "skip_below", "transposed_grid", "projected",
-                  "nested")  # fmt: skip
-"""Of `hired`, `hired-upstream` and `average-pool`, `alpha` apart."""
+                  "nested", "sharpness")  # fmt: skip
+"""Of methods, `alpha` apart."""
 _SETTINGS: Final = {each.name for each in fields(ReductionSettings)}
 
 

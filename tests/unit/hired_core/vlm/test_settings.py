@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hired_core.choices import DEFAULT_METHOD
 from hired_core.errors import SettingError
 from hired_core.methods.registry import METHODS, make_options, method, methods_with
 from hired_core.vlm.settings import ReductionSettings, changed_options
@@ -61,7 +62,7 @@ def test_row_ends_and_positions_follow_what_comes_in() -> None:
     """A method inside the language model is given what the unmodified one would be given."""
     inside = ReductionSettings(method="fastv", positions="original")
     assert inside.newline_policy == "all" and inside.effective_positions == "compact"
-    before = ReductionSettings(positions="original", llm_method="fastv")
+    before = ReductionSettings(method="hired", positions="original", llm_method="fastv")
     assert before.newline_policy == "none" and before.effective_positions == "original"
     assert ReductionSettings(method="dense").newline_policy == "all"
 
@@ -69,7 +70,7 @@ def test_row_ends_and_positions_follow_what_comes_in() -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ({"method": "hird"}, "method: no 'hird'; there are hired, dense, "),
+        ({"method": "hird"}, "method: no 'hird'; there are distinct, hired, dense, "),
         ({"llm_method": "hired"}, "llm_method: hired works before the language model"),
         ({"method": "fastv", "llm_method": "fastv"}, "llm_method: fastv is one already; leave "),
         ({"llm_budget": 0.1}, "llm_budget: there is no --llm-method that it could be of"),
@@ -81,8 +82,14 @@ def test_row_ends_and_positions_follow_what_comes_in() -> None:
         ({"llm_method": "fastv", "llm_budget": 1.5}, "llm_budget: 1.5 is out of range; allowed"),
         ({"method_options": {"alpha": 2}}, "alpha: 2.0 is out of range; allowed: 0 to 1"),
         ({"method_options": {"alpha": "much"}}, "alpha: expected a number, got 'much'"),
-        ({"method_options": {"skip_below": 6.5}}, "skip_below: expected a whole number, got 6.5"),
-        ({"method_options": {"skip_below": True}}, "skip_below: expected a whole number, got Tr"),
+        (
+            {"method": "hired", "method_options": {"skip_below": 6.5}},
+            "skip_below: expected a whole number, got 6.5",
+        ),
+        (
+            {"method": "hired", "method_options": {"skip_below": True}},
+            "skip_below: expected a whole number, got Tr",
+        ),
         ({"budget_basis": "mine"}, "budget_basis: 'mine' is out of range; allowed: model, image"),
     ],
 )
@@ -102,16 +109,18 @@ def test_options_may_come_as_texts() -> None:
 
 
 def test_alpha_is_shared_and_an_option_wins() -> None:
-    assert ReductionSettings(alpha=0.3).options.alpha == 0.3
-    both = ReductionSettings(alpha=0.3, method_options={"alpha": 0.4})
+    assert ReductionSettings(method="hired", alpha=0.3).options.alpha == 0.3
+    both = ReductionSettings(method="hired", alpha=0.3, method_options={"alpha": 0.4})
     assert both.options.alpha == both.effective_alpha == 0.4
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, 0.3),
-        ({"method_options": {"allocation": "even"}}, 0.3),
+        ({}, 0.5),
+        ({"method_options": {"allocation": "content"}}, 0.3),
+        ({"method": "hired"}, 0.3),
+        ({"method": "hired", "method_options": {"allocation": "even"}}, 0.3),
         ({"method": "hired-upstream"}, 0.3),
         # Methods without a full-image's share do not mind, so that one command line serves all;
         # what makes no difference is not recorded.
@@ -141,10 +150,19 @@ def test_another_allocation_is_told() -> None:
 
 def test_what_differs_from_the_default_is_told() -> None:
     given = {"alpha": 0.3, "allocation": "even"}
-    assert changed_options(ReductionSettings(method_options=given)) == given
-    inside = ReductionSettings(llm_method="fastv", llm_budget=0.1)
+    assert changed_options(ReductionSettings(method="hired", method_options=given)) == given
+    inside = ReductionSettings(method="hired", llm_method="fastv", llm_budget=0.1)
     assert inside.variations == {"llm_method": "fastv", "llm_budget": 0.1, "llm_options": {}}
-    assert ReductionSettings().variations == {}
+    assert ReductionSettings(method="hired").variations == {}
+    # Of the default method what it does otherwise than the others is told, too.
+    assert ReductionSettings().variations == {"positions": "original"}
+
+
+def test_the_default_method_is_ours() -> None:
+    chosen = ReductionSettings()
+    assert chosen.method == chosen.method_names == DEFAULT_METHOD == "distinct"
+    assert chosen.options == make_options("distinct", {})
+    assert (chosen.token_budget, chosen.newline_policy) == (0.2, "kept-rows")
 
 
 def test_every_method_is_one() -> None:
@@ -153,5 +171,5 @@ def test_every_method_is_one() -> None:
         options = found.options()
         found.needs(options)
         assert not found.skips(options)
-    assert methods_with("alpha")[:3] == ["hired", "hired-upstream", "uniform"]
+    assert methods_with("alpha")[:3] == ["distinct", "hired", "hired-upstream"]
     assert methods_with("skip_below") == ["hired"]

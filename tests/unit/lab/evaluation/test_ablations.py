@@ -42,7 +42,7 @@ def test_no_two_lines_of_a_study_are_the_same(study: Study) -> None:
 
 
 def test_the_studies_are_those_of_the_issue() -> None:
-    names = ["alpha", "layers", "upstream", "newlines", "positions", "skip_below"]
+    names = ["alpha", "layers", "upstream", "newlines", "positions", "skip_below", "distinct"]
     assert list(STUDIES) == names == [study.name for study in STUDIES.values()]
 
 

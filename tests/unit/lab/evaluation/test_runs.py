@@ -64,7 +64,7 @@ def test_seed_is_also_the_samplers() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--methods", "hired,unifrom"), "methods: no 'unifrom'; there are hired, dense"),
+        (("--methods", "hired,unifrom"), "methods: no 'unifrom'; there are distinct, hired"),
         (("--budgets", "0.1,x"), "budgets: expected numbers, got '0.1,x'"),
         (("--budgets", "1.5"), "budget: 1.5 is out of range"),
         (("--methods", ","), "methods: "),

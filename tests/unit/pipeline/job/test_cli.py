@@ -65,15 +65,22 @@ def test_underscores_are_as_good_as_dashes_and_values_keep_theirs() -> None:
 
 
 def test_options_of_the_method(settings: Path) -> None:
-    settings.write_text("method_options:\n  dropping: middle\npositions: original\n")
+    settings.write_text("method: hired\nmethod_options:\n  dropping: middle\npositions: original\n")
     chosen = parse(*NEEDED, "--config", str(settings)).reduction
     assert chosen.variations == {"dropping": "middle", "positions": "original"}
     options = '{"allocation": "final", "heads": "none"}'
     chosen = parse(*NEEDED, "--config", str(settings), "--method-options", options).reduction
     assert chosen.variations == {"allocation": "final", "heads": "none", "positions": "original"}
     options = '{"allocation": "middle"}'
-    assert "even" in complaint([*NEEDED, "--method-options", options])
-    pairs = ["--method-options", "dropping=middle", "--method-options", "skip_below=4"]
+    assert "even" in complaint([*NEEDED, "--method", "hired", "--method-options", options])
+    pairs = [
+        "--method",
+        "hired",
+        "--method-options",
+        "dropping=middle",
+        "--method-options",
+        "skip_below=4",
+    ]
     assert parse(*NEEDED, *pairs).reduction.options.skip_below == 4
     line = complaint([*NEEDED, "--skip-below", "4"])
     assert line.startswith("--skip-below: no setting, but an option of hired: --method-options sk")

@@ -129,7 +129,7 @@ def test_the_report_is_json_and_tells_what_made_it(plan: Plan, ledger_writer: Le
     stored = json.loads(Path(plan.sink.url, "report.json").read_text())
     assert stored == report
     assert stored["fingerprint"] == plan.identity.fingerprint
-    assert stored["fingerprint_fields"]["method"] == "hired"
+    assert stored["fingerprint_fields"]["method"] == "distinct"
     assert {"python", "torch", "transformers", "ray"} <= set(stored["versions"])
     assert stored["cluster"] == {"cpus": 10.0, "gpus": 2, "gpu_name": "L4"}
 
