@@ -29,7 +29,8 @@ class StopStrings:
 
     def end(self, ids: Sequence[int]) -> int | None:
         """How many of `ids` a text has whose last one completes a string; None if none does."""
-        words = self._tokenizer.convert_ids_to_tokens(list(ids))
+        # An output layer may have more ids than the tokenizer has words: those have no spelling.
+        words = [word or "" for word in self._tokenizer.convert_ids_to_tokens(list(ids))]
         if not self._in(words):
             return None
         low, high = 1, len(words)  # A string that is there stays there.
@@ -45,5 +46,6 @@ class StopStrings:
 
     def _in(self, words: Sequence[str]) -> bool:
         spelt = self._tokenizer.convert_tokens_to_string([*self._base, *words])
-        text = spelt[spelt.index(_BASE) + len(_BASE) :]
+        _, found, rest = spelt.partition(_BASE)
+        text = rest if found else spelt  # Some spell the base otherwise.
         return any(string in text for string in self._strings)

@@ -18,6 +18,7 @@ from torch import Tensor
 from hired_core.choices import NewlinePolicy, Positions
 from hired_core.methods.allocation import AllocationOptions, allocate, allocation_needs
 from hired_core.methods.base import Evidence, Method, Needs, Reduction, selection
+from hired_core.methods.pairing import look_at_nothing
 from hired_core.methods.schedule import MakeSchedule
 
 
@@ -51,10 +52,6 @@ Pick = Callable[[Evidence, Groups, Any], Tensor]
 """(evidence, groups, options) -> keep bool [B, G, n]: `budgets` of the valid, exactly."""
 
 
-def _nothing(options: Any) -> Needs:
-    return Needs()
-
-
 def make_groups(evidence: Evidence, budget: Tensor, options: AllocationOptions) -> Groups:
     """By the allocation that the options ask for; budget int64 [B]."""
     valid = evidence.layout.valid
@@ -85,7 +82,7 @@ class GroupedSelection(Method):
     """
 
     pick: Pick
-    looks_at: Callable[[Any], Needs] = _nothing
+    looks_at: Callable[[Any], Needs] = look_at_nothing
     options: type[AllocationOptions] = AllocationOptions
     positions: Positions = "compact"
     newline: NewlinePolicy = "none"

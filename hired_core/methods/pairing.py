@@ -30,7 +30,8 @@ Select = Callable[[Evidence, Tensor, Any], Tensor]
 """(evidence, budgets int64 [B, P], options) -> keep bool [B, P, N], a subset of the valid."""
 
 
-def _nothing(options: Any) -> Needs:
+def look_at_nothing(options: Any) -> Needs:
+    """Of methods that know geometry alone."""
     return Needs()
 
 
@@ -46,7 +47,7 @@ class PairedSelection(Method):
 
     allocate: Allocate
     select: Select
-    looks_at: Callable[[Any], Needs] = _nothing
+    looks_at: Callable[[Any], Needs] = look_at_nothing
     options: type[Any] = NoOptions
     own_basis: bool = False
     keeps_all: bool = False

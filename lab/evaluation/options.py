@@ -35,7 +35,7 @@ class EvaluationConfig:
     """How questions are answered. 'direct': in this process on one device, each image encoded once
     for all methods and budgets. 'job': by one run of `hired vqa` for each, on all of a cluster,
     which also measures the pipeline. The texts are the same."""
-    methods: str = "hired,uniform,stride,random"
+    methods: str = "distinct,hired,uniform,stride,random"
     """Comma-separated, of those of `hired caption --method`, or all. docs/methods.md lists them."""
     budgets: str = "0.05,0.1,0.2,0.4,1.0"
     """Comma-separated token budgets: fractions, or counts above 1. As --budget of `hired vqa`; 1 is

@@ -192,7 +192,8 @@ def _pieces(
         schema = pa.unify_schemas([schema, item_schema])
         mine.append(item)
         num_rows += len(item.rows)
-        num_bytes += len(item.image or b"")
+        # At most: some formats hold the image once for each caption.
+        num_bytes += len(item.image or b"") * len(item.rows)
         if num_rows >= rows_per_file or num_bytes >= PIECE_BYTES:
             yield Piece(index=next(index), items=tuple(mine), schema=schema)
             mine, num_rows, num_bytes = [], 0, 0

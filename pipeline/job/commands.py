@@ -15,12 +15,12 @@ from pipeline.settings.config import CaptionConfig, QuestionConfig
 __all__ = ["caption", "export", "parse_export", "vqa"]
 
 _CAPTION: Final = """\
-Caption images with a high-resolution vision-language model at a fixed budget of visual tokens
-(HiRED). Every input row ends in captions/ or quarantine/ under --output."""
+Caption images with a high-resolution vision-language model at a fixed budget of visual tokens.
+Every input row ends in captions/ or quarantine/ under --output."""
 
 _VQA: Final = """\
 Answer the questions in a column about each image, with a high-resolution vision-language model at
-a fixed budget of visual tokens (HiRED). Every question ends in captions/ or quarantine/ under
+a fixed budget of visual tokens. Every question ends in captions/ or quarantine/ under
 --output; an image with several questions is encoded once."""
 
 _EXPORT: Final = Manual(

@@ -19,7 +19,7 @@ LONGEST_UNIT: Final = 32
 
 # A sign of a script without blanks is a word; so is each mark between words.
 _WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+|[^\w\s]|_")
-_WITHIN: Final = re.compile(r"([^\W_]{1,8}?)\1{7,}")
+_WITHIN: Final = re.compile(r"([^\W\d_]{1,8}?)\1{7,}")  # Of letters: numbers have such runs.
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _CANNOT: Final = (
 )
 _DO: Final = (
     r"(?:answer|assist|comment|comply|describe|determine|discuss|display|engage|fulfill|generate"
-    r"|help|identify|interpret|make out|process|provide|read|recogni[sz]e|see|tell|view)"
+    r"|help(?! but)|identify|interpret|make out|process|provide|read|recogni[sz]e|see|tell|view)"
 )
 _SORRY: Final = r"(?:(?:i['\u2019]m|i am)?\s*(?:very |so )?sorry|i apologi[sz]e|unfortunately)"
 _REFUSAL: Final = re.compile(

@@ -43,7 +43,15 @@ def put(fs: Any, path: str, data: bytes, retry: Retry | None = None) -> None:
 
 
 def link(path: str, target: str) -> None:
-    """Make a symbolic link to `target` at `path` of the local disk, replacing what is there."""
+    """Make a symbolic link to `target` at `path` of the local disk, replacing what is there.
+
+    Where both are one file nothing is done: it would become a link to itself, and be lost.
+
+    Raises:
+        FileNotFoundError: if there is no `target`.
+    """
+    if os.path.realpath(path) == os.path.realpath(target, strict=True):
+        return
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = _temporary(path)
     try:

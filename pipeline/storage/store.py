@@ -47,8 +47,11 @@ class Store:
     def link(self, name: str, target: str) -> None:
         """Make a symbolic link to a file of this machine's disk, replacing what is there.
 
+        Where the name is the file itself, it stays as it is.
+
         Raises:
             ConfigError: if the store is not on this machine's disk itself.
+            StorageError: if there is no such file.
         """
         filesystem, root = self._open()
         if not is_local(filesystem):

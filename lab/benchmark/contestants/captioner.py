@@ -46,7 +46,7 @@ class Captioner:
         max_slots: int | None = None,
     ) -> None:
         self._subject = subject
-        self._settings = ReductionSettings(budget=budget)
+        self._settings = ReductionSettings(method="hired", budget=budget)
         self._builder = RequestBuilder(
             spec=subject.spec, template=subject.template, settings=self._settings
         )

@@ -157,7 +157,7 @@ def _share(encoder: ClockedEncoder, call: Call, repeats: int) -> dict[str, float
 
 
 def _encoder(subject: Subject, budget: float) -> ClockedEncoder:
-    settings = ReductionSettings(budget=budget)
+    settings = ReductionSettings(method="hired", budget=budget)
     return ClockedEncoder(VisionEncoder(subject.vision), subject.spec, settings)
 
 

@@ -48,7 +48,8 @@ class SharedEncoder(VisionEncoder):
         self._received_by_all = {
             self.index_of(layer) for each in needs for layer in each.received_layers
         }
-        self._keys_of_all = [self.index_of(each.keys_layer) for each in needs if each.keys_layer]
+        keys = [each.keys_layer for each in needs]
+        self._keys_of_all = [self.index_of(layer) for layer in keys if layer is not None]
         self._seen: list[_Seen] = []
 
     def forget(self) -> None:

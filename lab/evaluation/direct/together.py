@@ -29,8 +29,8 @@ def each_or_code(
         return []
     try:
         return list(work(items))
-    except torch.AcceleratorError:
-        raise  # The device is lost to this process.
+    except (torch.AcceleratorError, torch.OutOfMemoryError):
+        raise  # Of the machine, not of the image: no answer would be true.
     except (RuntimeError, ValueError, IndexError):
         if len(items) == 1:
             return [code]

@@ -21,6 +21,7 @@ from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.penalties import forbid_ngrams, forbid_stop, penalise_repeats
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, Request
+from hired_core.language.stop_strings import StopStrings
 from tests.support.checkpoints import EMBEDDED
 from tests.support.halves import Halves, picture, slot_backend
 from tests.support.settings import reduction
@@ -184,6 +185,15 @@ def test_a_string_may_end_within_a_token_and_stops_at_once(embedded: Halves) -> 
     assert "red" in decode(ids[:end]) and "red" not in decode(ids[: end - 1])
     assert stop.end(ids[: end - 1]) is None and stop.end([]) is None
     assert stop.cut("a red circle") == "a " and stop.cut("a blue one") == "a blue one"
+
+
+def test_ids_without_a_word_end_nothing(embedded: Halves) -> None:
+    """An output layer may be wider than the tokenizer."""
+    tokenizer = embedded.language.tokenizer
+    (beyond, *dog) = [len(tokenizer) + 5, *tokenizer("dog", add_special_tokens=False)["input_ids"]]
+    stop = StopStrings(tokenizer, ["dog"])
+    assert stop.end([beyond, beyond]) is None
+    assert stop.end([beyond, *dog, beyond]) == 1 + len(dog)
 
 
 def test_a_slot_is_free_at_once(embedded: Halves, asked: list[Request]) -> None:

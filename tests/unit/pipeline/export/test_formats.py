@@ -86,6 +86,16 @@ def test_loose_images_are_linked(corpus: Corpus, tmp_path: Path) -> None:
     assert (tmp_path / "photos/d.e.png").resolve() == corpus.root / "photos/d.e.png"
 
 
+def test_images_in_their_own_folder_stay_what_they_are(corpus: Corpus) -> None:
+    """Texts beside the images where these are: a link would stand for its own target."""
+    flags = ("--side-by-side", "link", "--where", "shard = 'photos'")
+    before = (corpus.root / "photos/d.e.png").read_bytes()
+    exported(corpus, corpus.root, "txt", *flags)
+    assert not (corpus.root / "photos/d.e.png").is_symlink()
+    assert (corpus.root / "photos/d.e.png").read_bytes() == before
+    assert (corpus.root / "photos/d.e.txt").is_file()
+
+
 def test_what_is_no_file_cannot_be_linked(
     corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

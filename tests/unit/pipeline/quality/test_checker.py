@@ -61,6 +61,7 @@ def test_refusals(text: str) -> None:
         GOOD,
         "Sorry, we are closed.",
         "A sign that says: I cannot see you.",
+        "I can't help but notice a red car.",
         "I cannot believe it's not butter",
         "I can see a dog.",
         "Unfortunately closed today.",

@@ -38,6 +38,8 @@ def test_a_loop_is_found_where_it_begins(text: str, loop: Loop) -> None:
         "the cat and the dog and the bird and the fish and the horse and the cow and the pig",
         "1 2 3 4 1 2 3 4 1 2 3 4",
         "hahahaha",
+        "10000000000",
+        "the meter reads 0000000000 today",
     ],
 )
 def test_what_is_no_loop(text: str) -> None:
