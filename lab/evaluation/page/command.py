@@ -13,7 +13,7 @@ from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 
 __all__ = ["main"]
 
-_METHODS: Final = "hired,uniform,stride,average-pool"
+_METHODS: Final = "distinct,hired,uniform,stride,average-pool"
 _BUDGETS: Final = "0.05,0.1,0.2,0.4"
 _ALL: Final = "all"
 
