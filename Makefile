@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	RAY_BACKEND_LOG_LEVEL=fatal $(BIN)/python jobs/demo.py
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

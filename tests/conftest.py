@@ -5,18 +5,21 @@ A file's tests stay together, so that what they share is made once.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-_ROOT = Path(__file__).parent
-_WITH_A_CLUSTER = {"integration", "e2e"}
+_WITH_A_CLUSTER = ("tests/e2e/", "tests/integration/")
 
 
-# First, since pytest-xdist reads the groups in a hook of the same name.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        room = item.path.relative_to(_ROOT)
-        alone = room.parts[0] in _WITH_A_CLUSTER
-        item.add_marker(pytest.mark.xdist_group("cluster" if alone else room.as_posix()))
+@pytest.hookimpl(optionalhook=True)  # Without pytest-xdist nobody asks.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Halves(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith(_WITH_A_CLUSTER):
+                return "cluster"
+            return nodeid.partition("::")[0]
+
+    return Halves(config, log)
