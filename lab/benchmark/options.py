@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from hired_core.errors import require
+from hired_core.methods.registry import METHODS
 from pipeline.job.cli import parse_sections
 from pipeline.job.manual import Manual
 from pipeline.rows.errors import ConfigError
@@ -59,6 +60,8 @@ class BenchmarkConfig:
     """Turns of each contestant."""
     stage_repeats: int = 15
     """Turns of each stage."""
+    methods: str = "hired"
+    """Comma-separated, of the part end-to-end; docs/methods.md lists them."""
     budgets: str = "1.0,0.4,0.2,0.1"
     """Comma-separated fractions; 1 is dense."""
     batch_sizes: str = "1,2,4"
@@ -81,6 +84,11 @@ class BenchmarkConfig:
         budgets = _list(float, "budgets", self.budgets)
         fractions = bool(budgets) and all(0 < budget <= 1 for budget in budgets)
         require(fractions, "budgets", self.budgets, "fractions above 0, and 1 for dense")
+        methods = _list(str, "methods", self.methods)
+        require(bool(methods), "methods", self.methods, "at least one")
+        for method in methods:
+            if method not in METHODS:
+                raise ConfigError(f"methods: no {method!r}; there are {', '.join(METHODS)}")
         sizes = _list(int, "batch_sizes", self.batch_sizes)
         whole = all(size > 0 for size in sizes)
         require(whole, "batch_sizes", self.batch_sizes, "whole numbers above 0")
@@ -95,6 +103,7 @@ class Options:
     num_images: int
     repeats: int
     stage_repeats: int
+    methods: tuple[str, ...]
     budgets: tuple[float, ...]
     batch_sizes: tuple[int, ...]
     contestants: tuple[str, ...]
@@ -109,7 +118,7 @@ _MANUAL: Final = Manual(
     description="transformers' generate and this engine side by side, image bytes to text.",
     common=(
         *("model", "device", "dtype", "parts", "num_images", "max_new_tokens", "repeats"),
-        *("stage_repeats", "budgets", "batch_sizes", "contestants", "memory_cap_gib"),
+        *("stage_repeats", "methods", "budgets", "batch_sizes", "contestants", "memory_cap_gib"),
         *("output", "resume"),
     ),
     more=_TEACHES,
@@ -129,6 +138,7 @@ def parse(argv: Sequence[str]) -> Options:
         num_images=config.num_images,
         repeats=config.repeats,
         stage_repeats=config.stage_repeats,
+        methods=_list(str, "methods", config.methods),
         budgets=_list(float, "budgets", config.budgets),
         batch_sizes=_list(int, "batch_sizes", config.batch_sizes),
         contestants=_list(str, "contestants", config.contestants),

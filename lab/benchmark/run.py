@@ -51,7 +51,7 @@ def run(options: Options, *, samples: Path) -> str:
 
 def _run_parts(options: Options, subject: Subject, report: Report, samples: Path) -> None:
     shown = _shown(options, samples)
-    entries = chosen(end_to_end(options.budgets), options.contestants)
+    entries = chosen(end_to_end(options.budgets, options.methods), options.contestants)
     tried = chosen(
         batch_sizes(options.batch_sizes, options.budgets),
         options.contestants if "batches" in options.parts else (),

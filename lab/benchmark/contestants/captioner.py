@@ -42,11 +42,12 @@ class Captioner:
         subject: Subject,
         *,
         budget: float,
+        method: str = "hired",
         batch_size: int | None = None,
         max_slots: int | None = None,
     ) -> None:
         self._subject = subject
-        self._settings = ReductionSettings(method="hired", budget=budget)
+        self._settings = ReductionSettings(method=method, budget=budget)
         self._builder = RequestBuilder(
             spec=subject.spec, template=subject.template, settings=self._settings
         )
@@ -60,7 +61,9 @@ class Captioner:
 
     def open(self) -> None:
         vision = VisionEncoder(self._subject.vision)
-        self._encoder = VisionHalf(vision, self._subject.spec, self._settings)
+        self._encoder = VisionHalf(
+            vision, self._subject.spec, self._settings, self._subject.language.projector
+        )
         self._backend = make_backend(self._subject, self._settings, self._max_slots)
         self.layout = self._backend.layout
         self.slots = self.layout.num_slots

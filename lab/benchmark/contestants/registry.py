@@ -20,14 +20,16 @@ class Entry:
 
     transformers: bool = False
     budget: float = 1.0
+    method: str = "hired"
     batch_size: int | None = None
 
     @property
     def name(self) -> str:
-        """What the tables call it, e.g. "ours 0.2" or "transformers dense, batch 8"."""
+        """What the tables call it: "ours 0.2", "ours 0.2, distinct", "transformers dense, batch 8"."""
         budget = "dense" if self.budget == 1 else f"{self.budget:g}"
         batch = "" if self.batch_size is None else f", batch {self.batch_size}"
-        return f"{'transformers' if self.transformers else 'ours'} {budget}{batch}"
+        method = "" if self.budget == 1 or self.method == "hired" else f", {self.method}"
+        return f"{'transformers' if self.transformers else 'ours'} {budget}{method}{batch}"
 
     def build(self, subject: Subject) -> Contestant:
         # Each is imported where it is built: a child process holds only what its own side needs.
@@ -37,13 +39,20 @@ class Entry:
             return TransformersDense(subject, batch_size=self.batch_size or 1)
         from lab.benchmark.contestants.captioner import Captioner
 
-        return Captioner(subject, budget=self.budget, batch_size=self.batch_size)
+        return Captioner(
+            subject, budget=self.budget, method=self.method, batch_size=self.batch_size
+        )
 
 
-def end_to_end(budgets: Sequence[float]) -> list[Entry]:
-    """transformers in batches of 8, which ratios are taken to, and one by one; ours."""
+def end_to_end(budgets: Sequence[float], methods: Sequence[str] = ("hired",)) -> list[Entry]:
+    """transformers in batches of 8, which ratios are taken to, and one by one; ours.
+
+    Args:
+        methods: each at every budget below 1; dense is the same for all.
+    """
     theirs = [Entry(transformers=True, batch_size=size) for size in (8, 1)]
-    return theirs + [Entry(budget=budget) for budget in budgets]
+    ours = [Entry(budget=budget, method=method) for budget in budgets for method in methods]
+    return theirs + list({entry.name: entry for entry in ours}.values())
 
 
 def batch_sizes(sizes: Sequence[int], budgets: Sequence[float]) -> list[Entry]:

@@ -92,6 +92,8 @@ def test_contestants_by_name() -> None:
         "ours dense",
         "ours 0.2",
     ]
+    methods = [entry.name for entry in end_to_end((1.0, 0.2), ("hired", "distinct", "fastv"))]
+    assert methods[2:] == ["ours dense", "ours 0.2", "ours 0.2, distinct", "ours 0.2, fastv"]
     table = [entry.name for entry in batch_sizes((1, 4), (0.2,))]
     assert table[-3:] == ["ours 0.2, batch 1", "ours 0.2, batch 4", "ours 0.2"]
     assert [e.name for e in chosen(end_to_end((1.0,)), ["batch 1"])] == names[1:2]
@@ -111,6 +113,7 @@ def test_it_needs_no_ray() -> None:
     ("argv", "line"),
     [
         ("--parts all", "parts: no part 'all'; there are end-to-end, batches, stages, roofline"),
+        ("--methods hired,fastw", "methods: no 'fastw'; there are distinct, hired"),
         ("--budgets 2", "budgets: '2' is out of range; allowed: fractions above 0, and 1 for den"),
         ("--budgets low", "budgets: expected numbers, got 'low'"),
         ("--batch-sizes 0", "batch_sizes: '0' is out of range; allowed: whole numbers above 0"),
