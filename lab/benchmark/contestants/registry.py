@@ -25,7 +25,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What the tables call it: "ours 0.2", "ours 0.2, distinct", "transformers dense, batch 8"."""
+        """As in tables: "ours 0.2", "ours 0.2, distinct", "transformers dense, batch 8"."""
         budget = "dense" if self.budget == 1 else f"{self.budget:g}"
         batch = "" if self.batch_size is None else f", batch {self.batch_size}"
         method = "" if self.budget == 1 or self.method == "hired" else f", {self.method}"
