@@ -88,7 +88,8 @@ def _tower(tower: Any, spec: ModelSpec) -> VisionTower:
     weight = tower.pre_layrnorm.weight
 
     def embed(pixels: Tensor, **how: bool) -> Tensor:
-        return tower.pre_layrnorm(tower.embeddings(pixels, **how))  # type: ignore[no-any-return]
+        embedded: Tensor = tower.pre_layrnorm(tower.embeddings(pixels, **how))
+        return embedded
 
     return VisionTower(
         embed=embed,
