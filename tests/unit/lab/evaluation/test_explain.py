@@ -117,7 +117,7 @@ def test_answers_of_a_method_inside_the_language_model_are_its_own(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (("--methods", "hird"), "no 'hird'; there are hired"),
+        (("--methods", "hird"), "no 'hird'; there are distinct"),
         (("--methods", "dense"), "none but the dense model"),
         (("--budgets", "a lot"), "a lot"),
     ],
