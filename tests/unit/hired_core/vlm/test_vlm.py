@@ -142,7 +142,7 @@ def test_sampling_is_asked_for_by_generation() -> None:
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"method: no 'hird'; there are distinct"):
         hired_core.load(method="hird")
-    with pytest.raises(SettingError, match=r"alhpa: no option of method distinct; it has allocation"):
+    with pytest.raises(SettingError, match=r"alhpa: no option of method distinct; it has"):
         hired_core.load(method_options={"alhpa": 0.1})
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         hired_core.load(tmp_path / "nothing")
