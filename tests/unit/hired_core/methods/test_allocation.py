@@ -81,7 +81,7 @@ def test_one_partition_takes_all() -> None:
         layout=layout, seeds=torch.zeros(1), full_image_attention=torch.rand(1, 2, 16)
     )
     for allocation in ("equal", "content", "globalcom2"):
-        options = AllocationOptions(allocation=allocation)  # type: ignore[arg-type]
+        options = AllocationOptions(allocation=allocation)  # type: ignore[arg-type]  # Names.
         assert allocate(evidence, torch.tensor([5]), options).tolist() == [[5]]
 
 

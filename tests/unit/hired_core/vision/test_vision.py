@@ -109,7 +109,7 @@ def test_layers_by_name_and_by_fraction() -> None:
     )
     encoder = VisionEncoder(tower)
     names = {"initial": 0, "middle": 11, "final": 22}
-    assert {name: encoder.index_of(name) for name in names} == names  # type: ignore[arg-type]
+    assert {name: encoder.index_of(name) for name in names} == names  # type: ignore[arg-type]  # Names.
     found = [encoder.index_of(layer) for layer in (0.0, 8 / 22, 0.25, 0.5, 0.74, 1.0)]
     assert found == [0, 8, 6, 11, 16, 22]  # 5.5 and 16.28
     short = VisionEncoder(replace(tower, layers=[0, 1]))

@@ -44,7 +44,7 @@ def exported(corpus: Corpus, into: Path, form: str, *flags: str) -> list[str]:
 
 
 def test_every_form_of_the_options_is_there() -> None:
-    assert list(FORMATS) == list(FormatName.__args__)  # type: ignore[attr-defined]
+    assert list(FORMATS) == list(FormatName.__args__)  # type: ignore[attr-defined]  # Of a Literal.
 
 
 def test_a_text_file_lies_where_the_image_does(corpus: Corpus, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_samples_are_seeded_by_image_and_seed(model: LoadedModel) -> None:
 
 def test_one_item_at_fault_is_lost_alone() -> None:
     def work(items: object) -> list[int]:
-        numbers = [int(item) for item in items]  # type: ignore[attr-defined]
+        numbers = [int(item) for item in items]  # type: ignore[attr-defined]  # A list.
         if 3 in numbers:
             raise RuntimeError("three")
         return [10 * number for number in numbers]
