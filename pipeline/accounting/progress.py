@@ -58,6 +58,7 @@ class ProgressPrinter:
         num_shards: int,
         usd_per_sec: float,
         out: TextIO,
+        rows_stored: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counter = counter
@@ -65,6 +66,7 @@ class ProgressPrinter:
         self.num_shards = num_shards
         self.usd_per_sec = usd_per_sec
         self.out = out
+        self.rows_stored = rows_stored
         self.clock = clock
         self.started = clock()
         self._stop = threading.Event()
@@ -89,7 +91,7 @@ class ProgressPrinter:
             print(self.line(counts), file=self.out, flush=True)
 
     def line(self, counts: dict[str, int]) -> str:
-        """E.g. "captioned 320/1,000 · quarantined 4 · shards 3/12 · 8.1 rows/s · ..."."""
+        """E.g. "captioned 320/1,000 · quarantined 4 · stored 260 · shards read 3/12 · ..."."""
         elapsed = self.clock() - self.started
         captioned, bad = counts.get("captioned", 0), counts.get("quarantined", 0)
         done = captioned + bad
@@ -97,6 +99,7 @@ class ProgressPrinter:
         parts = [
             f"captioned {captioned:,}{total}",
             f"quarantined {bad:,}",
+            f"stored {self.rows_stored():,}",
             f"shards read {counts.get('shards', 0):,}/{self.num_shards:,}",
             f"{done / elapsed:.1f} rows/s" if elapsed > 0 else "",
             f"{_clock(elapsed)} elapsed{self._remaining(done, elapsed)}",

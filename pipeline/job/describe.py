@@ -6,10 +6,10 @@ from collections import Counter
 
 from hired_core.backends.slots.memory import SlotLayout
 from pipeline.accounting.cost import load_prices
-from pipeline.job.graph import BLOCK_BYTES, IMAGES_PER_TASK
+from pipeline.accounting.token_budget import asked, doubts
+from pipeline.job.graph import IMAGES_PER_TASK, block_bytes
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.resolve import resolve
-from pipeline.job.token_budget import asked, doubts
 from pipeline.resources.estimate import device_flops, estimate
 from pipeline.resources.placement import Cluster
 from pipeline.resources.resolved import Resolved
@@ -112,9 +112,10 @@ def _memory(slots: SlotLayout | None) -> str:
 def _flight(resolved: Resolved) -> str:
     """How the actors are kept busy."""
     size, pool = resolved.config.run.batch_size, resolved.placement.language
+    mib = block_bytes(resolved) / 1024**2
     return (
         f"{pool.calls} batches of {size} images under way in each language actor, 2 more at hand; "
-        f"{IMAGES_PER_TASK} images per decoding task, blocks of {BLOCK_BYTES // 1024**2} MiB"
+        f"{IMAGES_PER_TASK} images per decoding task, blocks of {mib:.0f} MiB"
     )
 
 

@@ -15,7 +15,6 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hired_core.backends.device_queue import DeviceQueue
-from pipeline.ledger.lease import Fence
 from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
 from pipeline.resources.placement import Pool
@@ -27,14 +26,13 @@ from pipeline.stages import (
     PartitionStage,
     ReadStage,
     SelectStage,
-    WriteStage,
 )
 from pipeline.stages.context import StageContext
 from pipeline.stages.read import COLUMN
 from pipeline.stages.shared_lock import SharedLock
-from pipeline.stages.write import Provenance
 
-BLOCK_BYTES = 32 * 1024**2
+MAX_BLOCK_BYTES = 32 * 1024**2
+MIN_BLOCK_BYTES = 2 * 1024**2
 IMAGES_PER_TASK = 16
 MAX_READ_TASKS = 1000
 
@@ -70,10 +68,22 @@ def end_process() -> NoReturn:
     os._exit(1)
 
 
-def set_up_ray_data() -> None:
+def block_bytes(resolved: Resolved) -> int:
+    """Size of Ray's blocks: one batch of the largest images.
+
+    A model stage hands on nothing of a block before it is done with all of it: what is finished and
+    not stored is never more than a batch for each call, as it would not be with larger blocks.
+    """
+    spec = resolved.spec
+    image = spec.max_partitions * 3 * spec.partition_size**2
+    wanted = resolved.config.run.batch_size * image
+    return min(MAX_BLOCK_BYTES, max(MIN_BLOCK_BYTES, wanted))
+
+
+def set_up_ray_data(resolved: Resolved) -> None:
     """Settings of Ray Data for this process: small blocks, since rows are images."""
     context = DataContext.get_current()
-    context.target_max_block_size = BLOCK_BYTES
+    context.target_max_block_size = block_bytes(resolved)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
@@ -85,27 +95,23 @@ def build(
     options: ReadOptions,
     context: StageContext,
     sink: Sink,
-    provenance: Provenance,
-    fence: Fence,
 ) -> Dataset:
-    """The lazy pipeline from shards to part summaries (`SUMMARY_SCHEMA`).
+    """The lazy pipeline from shards to answered rows (`ANSWERED_SCHEMA`).
 
     Nothing is caught here: row failures are values, and an exception out of a stage stops the job.
     Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
     """
     read = ReadStage(context, options, sink)
-    config, placement = resolved.config, resolved.placement
-    images, geometry = config.input, resolved.spec.geometry
+    placement = resolved.placement
+    images, geometry = resolved.config.input, resolved.spec.geometry
     partition = GuardedStage(
         PartitionStage, context, geometry, images.decode_limits, images.cut_options
     )
-    write = WriteStage(context, sink, provenance, fence)
     texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
     rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
     rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)
     rows = _tasks(rows, partition, batch_size=IMAGES_PER_TASK, cpus=placement.partition_cpus)
-    rows = _model_stages(rows, resolved, context)
-    return _tasks(rows, write, batch_size=config.output.rows_per_part, cpus=placement.io_cpus)
+    return _model_stages(rows, resolved, context)
 
 
 def _tasks(rows: Dataset, stage: Any, *, batch_size: int, cpus: float) -> Dataset:

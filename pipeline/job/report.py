@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import ACTOR_STAGES, STAGES
+from pipeline.accounting.token_budget import asked, kept_words
 from pipeline.job.plan import Plan
-from pipeline.job.token_budget import asked, kept_words
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.sink import Sink
 from pipeline.quality.criteria import FLAGS
@@ -27,9 +27,14 @@ _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
 
 @dataclass(frozen=True, kw_only=True)
 class Occupancy:
-    """What the job held for all of its `wall_sec`, start-up and idle time included."""
+    """What the job held for all of its `wall_sec`, start-up and idle time included.
+
+    Attributes:
+        first_text_sec: from the start of the process to the first answered row.
+    """
 
     wall_sec: float
+    first_text_sec: float | None = None
     cpus: float
     gpus: float
     prices: Prices
@@ -71,6 +76,7 @@ def build_report(plan: Plan, ledger_writer: LedgerWriter, occupancy: Occupancy) 
         },
         "images": images,
         "wall_sec": wall,
+        "first_text_sec": occupancy.first_text_sec,
         "images_per_sec": images / wall,
         "images_per_gpu_sec": images / gpu_sec if gpu_sec else None,
         "output_tokens": tokens,
@@ -172,7 +178,8 @@ def summary(report: dict[str, Any]) -> str:
         ("visual tokens", kept_words(report)),
         (
             "time",
-            f"{report['wall_sec']:.1f} s, {report['images_per_sec']:.2f} images/s{_gpu(report)}",
+            f"{report['wall_sec']:.1f} s{_start(report)}, "
+            f"{report['images_per_sec']:.2f} images/s{_gpu(report)}",
         ),
         ("text", f"{report['output_tokens']:,} tokens, {report['output_tokens_per_sec']:.1f} /s"),
         *([("flags", _listed(report["flags"]))] if report["flags"] else []),
@@ -198,6 +205,11 @@ def _codes(codes: dict[str, int]) -> str:
 
 def _listed(times: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in times.items())
+
+
+def _start(report: dict[str, Any]) -> str:
+    first = report["first_text_sec"]
+    return "" if first is None else f" ({first:.1f} s to the first text)"
 
 
 def _gpu(report: dict[str, Any]) -> str:

@@ -10,25 +10,32 @@ from typing import Any, TextIO
 import ray
 from ray.data import Dataset
 
-from pipeline.accounting.cost import load_prices
+from pipeline.accounting.cost import Prices, load_prices
 from pipeline.accounting.progress import ProgressPrinter, ProgressReporter, start_progress_counter
+from pipeline.accounting.token_budget import doubts
 from pipeline.job.graph import build, set_up_ray_data
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
 from pipeline.job.resolve import resolve
-from pipeline.job.token_budget import doubts
+from pipeline.job.signals import interrupts
 from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.ledger.writer import LedgerWriter, ResumeOptions
+from pipeline.parts.collector import PartCollector
 from pipeline.parts.sink import REPORT
 from pipeline.resources.placement import Cluster
-from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
+from pipeline.rows.errors import (
+    EXIT_DONE,
+    EXIT_TOO_MANY_BAD_ROWS,
+    JobInterruptedError,
+    StorageError,
+)
 from pipeline.rows.words import counted
 from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
 from pipeline.stages.crash_tracker import start_crash_tracker
-from pipeline.stages.write import Provenance
+from pipeline.stages.write import Provenance, WriteStage
 
 
 def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
@@ -55,7 +62,10 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         ledger_writer = LedgerWriter(plan.sink, lease.fence, plan.identity)
         assignments = ledger_writer.begin(plan.shards, _resume_options(config.output))
         _tell_resume(plan, ledger_writer, assignments, log)
-        occupancy = _execute(plan, ledger_writer, assignments, started, log)
+        try:
+            occupancy = _execute(plan, ledger_writer, assignments, started, log)
+        except KeyboardInterrupt:
+            raise _interrupted(plan, ledger_writer) from None
         report = build_report(plan, ledger_writer, occupancy)
         plan.sink.put_json(REPORT, report)
         ledger_writer.close()
@@ -107,57 +117,89 @@ def _execute(
     """Run the pipeline to its end and check that nothing was lost."""
     cluster, placement = plan.resolved.cluster, plan.resolved.placement
     prices = load_prices(plan.config.run, cluster.gpu_name)
-    if assignments:
-        counter = start_progress_counter()
-        usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
-        printer = ProgressPrinter(
-            counter,
-            total_rows=plan.num_images if plan.options.prompt_column is None else None,
-            num_shards=len(assignments),
-            usd_per_sec=usd_per_sec,
-            out=log,
-        )
-        context = StageContext(
-            run_id=ledger_writer.run_id,
-            prices=prices,
-            reporter=ProgressReporter(counter=counter),
-            crash_tracker=start_crash_tracker(),
-        )
-        with printer if plan.config.run.progress else nullcontext():
-            _stream(_dataset(plan, ledger_writer, assignments, context), ledger_writer)
-        ray.kill(counter)
+    first = _carry_out(plan, ledger_writer, assignments, prices, log) if assignments else None
     ledger_writer.finish()
-    wall_sec = time.monotonic() - started
-    return Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)
+    return Occupancy(
+        wall_sec=time.monotonic() - started,
+        first_text_sec=None if first is None else first - started,
+        cpus=cluster.cpus,
+        gpus=placement.gpus,
+        prices=prices,
+    )
 
 
-def _dataset(
+def _carry_out(
     plan: Plan,
     ledger_writer: LedgerWriter,
     assignments: Sequence[Assignment],
-    context: StageContext,
-) -> Dataset:
-    set_up_ray_data()
-    return build(
+    prices: Prices,
+    log: TextIO,
+) -> float | None:
+    """From shards to parts; returns `time.monotonic()` of the first answered row."""
+    counter = start_progress_counter()
+    context = StageContext(
+        run_id=ledger_writer.run_id,
+        prices=prices,
+        reporter=ProgressReporter(counter=counter),
+        crash_tracker=start_crash_tracker(),
+    )
+    collector = _collector(plan, ledger_writer, context)
+    gpus, cpus = plan.resolved.placement.gpus, plan.resolved.cluster.cpus
+    printer = ProgressPrinter(
+        counter,
+        total_rows=plan.num_images if plan.options.prompt_column is None else None,
+        num_shards=len(assignments),
+        usd_per_sec=prices.usd(seconds=1, gpus=gpus, cpus=cpus),
+        rows_stored=lambda: collector.rows_stored,
+        out=log,
+    )
+    set_up_ray_data(plan.resolved)
+    dataset = build(
         plan.resolved,
         assignments=assignments,
         options=plan.options,
         context=context,
         sink=plan.sink,
-        provenance=_provenance(plan, ledger_writer.run_id),
-        fence=ledger_writer.fence,
+    )
+    with printer if plan.config.run.progress else nullcontext():
+        _stream(dataset, collector, ledger_writer)
+    ray.kill(counter)
+    return collector.first_at
+
+
+def _collector(plan: Plan, ledger_writer: LedgerWriter, context: StageContext) -> PartCollector:
+    provenance, output = _provenance(plan, ledger_writer.run_id), plan.config.output
+    return PartCollector(
+        write=WriteStage(context, plan.sink, provenance, ledger_writer.fence),
+        store=ledger_writer.add,
+        rows_per_part=output.rows_per_part,
+        part_sec=output.part_sec,
+        grace_sec=output.grace_sec,
     )
 
 
-def _stream(dataset: Dataset, ledger_writer: LedgerWriter) -> None:
-    """Enter each part in the ledger as it is reported; keep what is known if the job fails."""
+def _stream(dataset: Dataset, collector: PartCollector, ledger_writer: LedgerWriter) -> None:
+    """Store what the stages answer; if the job fails, what is finished and what is known of it."""
     try:
-        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            ledger_writer.add(table)
+        with collector, interrupts(collector.close):
+            for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                collector.add(table)
     except BaseException:
         with suppress(StorageError):
             ledger_writer.flush()
         raise
+
+
+def _interrupted(plan: Plan, ledger_writer: LedgerWriter) -> JobInterruptedError:
+    """What there is and what is left, for the last line of the screen."""
+    rows, images = ledger_writer.ledger.totals().rows, plan.num_images
+    questions = plan.options.prompt_column is not None
+    left = "" if images is None or questions else f", {max(0, images - rows):,} are to do"
+    stored = f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} stored"
+    where = redact_url(plan.sink.url)
+    return JobInterruptedError(
+        f"interrupted: {stored} at {where}{left}; the same command goes on from there"
+    )
 
 
 def _provenance(plan: Plan, run_id: str) -> Provenance:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from hired_core.errors import SettingError
 from pipeline.job.cli import parse_job
+from pipeline.job.signals import interrupts
 from pipeline.rows import errors
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_FAILED, JobError
 from pipeline.settings.config import CaptionConfig, QuestionConfig
@@ -46,14 +45,18 @@ def main(
 def exit_code_of(job: Callable[[], int]) -> int:
     """What `job` returns, or the code of what it raises, told in one line on stderr."""
     try:
-        with _sigterm_interrupts():
+        with interrupts():
             return job()
+    except errors.JobInterruptedError as exc:
+        print(exc, file=sys.stderr)
+        return exc.exit_code
     except JobError as exc:
         return _complain(str(exc), exc.exit_code)
     except SettingError as exc:
         return _complain(str(exc), EXIT_BAD_CONFIG)
     except KeyboardInterrupt:
-        return _complain("interrupted", EXIT_FAILED)
+        print("interrupted", file=sys.stderr)
+        return EXIT_FAILED
     except Exception as exc:
         from ray.exceptions import RayError
 
@@ -84,20 +87,6 @@ def keep_idle_workers() -> None:
     waits for a new one to import torch. On 2 cores this took a quarter of a job's time.
     """
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """`ray job stop` and schedulers end a job by SIGTERM: it is tidied up after as Ctrl-C is."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str, code: int) -> int:

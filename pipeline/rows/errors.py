@@ -50,6 +50,10 @@ class BusyError(JobError):
     """Another run is writing to the output."""
 
 
+class JobInterruptedError(JobError):
+    """Ctrl-C or SIGTERM: finished rows are stored, and the message says what is left."""
+
+
 class ReconcileError(JobError):
     """Rows in differ from captions + quarantine, or an `image_id` occurs twice."""
 

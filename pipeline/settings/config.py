@@ -121,7 +121,11 @@ class OutputConfig:
     """What to do with a shard whose size, etag or modification time is another than when it was
     captioned: refuse to start, caption it anew, or keep its captions."""
     rows_per_part: int = 512
-    """Rows of one Parquet part file."""
+    """Rows of one Parquet part file, at most."""
+    part_sec: float = 60.0
+    """A part is closed when its first row has waited so long, full or not: what a kill can cost."""
+    grace_sec: float = 20.0
+    """On Ctrl-C or SIGTERM finished rows are written, which may take so long."""
     max_error_rate: float = 0.1
     """Exit with 3 when a larger share of the rows is quarantined. Of those in the shards that this
     run opened, or of all at --output."""
@@ -129,6 +133,9 @@ class OutputConfig:
     def __post_init__(self) -> None:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
         require(self.rows_per_part > 0, "rows_per_part", self.rows_per_part, "1 or more")
+        for key in ("part_sec", "grace_sec"):
+            value = getattr(self, key)
+            require(0 < value < math.inf, key, value, "above 0")
         ok = 0 <= self.max_error_rate <= 1
         require(ok, "max_error_rate", self.max_error_rate, "0 to 1")
         if self.overwrite and self.new_run:

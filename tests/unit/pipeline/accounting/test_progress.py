@@ -18,6 +18,7 @@ def line(counts: dict[str, int], *, elapsed: float, total: int | None) -> str:
         num_shards=12,
         usd_per_sec=0.01,
         out=io.StringIO(),
+        rows_stored=lambda: 7,
         clock=lambda: next(times),
     )
     return printer.line(counts)
@@ -31,24 +32,29 @@ def line(counts: dict[str, int], *, elapsed: float, total: int | None) -> str:
             128.0,
             5000,
             # 1024 rows in 128 s are 8.0 a second; the other 3976 take 497 s.
-            "captioned 1,020/5,000 · quarantined 4 · shards read 3/12 · 8.0 rows/s · "
+            "captioned 1,020/5,000 · quarantined 4 · stored 7 · shards read 3/12 · 8.0 rows/s · "
             "2:08 elapsed, about 8:17 left · USD 1.28",
         ),
         (
             {"captioned": 10},
             3725.0,
             None,
-            "captioned 10 · quarantined 0 · shards read 0/12 · 0.0 rows/s · 1:02:05 elapsed · "
-            "USD 37.25",
+            "captioned 10 · quarantined 0 · stored 7 · shards read 0/12 · 0.0 rows/s · "
+            "1:02:05 elapsed · USD 37.25",
         ),
         (
             {"captioned": 90, "quarantined": 10, "shards": 12},
             50.0,
             100,
-            "captioned 90/100 · quarantined 10 · shards read 12/12 · 2.0 rows/s · 0:50 elapsed · "
-            "USD 0.50",
+            "captioned 90/100 · quarantined 10 · stored 7 · shards read 12/12 · 2.0 rows/s · "
+            "0:50 elapsed · USD 0.50",
         ),
-        ({}, 0.0, 7, "captioned 0/7 · quarantined 0 · shards read 0/12 · 0:00 elapsed · USD 0.00"),
+        (
+            {},
+            0.0,
+            7,
+            "captioned 0/7 · quarantined 0 · stored 7 · shards read 0/12 · 0:00 elapsed · USD 0.00",
+        ),
     ],
 )
 def test_line(counts: dict[str, int], elapsed: float, total: int | None, expected: str) -> None:

@@ -52,8 +52,8 @@ def test_errors_are_one_line_and_a_code(
     code: int,
 ) -> None:
     assert start(monkeypatch, error) == code
-    message = str(error) or "interrupted"
-    assert capsys.readouterr().err == f"error: {message}\n"
+    told = f"error: {error}" if str(error) else "interrupted"
+    assert capsys.readouterr().err == f"{told}\n"
 
 
 def out_of_a_stage(error: Exception) -> RayTaskError:
@@ -108,5 +108,5 @@ def test_sigterm_is_an_interruption(
     monkeypatch.setattr(session, "connect", lambda: None)
     monkeypatch.setattr(run, "run_job", run_job)
     assert session.main(["--input", "a", "--output", "o"], CaptionConfig, "") == 1
-    assert capsys.readouterr().err == "error: interrupted\n"
+    assert capsys.readouterr().err == "interrupted\n"
     assert signal.getsignal(signal.SIGTERM) is before
