@@ -32,7 +32,7 @@ from pipeline.stages.read import COLUMN
 from pipeline.stages.shared_lock import SharedLock
 
 MAX_BLOCK_BYTES = 32 * 1024**2
-MIN_BLOCK_BYTES = 2 * 1024**2
+MIN_BLOCK_BYTES = 1024**2
 IMAGES_PER_TASK = 16
 MAX_READ_TASKS = 1000
 
@@ -69,13 +69,13 @@ def end_process() -> NoReturn:
 
 
 def block_bytes(resolved: Resolved) -> int:
-    """Size of Ray's blocks: one batch of the largest images.
+    """Size of Ray's blocks: one batch of small images; of large ones Ray puts several together.
 
     A model stage hands on nothing of a block before it is done with all of it: what is finished and
-    not stored is never more than a batch for each call, as it would not be with larger blocks.
+    cannot be stored yet is no more than about a batch for each call.
     """
     spec = resolved.spec
-    image = spec.max_partitions * 3 * spec.partition_size**2
+    image = min(2, spec.max_partitions) * 3 * spec.partition_size**2
     wanted = resolved.config.run.batch_size * image
     return min(MAX_BLOCK_BYTES, max(MIN_BLOCK_BYTES, wanted))
 

@@ -10,8 +10,10 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hired_core.errors import SettingError
 from pipeline.job.cli import parse_job
@@ -39,7 +41,10 @@ def main(
         connect()
         return run_job(config, started=started, out=sys.stdout, log=sys.stderr)
 
-    return exit_code_of(job)
+    code = exit_code_of(job)
+    if code != EXIT_FAILED:
+        native_log().unlink(missing_ok=True)
+    return code
 
 
 def exit_code_of(job: Callable[[], int]) -> int:
@@ -75,9 +80,28 @@ def connect() -> None:
     if ray.is_initialized():
         return
     keep_idle_workers()
+    divert_native_messages()
     # Ray Data logs every traceback that it also raises; `_out_of_a_stage` prints it once.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def divert_native_messages() -> None:
+    """What Ray's native code writes to the screen goes to a file of its own, `native_log()`.
+
+    It tells of normal events as errors, at nearly every run, and of a job that is told to end by
+    stacks of C++. What Python writes still comes to the screen.
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    file = os.open(native_log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(file, 2)
+    os.close(file)
+    sys.stderr = os.fdopen(screen, "w", buffering=1, errors="backslashreplace")
+
+
+def native_log() -> Path:
+    return Path(tempfile.gettempdir()) / f"hired-ray-{os.getpid()}.log"
 
 
 def keep_idle_workers() -> None:
@@ -104,4 +128,6 @@ def _out_of_a_stage(exc: Exception) -> tuple[str, int]:
     if found and isinstance(kind, type) and issubclass(kind, JobError):
         return found[2], kind.exit_code
     print(exc, file=sys.stderr)
-    return "a stage failed; what it raised stands above", EXIT_FAILED
+    log = native_log()
+    more = f", and more may stand in {log}" if log.is_file() and log.stat().st_size else ""
+    return f"a stage failed; what it raised stands above{more}", EXIT_FAILED

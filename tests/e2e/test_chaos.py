@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from tests.chaos.killers import Kill, Moment
 from tests.chaos.session import Draw, Session, chaos_run, session
 
+UNDER_WAY = 64
+"""Rows of the blocks that an actor has at once, and of those on their way to be stored."""
+
 DRAWS = {
     "driver": Draw(
         fmt="parquet",
@@ -17,6 +21,14 @@ DRAWS = {
         rows_per_part=16,
         language_actors=1,
         kills=(Kill(victim="driver", moment=Moment(kind="parts", value=2)),),
+    ),
+    # Parts are closed by rows that are never there, or after a minute: as by default.
+    "driver-int": Draw(
+        fmt="parquet",
+        storage="local",
+        rows_per_part=512,
+        language_actors=1,
+        kills=(Kill(victim="driver-int", moment=Moment(kind="rows", value=120)),),
     ),
     "actor": Draw(
         fmt="webdataset",
@@ -37,5 +49,10 @@ def series() -> Iterator[Session]:
 @pytest.mark.parametrize("victim", DRAWS)
 def test_killed_and_run_again_every_row_is_there_once(series: Session, victim: str) -> None:
     result = chaos_run(series, victim, DRAWS[victim], reference=None)
-    assert result["problems"] == [], Path(result["log"]).read_text()[-4000:]
+    log = Path(result["log"]).read_text()
+    assert result["problems"] == [], log[-4000:]
     assert len(result["struck"]) == 1
+    if victim == "driver-int":
+        (stored,) = re.findall(r"^interrupted: (\d+) rows are stored", log, re.MULTILINE)
+        assert int(stored) >= 120 - UNDER_WAY
+        assert result["rows_answered"] - result["rows"] <= UNDER_WAY + len(result["struck"])
