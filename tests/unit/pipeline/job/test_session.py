@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,20 @@ def test_sigterm_is_an_interruption(
     assert session.main(["--input", "a", "--output", "o"], CaptionConfig, "") == 1
     assert capsys.readouterr().err == "interrupted\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_native_messages_go_to_a_file_and_pythons_to_the_screen(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pipeline.job import session; session.divert_native_messages(); "
+        "os.write(2, b'C++ stack'); print('error: no', file=sys.stderr); print(session.native_log())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        cwd=Path(session.__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == "error: no\n"
+    assert Path(done.stdout.strip()).read_text() == "C++ stack"
