@@ -116,8 +116,8 @@ def test_sigterm_is_an_interruption(
 
 def test_native_messages_go_to_a_file_and_pythons_to_the_screen(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pipeline.job import session; session.divert_native_messages(); "
-        "os.write(2, b'C++ stack'); print('error: no', file=sys.stderr); print(session.native_log())"
+        "import os, sys; from pipeline.job import session as s; s.divert_native_messages(); "
+        "os.write(2, b'C++ stack'); print('error: no', file=sys.stderr); print(s.native_log())"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
