@@ -92,11 +92,13 @@ class ProgressPrinter:
         """E.g. "captioned 320/1,000 · quarantined 4 · shards 3/12 · 8.1 rows/s · ..."."""
         elapsed = self.clock() - self.started
         captioned, bad = counts.get("captioned", 0), counts.get("quarantined", 0)
-        done = captioned + bad
+        copies = counts.get("duplicates", 0)
+        done = captioned + bad + copies
         total = "" if self.total_rows is None else f"/{self.total_rows:,}"
         parts = [
             f"captioned {captioned:,}{total}",
             f"quarantined {bad:,}",
+            f"duplicates {copies:,}" if copies else "",
             f"shards read {counts.get('shards', 0):,}/{self.num_shards:,}",
             f"{done / elapsed:.1f} rows/s" if elapsed > 0 else "",
             f"{_clock(elapsed)} elapsed{self._remaining(done, elapsed)}",

@@ -15,6 +15,7 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hired_core.backends.device_queue import DeviceQueue
+from pipeline.copies.client import RegistryClient
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
@@ -87,6 +88,7 @@ def build(
     sink: Sink,
     provenance: Provenance,
     fence: Fence,
+    registry: RegistryClient | None = None,
 ) -> Dataset:
     """The lazy pipeline from shards to part summaries (`SUMMARY_SCHEMA`).
 
@@ -96,10 +98,10 @@ def build(
     read = ReadStage(context, options, sink)
     config, placement = resolved.config, resolved.placement
     images, geometry = config.input, resolved.spec.geometry
-    partition = GuardedStage(
-        PartitionStage, context, geometry, images.decode_limits, images.cut_options
-    )
-    write = WriteStage(context, sink, provenance, fence)
+    cutting = (geometry, images.decode_limits, images.cut_options)
+    likeness = config.duplicates.near_duplicates is not None
+    partition = GuardedStage(PartitionStage, context, *cutting, registry, likeness)
+    write = WriteStage(context, sink, provenance, fence, registry)
     texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
     rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
     rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)

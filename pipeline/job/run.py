@@ -12,6 +12,8 @@ from ray.data import Dataset
 
 from pipeline.accounting.cost import load_prices
 from pipeline.accounting.progress import ProgressPrinter, ProgressReporter, start_progress_counter
+from pipeline.copies.client import RegistryClient
+from pipeline.job.copying import fill_stage, registry_of
 from pipeline.job.graph import build, set_up_ray_data
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
@@ -26,6 +28,7 @@ from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
 from pipeline.stages.crash_tracker import start_crash_tracker
+from pipeline.stages.fill import FillStage
 from pipeline.stages.write import Provenance
 
 
@@ -51,8 +54,8 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         ledger_writer = LedgerWriter(plan.sink, lease.fence, plan.identity)
         assignments = ledger_writer.begin(plan.shards, _resume_options(config.output))
         _tell_resume(plan, ledger_writer, assignments, log)
-        occupancy = _execute(plan, ledger_writer, assignments, started, log)
-        report = build_report(plan, ledger_writer, occupancy)
+        occupancy, fill = _execute(plan, ledger_writer, assignments, started, log)
+        report = build_report(plan, ledger_writer, occupancy, fill)
         plan.sink.put_json(REPORT, report)
         ledger_writer.close()
     print(summary(report), file=out)
@@ -99,10 +102,11 @@ def _execute(
     assignments: Sequence[Assignment],
     started: float,
     log: TextIO,
-) -> Occupancy:
+) -> tuple[Occupancy, FillStage | None]:
     """Run the pipeline to its end and check that nothing was lost."""
     cluster, placement = plan.resolved.cluster, plan.resolved.placement
     prices = load_prices(plan.config.run, cluster.gpu_name)
+    fill: FillStage | None = None
     if assignments:
         counter = start_progress_counter()
         usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
@@ -119,12 +123,17 @@ def _execute(
             reporter=ProgressReporter(counter=counter),
             crash_tracker=start_crash_tracker(),
         )
-        with printer if plan.config.run.progress else nullcontext():
-            _stream(_dataset(plan, ledger_writer, assignments, context), ledger_writer)
+        with registry_of(plan.config, plan.sink, log) as registry:
+            if registry is not None:
+                fill = _fill_stage(plan, ledger_writer, context, registry)
+            dataset = _dataset(plan, ledger_writer, assignments, context, registry)
+            with printer if plan.config.run.progress else nullcontext():
+                _stream(dataset, ledger_writer, fill)
         ray.kill(counter)
     ledger_writer.finish()
     wall_sec = time.monotonic() - started
-    return Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)
+    held = Occupancy(wall_sec=wall_sec, cpus=cluster.cpus, gpus=placement.gpus, prices=prices)
+    return held, fill
 
 
 def _dataset(
@@ -132,6 +141,7 @@ def _dataset(
     ledger_writer: LedgerWriter,
     assignments: Sequence[Assignment],
     context: StageContext,
+    registry: RegistryClient | None,
 ) -> Dataset:
     set_up_ray_data()
     return build(
@@ -142,14 +152,25 @@ def _dataset(
         sink=plan.sink,
         provenance=_provenance(plan, ledger_writer.run_id),
         fence=ledger_writer.fence,
+        registry=registry,
     )
 
 
-def _stream(dataset: Dataset, ledger_writer: LedgerWriter) -> None:
+def _fill_stage(
+    plan: Plan, ledger_writer: LedgerWriter, context: StageContext, registry: RegistryClient
+) -> FillStage:
+    provenance = _provenance(plan, ledger_writer.run_id)
+    return fill_stage(plan.config, context, plan.sink, provenance, ledger_writer.fence, registry)
+
+
+def _stream(dataset: Dataset, ledger_writer: LedgerWriter, fill: FillStage | None) -> None:
     """Enter each part in the ledger as it is reported; keep what is known if the job fails."""
     try:
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            ledger_writer.add(table)
+            for stored in [table] if fill is None else fill.after(table):
+                ledger_writer.add(stored)
+        for stored in [] if fill is None else fill.rest():
+            ledger_writer.add(stored)
     except BaseException:
         with suppress(StorageError):
             ledger_writer.flush()
