@@ -69,7 +69,7 @@ class WriteStage:
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
         results = [row | self._provenance for row in rows if row["shard_rows"] is None]
-        part = self._part_name([row["image_id"] for row in results] or _stats_of(rows))
+        part = self._part_name([_mark(row) for row in results] or _stats_of(rows))
         bad = [row for row in results if row["error_code"] is not None]
         copies = [row for row in results if row["error_code"] is None and is_copy(row)]
         good = [row for row in results if row["error_code"] is None and not is_copy(row)]
@@ -88,7 +88,7 @@ class WriteStage:
         return to_table([*map(_share_row, entries), *_end_rows(rows)], SUMMARY_SCHEMA)
 
     def _part_name(self, marks: list[str]) -> str:
-        """From the rows' ids; from their statistics where there are but end-of-shard markers."""
+        """From the rows' marks; from their statistics where there are but end-of-shard markers."""
         digest = hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()
         return f"part-{self._provenance['run_id']}-{digest[:16]}.parquet"
 
@@ -113,6 +113,11 @@ class WriteStage:
             for kind in KINDS:
                 self._sink.remove(f"{kind}/{part}")
             raise
+
+
+def _mark(row: Row) -> str:
+    """Its id; of one that has waited another than when it came by first, with other statistics."""
+    return row["image_id"] if row["duplicate_of"] is None else f"{row['image_id']} copied"
 
 
 def _stats_of(rows: list[Row]) -> list[str]:
