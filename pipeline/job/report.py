@@ -211,7 +211,11 @@ def _duplicates(found: dict[str, Any]) -> str:
     near = f", {found['near']:,} of them near ones" if found["near"] else ""
     bad = f", {found['quarantined']:,} quarantined as their first" if found["quarantined"] else ""
     seconds, usd = found["saved_device_sec_estimated"], found["saved_usd_estimated"]
-    saved = "" if seconds is None else f"; saved about {seconds:,.1f} s of the model, USD {usd:.4f}"
+    saved = (
+        ""
+        if seconds is None
+        else f"; saved about {seconds:,.1f} s of the model, USD {usd:.4f} (estimated)"
+    )
     return f"{found['copied']:,} captions copied{near}{bad}{saved}"
 
 

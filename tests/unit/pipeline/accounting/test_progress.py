@@ -48,6 +48,13 @@ def line(counts: dict[str, int], *, elapsed: float, total: int | None) -> str:
             "captioned 90/100 · quarantined 10 · shards read 12/12 · 2.0 rows/s · 0:50 elapsed · "
             "USD 0.50",
         ),
+        (
+            {"captioned": 50, "quarantined": 10, "duplicates": 1040},
+            50.0,
+            1100,
+            "captioned 50/1,100 · quarantined 10 · duplicates 1,040 · shards read 0/12 · "
+            "22.0 rows/s · 0:50 elapsed · USD 0.50",
+        ),
         ({}, 0.0, 7, "captioned 0/7 · quarantined 0 · shards read 0/12 · 0:00 elapsed · USD 0.00"),
     ],
 )
