@@ -94,11 +94,13 @@ class ProgressPrinter:
         """E.g. "captioned 320/1,000 · quarantined 4 · stored 260 · shards read 3/12 · ..."."""
         elapsed = self.clock() - self.started
         captioned, bad = counts.get("captioned", 0), counts.get("quarantined", 0)
-        done = captioned + bad
+        copies = counts.get("duplicates", 0)
+        done = captioned + bad + copies
         total = "" if self.total_rows is None else f"/{self.total_rows:,}"
         parts = [
             f"captioned {captioned:,}{total}",
             f"quarantined {bad:,}",
+            f"duplicates {copies:,}" if copies else "",
             f"stored {self.rows_stored():,}",
             f"shards read {counts.get('shards', 0):,}/{self.num_shards:,}",
             f"{done / elapsed:.1f} rows/s" if elapsed > 0 else "",

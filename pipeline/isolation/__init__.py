@@ -6,6 +6,7 @@ but decode and cut, under limits; a child that dies or is killed is replaced.
 
     protocol   what is said over the socket between the two
     cut        what the child does with an image
+    likeness   what it looks like, in 64 bits
     child      the child's main loop
     process    the parent's handle of one child
     decoder    decoding with retries, over a succession of children

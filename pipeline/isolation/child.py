@@ -31,6 +31,7 @@ from pipeline.isolation.protocol import (
     DECODED,
     MAX_TEXT_BYTES,
     PARTITIONED,
+    PHASH,
     READY,
     REFUSED,
     REQUEST,
@@ -47,6 +48,10 @@ def main() -> None:
     _end_with_parent()
     function = _load(settings.function)
     Image.init()  # All plugins, now: under the limits they might not load any more.
+    if settings.phash:
+        from pipeline.isolation.likeness import warm_up
+
+        warm_up()
     _limit_resources(settings.limits.max_mib)
     _silence()
     with socket.socket(fileno=0) as channel:
@@ -111,7 +116,7 @@ def _answer(
     settings: CutSettings,
 ) -> None:
     try:
-        size, pixels = function(image, settings)
+        size, pixels, phash = function(image, settings)
     except ImageError as exc:
         _say(channel, REFUSED, f"{exc.code} {exc}")
     except MemoryError:
@@ -120,7 +125,8 @@ def _answer(
         _say(channel, BROKEN, traceback.format_exc())
     else:
         shared[: pixels.nbytes] = pixels.data.cast("B")
-        channel.sendall(_header(size, pixels, settings))
+        mark = PHASH.pack(phash is not None, phash or 0) if settings.phash else b""
+        channel.sendall(_header(size, pixels, settings) + mark)
 
 
 def _header(size: Size, pixels: npt.NDArray[np.uint8], settings: CutSettings) -> bytes:

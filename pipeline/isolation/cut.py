@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,13 @@ from hired_core.images.decode import ImageError, decode_at_least
 from hired_core.images.partition import partition_image
 from pipeline.isolation.protocol import CutSettings
 
-Cut = tuple[Size, npt.NDArray[np.uint8]]
+
+class Cut(NamedTuple):
+    """(height, width) of the upright image, its partitions, and its hash if that is asked for."""
+
+    size: Size
+    pixels: npt.NDArray[np.uint8]
+    phash: int | None = None
 
 
 def cut(data: bytes, settings: CutSettings) -> Cut:
@@ -28,7 +35,7 @@ def cut(data: bytes, settings: CutSettings) -> Cut:
     needed = partial(_needed, settings)
     image, size = decode_at_least(data, needed, max_pixels=settings.limits.max_pixels)
     try:
-        return size, _pixels(image, size, settings)
+        return Cut(size, _pixels(image, size, settings), _phash(image, settings))
     except LayoutError as exc:
         raise ImageError("image_too_elongated", str(exc)) from exc
 
@@ -47,3 +54,11 @@ def _pixels(image: Image.Image, size: Size, settings: CutSettings) -> npt.NDArra
         settings.geometry.check(size)  # The parent takes no other.
         return np.asarray(image)
     return partition_image(image, settings.geometry, image_size=size)
+
+
+def _phash(image: Image.Image, settings: CutSettings) -> int | None:
+    if not settings.phash:
+        return None
+    from pipeline.isolation.likeness import perceptual_hash  # scipy: half a second to load.
+
+    return perceptual_hash(image)

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.isolation.protocol import (
     BROKEN,
     DECODED,
     PARTITIONED,
+    PHASH,
     READY,
     REFUSED,
     REQUEST,
@@ -101,11 +103,18 @@ class ChildProcess:
             in_memory = header.kind in (PARTITIONED, DECODED)
             text = b"" if in_memory else self._receive(header.length)
             refusal = parse_refusal(text) if header.kind == REFUSED else None
+            phash = self._receive_phash() if in_memory and self._settings.phash else None
         if refusal is not None:
             raise refusal
         if header.kind == BROKEN:
             raise RuntimeError("the decoder failed:\n" + text.decode("utf-8", "replace"))
-        return self._cut(header) if header.kind == DECODED else self._copy(header)
+        found = self._cut(header) if header.kind == DECODED else self._copy(header)
+        return replace(found, phash=phash)
+
+    def _receive_phash(self) -> int | None:
+        """Any 64 bits are a hash: there is nothing to check."""
+        is_there, value = PHASH.unpack(self._receive(PHASH.size))
+        return int(value) if is_there else None
 
     def _copy(self, header: AnswerHeader) -> PartitionedImage:
         return PartitionedImage(

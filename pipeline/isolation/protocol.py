@@ -6,7 +6,8 @@ The child is told its settings when it starts, as JSON, and says `READY`. Then, 
     answer    u8 kind | u32 width | u32 height | u32 count | u64 length | text
 
 Pixels are in memory that both have mapped: through the socket's small buffer the two would take
-turns on a busy machine. `length` then counts bytes there, and no text follows.
+turns on a busy machine. `length` then counts bytes there, and no text follows; where a perceptual
+hash is asked for, that does: u8 whether there is one | i64.
 
 The child handles untrusted bytes, so its answers are untrusted too: sizes are checked before
 anything is read into memory, and nothing is unpickled.
@@ -28,6 +29,7 @@ from pipeline.rows.errors import ROW_ERROR_CODES
 READY: Final = b"ready\n"
 REQUEST: Final = struct.Struct("<Q")
 ANSWER: Final = struct.Struct("<BIIIQ")
+PHASH: Final = struct.Struct("<?q")
 
 PARTITIONED: Final = 0  # uint8 [count, 3, S, S] are in the shared memory
 REFUSED: Final = 1  # with the text "code detail": the image cannot be used
@@ -77,13 +79,15 @@ class CutSettings:
 
     Attributes:
         function: "module:name" of what the child calls with the image and these settings, and
-            which returns (height, width) and the pixels; see `pipeline.isolation.cut`.
+            which returns a `Cut`; see `pipeline.isolation.cut`.
+        phash: whether to tell what the image looks like.
     """
 
     limits: DecodeLimits
     geometry: Geometry
     options: CutOptions = DEFAULT_OPTIONS
     function: str = DEFAULT_FUNCTION
+    phash: bool = False
 
     @property
     def partition_bytes(self) -> int:
@@ -110,12 +114,17 @@ class CutSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionedImage:
-    """Size of the upright image, and its uint8 [P, 3, S, S] as bytes."""
+    """Size of the upright image, and its uint8 [P, 3, S, S] as bytes.
+
+    Attributes:
+        phash: int64 (`pipeline.isolation.likeness`), if it was asked for and there is one.
+    """
 
     width: int
     height: int
     num_partitions: int
     pixels: bytes
+    phash: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from pipeline.rows.errors import ConfigError
 from pipeline.rows.redact import cause_of, redact_text
 from pipeline.settings.config import (
     CaptionConfig,
+    DuplicatesConfig,
     InputConfig,
     JobConfig,
     ModelConfig,
@@ -50,6 +51,7 @@ def parse_job(
         "input": InputConfig,
         "output": OutputConfig,
         "question": question,
+        "duplicates": DuplicatesConfig,
         "model": ModelConfig,
         "reduction": ReductionSettings,
         "generation": GenerationSettings,
@@ -67,7 +69,8 @@ def parse_job(
 
 _COMMON: Final = (
     *("input", "output", "image_column", "id_column"),
-    *("prompt", "prompt_column", "question_column", "model", "budget", "method"),
+    *("prompt", "prompt_column", "question_column", "duplicates", "near_duplicates"),
+    *("model", "budget", "method"),
     *("max_new_tokens", "temperature", "reject", "limit", "dry_run", "overwrite", "new_run"),
     *("retry_quarantined", "max_error_rate", "memory_limit_gib", "prices", "progress"),
 )

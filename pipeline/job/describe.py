@@ -31,6 +31,7 @@ def describe(config: JobConfig) -> str:
         ("work", _work(plan)),
         ("model", _model(resolved)),
         ("prompt", _prompt(config)),
+        *([("duplicates", _duplicates(config))] if config.duplicates.copies else []),
         ("visual tokens", _tokens(plan)),
         ("placement", f"{resolved.placement.describe()}, on {_machine(resolved.cluster)}"),
         ("memory", _memory(resolved.layout)),
@@ -87,6 +88,12 @@ def _prompt(config: JobConfig) -> str:
         column = question.prompt_column
         return repr(question.prompt) if column is None else f"from column {column!r}"
     return f"from column {question.question_column!r}"
+
+
+def _duplicates(config: JobConfig) -> str:
+    bits = config.duplicates.near_duplicates
+    near = "" if bits is None else f", and of images whose hashes differ in at most {bits} bits"
+    return f"the caption of the first is copied, of images with the same bytes{near}"
 
 
 def _tokens(plan: Plan) -> str:

@@ -15,6 +15,7 @@ import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hired_core.backends.device_queue import DeviceQueue
+from pipeline.copies.client import RegistryClient
 from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
 from pipeline.resources.placement import Pool
@@ -95,6 +96,7 @@ def build(
     options: ReadOptions,
     context: StageContext,
     sink: Sink,
+    registry: RegistryClient | None = None,
 ) -> Dataset:
     """The lazy pipeline from shards to answered rows (`ANSWERED_SCHEMA`).
 
@@ -102,11 +104,11 @@ def build(
     Ray's own `max_errored_blocks` stays at 0, since it drops whole blocks without a word.
     """
     read = ReadStage(context, options, sink)
-    placement = resolved.placement
-    images, geometry = resolved.config.input, resolved.spec.geometry
-    partition = GuardedStage(
-        PartitionStage, context, geometry, images.decode_limits, images.cut_options
-    )
+    config, placement = resolved.config, resolved.placement
+    images, geometry = config.input, resolved.spec.geometry
+    cutting = (geometry, images.decode_limits, images.cut_options)
+    likeness = config.duplicates.near_duplicates is not None
+    partition = GuardedStage(PartitionStage, context, *cutting, registry, likeness)
     texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
     rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
     rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)

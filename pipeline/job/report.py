@@ -15,12 +15,14 @@ import pyarrow.compute as pc
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.accounting.token_budget import asked, kept_words
+from pipeline.job.copying import saving
 from pipeline.job.plan import Plan
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.sink import Sink
 from pipeline.quality.criteria import FLAGS
 from pipeline.rows.words import counted
 from pipeline.sources import redact_url
+from pipeline.stages.fill import FillStage
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
 
@@ -44,7 +46,12 @@ class Occupancy:
         return self.prices.usd(seconds=self.wall_sec, gpus=self.gpus, cpus=self.cpus)
 
 
-def build_report(plan: Plan, ledger_writer: LedgerWriter, occupancy: Occupancy) -> dict[str, Any]:
+def build_report(
+    plan: Plan,
+    ledger_writer: LedgerWriter,
+    occupancy: Occupancy,
+    fill: FillStage | None = None,
+) -> dict[str, Any]:
     """The content of `report.json`.
 
     Rows are those of the whole output, "opened" those of the shards this run opened; images,
@@ -86,6 +93,7 @@ def build_report(plan: Plan, ledger_writer: LedgerWriter, occupancy: Occupancy) 
         "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
         "flags": _flags(plan.sink, ledger_writer.run_id),
+        "duplicates": saving(fill, stages),
         "stages": stages,
         "placement": plan.resolved.placement.describe(),
         "cluster": vars(plan.resolved.cluster),
@@ -135,6 +143,7 @@ _SUMMED = (
     "prefill_sec",
     "decode_sec",
     "gpu_sec",
+    "cost_usd",
     "errors",
 )
 
@@ -183,6 +192,7 @@ def summary(report: dict[str, Any]) -> str:
         ),
         ("text", f"{report['output_tokens']:,} tokens, {report['output_tokens_per_sec']:.1f} /s"),
         *([("flags", _listed(report["flags"]))] if report["flags"] else []),
+        *([("duplicates", _duplicates(report["duplicates"]))] if report["duplicates"] else []),
         ("stages", _utilisation(report["stages"])),
         ("cost", _cost(report)),
         ("fingerprint", report["fingerprint"]),
@@ -210,6 +220,18 @@ def _listed(times: dict[str, int]) -> str:
 def _start(report: dict[str, Any]) -> str:
     first = report["first_text_sec"]
     return "" if first is None else f" ({first:.1f} s to the first text)"
+
+
+def _duplicates(found: dict[str, Any]) -> str:
+    near = f", {found['near']:,} of them near ones" if found["near"] else ""
+    bad = f", {found['quarantined']:,} quarantined as their first" if found["quarantined"] else ""
+    seconds, usd = found["saved_device_sec_estimated"], found["saved_usd_estimated"]
+    saved = (
+        ""
+        if seconds is None
+        else f"; saved about {seconds:,.1f} s of the model, USD {usd:.4f} (estimated)"
+    )
+    return f"{found['copied']:,} captions copied{near}{bad}{saved}"
 
 
 def _gpu(report: dict[str, Any]) -> str:

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
 from typing import Any, TextIO
 
-import ray
-from ray.data import Dataset
-
-from pipeline.accounting.cost import Prices, load_prices
-from pipeline.accounting.progress import ProgressPrinter, ProgressReporter, start_progress_counter
+from pipeline.accounting.cost import load_prices
 from pipeline.accounting.token_budget import doubts
-from pipeline.job.graph import build, set_up_ray_data
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
 from pipeline.job.resolve import resolve
-from pipeline.job.signals import interrupts
+from pipeline.job.stream import Streamed, stream
 from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.ledger.writer import LedgerWriter, ResumeOptions
-from pipeline.parts.collector import PartCollector
 from pipeline.parts.sink import REPORT
 from pipeline.resources.placement import Cluster
 from pipeline.rows.errors import (
     EXIT_DONE,
     EXIT_TOO_MANY_BAD_ROWS,
     JobInterruptedError,
-    StorageError,
 )
 from pipeline.rows.words import counted
 from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
-from pipeline.stages.context import StageContext
-from pipeline.stages.crash_tracker import start_crash_tracker
-from pipeline.stages.write import Provenance, WriteStage
 
 
 def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
@@ -63,10 +52,10 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         assignments = ledger_writer.begin(plan.shards, _resume_options(config.output))
         _tell_resume(plan, ledger_writer, assignments, log)
         try:
-            occupancy = _execute(plan, ledger_writer, assignments, started, log)
+            occupancy, done = _execute(plan, ledger_writer, assignments, started, log)
         except KeyboardInterrupt:
             raise _interrupted(plan, ledger_writer) from None
-        report = build_report(plan, ledger_writer, occupancy)
+        report = build_report(plan, ledger_writer, occupancy, done.fill)
         plan.sink.put_json(REPORT, report)
         ledger_writer.close()
     print(summary(report), file=out)
@@ -113,81 +102,22 @@ def _execute(
     assignments: Sequence[Assignment],
     started: float,
     log: TextIO,
-) -> Occupancy:
+) -> tuple[Occupancy, Streamed]:
     """Run the pipeline to its end and check that nothing was lost."""
     cluster, placement = plan.resolved.cluster, plan.resolved.placement
     prices = load_prices(plan.config.run, cluster.gpu_name)
-    first = _carry_out(plan, ledger_writer, assignments, prices, log) if assignments else None
+    done = Streamed()
+    if assignments:
+        done = stream(plan, ledger_writer, assignments, prices, log)
     ledger_writer.finish()
-    return Occupancy(
+    occupancy = Occupancy(
         wall_sec=time.monotonic() - started,
-        first_text_sec=None if first is None else first - started,
+        first_text_sec=None if done.first_at is None else done.first_at - started,
         cpus=cluster.cpus,
         gpus=placement.gpus,
         prices=prices,
     )
-
-
-def _carry_out(
-    plan: Plan,
-    ledger_writer: LedgerWriter,
-    assignments: Sequence[Assignment],
-    prices: Prices,
-    log: TextIO,
-) -> float | None:
-    """From shards to parts; returns `time.monotonic()` of the first answered row."""
-    counter = start_progress_counter()
-    context = StageContext(
-        run_id=ledger_writer.run_id,
-        prices=prices,
-        reporter=ProgressReporter(counter=counter),
-        crash_tracker=start_crash_tracker(),
-    )
-    collector = _collector(plan, ledger_writer, context)
-    gpus, cpus = plan.resolved.placement.gpus, plan.resolved.cluster.cpus
-    printer = ProgressPrinter(
-        counter,
-        total_rows=plan.num_images if plan.options.prompt_column is None else None,
-        num_shards=len(assignments),
-        usd_per_sec=prices.usd(seconds=1, gpus=gpus, cpus=cpus),
-        rows_stored=lambda: collector.rows_stored,
-        out=log,
-    )
-    set_up_ray_data(plan.resolved)
-    dataset = build(
-        plan.resolved,
-        assignments=assignments,
-        options=plan.options,
-        context=context,
-        sink=plan.sink,
-    )
-    with printer if plan.config.run.progress else nullcontext():
-        _stream(dataset, collector, ledger_writer)
-    ray.kill(counter)
-    return collector.first_at
-
-
-def _collector(plan: Plan, ledger_writer: LedgerWriter, context: StageContext) -> PartCollector:
-    provenance, output = _provenance(plan, ledger_writer.run_id), plan.config.output
-    return PartCollector(
-        write=WriteStage(context, plan.sink, provenance, ledger_writer.fence),
-        store=ledger_writer.add,
-        rows_per_part=output.rows_per_part,
-        part_sec=output.part_sec,
-        grace_sec=output.grace_sec,
-    )
-
-
-def _stream(dataset: Dataset, collector: PartCollector, ledger_writer: LedgerWriter) -> None:
-    """Store what the stages answer; if the job fails, what is finished and what is known of it."""
-    try:
-        with collector, interrupts(collector.close):
-            for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-                collector.add(table)
-    except BaseException:
-        with suppress(StorageError):
-            ledger_writer.flush()
-        raise
+    return occupancy, done
 
 
 def _interrupted(plan: Plan, ledger_writer: LedgerWriter) -> JobInterruptedError:
@@ -199,17 +129,6 @@ def _interrupted(plan: Plan, ledger_writer: LedgerWriter) -> JobInterruptedError
     where = redact_url(plan.sink.url)
     return JobInterruptedError(
         f"interrupted: {stored} at {where}{left}; the same command goes on from there"
-    )
-
-
-def _provenance(plan: Plan, run_id: str) -> Provenance:
-    selection = plan.config.reduction
-    return Provenance(
-        model=plan.config.model.model,
-        method=selection.method_names,
-        token_budget=selection.token_budget,
-        fingerprint=plan.identity.fingerprint,
-        run_id=run_id,
     )
 
 

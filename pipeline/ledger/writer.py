@@ -25,7 +25,7 @@ from pipeline.ledger.snapshots import LedgerLog, load_ledger
 from pipeline.ledger.work import Assignment, assign, find_work, opened, refuse_changed
 from pipeline.parts.entries import PartEntry, Share, read_entries
 from pipeline.parts.remove_rows import remove_shards
-from pipeline.parts.sink import Sink
+from pipeline.parts.sink import WAITING, Sink
 from pipeline.rows.errors import BusyError, ReconcileError
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.schemas import ShardEnd
@@ -134,8 +134,7 @@ class LedgerWriter:
         for ledger_id in self._opened:
             self._log.put(replace(self._record(ledger_id), complete=True))
         self._adopt_unknown()
-        for path in self._sink.temporaries():
-            self._sink.remove(path)
+        self._sweep()
 
     def opened(self) -> Totals:
         """Rows stored, by this run or before, of the shards that this run opened."""
@@ -156,13 +155,17 @@ class LedgerWriter:
 
     def _open_ledger(self, former: tuple[str, ...]) -> None:
         ledger = load_ledger(self._sink) or Ledger()
-        for path in self._sink.temporaries():
-            self._sink.remove(path)
+        self._sweep()
         run_id = self.fence.run_id
         self._log = LedgerLog(
             store=self._sink, ledger=ledger, run_id=run_id, may_write=self.fence.check
         )
         ledger.open_runs = tuple(dict.fromkeys((*former, *ledger.open_runs, run_id)))
+
+    def _sweep(self) -> None:
+        """Take away what writers that were killed left half-written, and rows that waited."""
+        for path in (*self._sink.temporaries(), *self._sink.parts(WAITING)):
+            self._sink.remove(path)
 
     def _adopt_unknown(self) -> None:
         """Enter rows of parts that no record names; those of finished shards are there twice.

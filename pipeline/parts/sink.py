@@ -15,7 +15,9 @@ from pipeline.rows.errors import StorageError
 from pipeline.storage.store import Store
 
 ROW_KINDS: Final = ("captions", "quarantine")
-KINDS: Final = (*ROW_KINDS, "stats")
+WAITING: Final = "waiting"
+"""Parts with rows of the run that is under way, until there is a caption to copy to them."""
+KINDS: Final = (*ROW_KINDS, WAITING, "stats")
 REPORT: Final = "report.json"
 LEDGER_FOLDER: Final = "_ledger"
 LOCK: Final = f"{LEDGER_FOLDER}/lock.json"

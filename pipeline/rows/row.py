@@ -1,7 +1,7 @@
 """Rows between stages: from Arrow and back, and how a row fails.
 
-A row is *active* while it has no error and is no end-of-shard marker; stages touch active rows only
-and pass on all others, so that rows in = rows out.
+A row is *active* while it has no error, gets no other row's caption and is no end-of-shard marker;
+stages touch active rows only and pass on all others, so that rows in = rows out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ MAX_DETAIL = 200
 
 def is_active(row: Row) -> bool:
     """Whether a stage has work to do on this row."""
-    return row["error_code"] is None and row["shard_rows"] is None
+    return row["error_code"] is None and row["shard_rows"] is None and not is_copy(row)
+
+
+def is_copy(row: Row) -> bool:
+    """Whether all that is asked of the row was asked before of the same image."""
+    firsts: list[int | None] = row.get("firsts") or [None]
+    return row.get("first") is not None or None not in firsts
 
 
 def fail(row: Row, stage: str, code: str, detail: object) -> None:

@@ -27,6 +27,9 @@ _QUESTIONS: Final = [
     # One entry per question asked of the image; both lists have the same length.
     pa.field("row_ids", _TEXTS),
     pa.field("prompts", _TEXTS),
+    # With --duplicates copy, for each question the number of the row whose caption it gets
+    # (`pipeline.copies.registry`), null where it is asked; null as a whole where all are.
+    pa.field("firsts", pa.list_(pa.int64())),
 ]
 _END: Final = [
     pa.field("shard_rows", pa.int64()),
@@ -50,6 +53,16 @@ _IMAGE: Final = [
     pa.field("height", pa.int32()),
     pa.field("num_partitions", pa.int32()),
 ]
+_PHASH: Final = pa.field("phash", pa.int64())
+"""Of the picture, where near duplicates are looked for (`pipeline.isolation.likeness`)."""
+_DUPLICATE: Final = [
+    # The `image_id` whose caption this is; null where the row has its own.
+    pa.field("duplicate_of", pa.string()),
+    # Bits by which the two `phash` differ; null where the images are the same byte for byte.
+    pa.field("duplicate_distance", pa.int32()),
+    _PHASH,
+]
+"""Parts of earlier versions lack them."""
 _TOKENS: Final = [
     pa.field("visual_tokens_dense", pa.int32()),
     pa.field("visual_tokens_kept", pa.int32()),
@@ -102,7 +115,7 @@ class ShardEnd:
 
 
 PARTITIONED_SCHEMA: Final = pa.schema(
-    [*_ID, *_IMAGE, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
+    [*_ID, *_IMAGE, _PHASH, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
 )
 """After the partition stage: `partitions` is uint8 [P, 3, S, S], C order."""
 
@@ -110,6 +123,7 @@ SELECTED_SCHEMA: Final = pa.schema(
     [
         *_ID,
         *_IMAGE,
+        _PHASH,
         *_TOKENS,
         # [K, C], or [K, D] where projected, in C order, float16 (float32 where the vision tower
         # computes in float32).
@@ -123,8 +137,18 @@ SELECTED_SCHEMA: Final = pa.schema(
 )
 """After the select stage."""
 
-ANSWERED_SCHEMA: Final = pa.schema([*_ID, *_IMAGE, *_TOKENS, *_TEXT, _FLAGS, *_FLOW])
+_FIRST: Final = pa.field("first", pa.int64())
+"""Of a row that gets the caption of another: that one's number."""
+
+ANSWERED_SCHEMA: Final = pa.schema(
+    [*_ID, *_IMAGE, *_TOKENS, *_TEXT, _FLAGS, *_DUPLICATE, _FIRST, *_FLOW]
+)
 """After the generate stage: one row per question, `image_id` the question's own."""
+
+WAITING_SCHEMA: Final = pa.schema(
+    [*_ID, *_IMAGE[:3], _PHASH, _TEXT[0], _FIRST, pa.field("ledger_id", pa.string())]
+)
+"""Rows that wait for the caption of another: what of them is their own."""
 
 CAPTIONS_SCHEMA: Final = pa.schema(
     [
@@ -135,6 +159,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
         _IMAGE[3],
         *_TOKENS,
         *_TEXT[3:],
+        *_DUPLICATE,
         *_PROVENANCE,
     ]
 )

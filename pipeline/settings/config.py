@@ -19,6 +19,10 @@ from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimit
 from pipeline.quality.criteria import QualityConfig
 
 OnChanged = Literal["fail", "redo", "skip"]
+Duplicates = Literal["keep", "copy"]
+
+MOST_DISTANCE = 10
+"""Of near duplicates; beyond it, hashes of 64 bits find likeness everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +147,30 @@ class OutputConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DuplicatesConfig:
+    """Duplicates"""
+
+    duplicates: Duplicates = "keep"
+    """What to do with images that were met before. Byte for byte, under the same prompt; in any
+    shard, in this run or an earlier one at the same --output. 'keep': caption each. 'copy': caption
+    the first, and give its caption to the others."""
+    near_duplicates: int | None = None
+    """Images that look like one met before get its caption, too. So many of the 64 bits of their
+    perceptual hashes may differ, 0 to 10: 4 finds other sizes and qualities of one picture. The
+    hash knows no colours. Includes --duplicates copy."""
+
+    def __post_init__(self) -> None:
+        bits = self.near_duplicates
+        ok = bits is None or 0 <= bits <= MOST_DISTANCE
+        require(ok, "near_duplicates", bits, f"0 to {MOST_DISTANCE}")
+
+    @property
+    def copies(self) -> bool:
+        """Whether any image gets the caption of another."""
+        return self.duplicates == "copy" or self.near_duplicates is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Model"""
 
@@ -218,6 +246,7 @@ class JobConfig:
     input: InputConfig
     output: OutputConfig
     question: CaptionConfig | QuestionConfig = field(default_factory=CaptionConfig)
+    duplicates: DuplicatesConfig = field(default_factory=DuplicatesConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     reduction: ReductionSettings = field(default_factory=ReductionSettings)
     generation: GenerationSettings = field(default_factory=GenerationSettings)

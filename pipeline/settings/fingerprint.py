@@ -55,6 +55,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "sampler": config.run.backend if generation.temperature > 0 else None,
         "preprocessing": PREPROCESSING_VERSION,
         **_changed_options(config),
+        **_likeness(config),
     }
 
 
@@ -75,6 +76,12 @@ def _changed_options(config: JobConfig) -> dict[str, Any]:
     options, default = asdict(config.input.cut_options), asdict(DEFAULT_OPTIONS)
     changed = {key: value for key, value in options.items() if value != default[key]}
     return changed | config.reduction.variations
+
+
+def _likeness(config: JobConfig) -> dict[str, Any]:
+    """Exact duplicates would have had the same caption; near ones not quite."""
+    bits = config.duplicates.near_duplicates
+    return {} if bits is None else {"near_duplicates": bits}
 
 
 def _column(question: Any) -> str:

@@ -26,7 +26,7 @@ from pipeline.quality.checker import TextChecker
 from pipeline.resources.memory import layout_here
 from pipeline.resources.resolved import Resolved
 from pipeline.rows.errors import ModelError
-from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.row import Row, fail, is_active, is_copy, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA
 from pipeline.settings.config import CaptionConfig
 from pipeline.stages.context import StageContext, model_errors
@@ -78,7 +78,9 @@ class GenerateStage:
         """Every row comes by here, good or bad: the place to count progress."""
         bad = sum(row["error_code"] is not None for row in rows)
         markers = sum(row["shard_rows"] is not None for row in rows)
-        self._reporter.add(captioned=len(rows) - bad - markers, quarantined=bad)
+        copies = sum(map(is_copy, rows))
+        captioned = len(rows) - bad - markers - copies
+        self._reporter.add(captioned=captioned, quarantined=bad, duplicates=copies)
 
     def _job(self, row: Row, images: dict[int, VisualInput]) -> _Job | None:
         """The row with its request; None if its prompt cannot be used, the row then failed."""
@@ -213,7 +215,11 @@ def _per_question(row: Row) -> list[Row]:
     if row["shard_rows"] is not None:
         return [row]
     ids, prompts = row["row_ids"], row["prompts"] or [None]
-    answers = [row | {"image_id": ids[i], "prompt": prompts[i]} for i in range(len(ids))]
+    firsts = row.pop("firsts") or [None] * len(ids)
+    answers = [
+        row | {"image_id": ids[i], "prompt": prompts[i], "first": firsts[i]}
+        for i in range(len(ids))
+    ]
     for later in answers[1:]:
         later["stats"] = []
     return answers

@@ -15,7 +15,7 @@ from pipeline.stages.context import StageContext
 from pipeline.stages.crash_tracker import MAX_CRASHES
 from pipeline.stages.shared_lock import SharedLock
 
-_NEEDED = ["image_id", "error_code", "shard_rows"]
+_NEEDED = ["image_id", "error_code", "shard_rows", "firsts"]
 
 
 class Stage(Protocol):

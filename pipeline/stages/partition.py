@@ -9,11 +9,13 @@ import pyarrow as pa
 
 from hired_core.geometry.base import Geometry
 from hired_core.images.decode import ImageError
+from pipeline.copies.registry import Finder
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
 from pipeline.rows.row import Row, fail, is_active, to_table
 from pipeline.rows.schemas import PARTITIONED_SCHEMA
 from pipeline.stages.context import StageContext
+from pipeline.stages.met_before import MetBefore
 
 STAGE = "partition"
 
@@ -23,6 +25,8 @@ class PartitionStage:
 
     Args:
         options: how images are cut.
+        registry: where to ask whether an image was met before; None asks nobody.
+        likeness: whether to ask for those that look like it, too.
         decoder: "module:name" of the function that the child runs; see `pipeline.isolation.cut`.
     """
 
@@ -34,22 +38,30 @@ class PartitionStage:
         geometry: Geometry,
         limits: DecodeLimits,
         options: CutOptions = DEFAULT_OPTIONS,
+        registry: Finder | None = None,
+        likeness: bool = False,
         *,
         decoder: str = DEFAULT_FUNCTION,
     ) -> None:
         self._meter = context.meter(STAGE)
+        self._met_before = None if registry is None else MetBefore(registry, likeness=likeness)
         self._settings = CutSettings(
             limits=limits,
             geometry=geometry,
             options=options,
             function=decoder,
+            phash=likeness,
         )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
         with self._meter.batch(rows):
+            if self._met_before is not None:
+                self._met_before.by_bytes(rows)
             for row in filter(is_active, rows):
                 self._partition(row)
+            if self._met_before is not None:
+                self._met_before.by_likeness(rows)
         return to_table(rows, PARTITIONED_SCHEMA)
 
     def _partition(self, row: Row) -> None:
@@ -59,9 +71,10 @@ class PartitionStage:
             fail(row, STAGE, exc.code, exc)
         else:
             row.update(
-                sha256=hashlib.sha256(row["image"]).hexdigest(),
+                sha256=row.get("sha256") or hashlib.sha256(row["image"]).hexdigest(),
                 width=image.width,
                 height=image.height,
+                phash=image.phash,
                 num_partitions=image.num_partitions,
                 partitions=image.pixels,
             )

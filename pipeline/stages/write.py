@@ -11,14 +11,22 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.accounting.stats import STATS_SCHEMA
+from pipeline.copies.registry import Finder
 from pipeline.ledger.lease import Fence
 from pipeline.parts.entries import SHARES_KEY, PartEntry, Share
-from pipeline.parts.sink import KINDS, Sink
+from pipeline.parts.sink import KINDS, WAITING, Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.idsum import IdSum
-from pipeline.rows.row import Row, to_table
-from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd
+from pipeline.rows.row import Row, is_copy, to_table
+from pipeline.rows.schemas import (
+    CAPTIONS_SCHEMA,
+    QUARANTINE_SCHEMA,
+    SUMMARY_SCHEMA,
+    WAITING_SCHEMA,
+    ShardEnd,
+)
 from pipeline.stages.context import StageContext
+from pipeline.stages.met_before import asked_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,35 +45,50 @@ class WriteStage:
 
     The name follows from the rows, so that a batch that Ray runs twice overwrites itself. A worker
     whose run has lost the output writes nothing, or takes back what it wrote meanwhile.
+
+    Rows that get the caption of another go to a part of their own, where they wait for it.
+
+    Args:
+        registry: to be told where the rows are that others get the caption of.
     """
 
     def __init__(
-        self, context: StageContext, sink: Sink, provenance: Provenance, fence: Fence
+        self,
+        context: StageContext,
+        sink: Sink,
+        provenance: Provenance,
+        fence: Fence,
+        registry: Finder | None = None,
     ) -> None:
         self._meter = context.meter("write")
         self._sink = sink
         self._provenance = asdict(provenance)
         self._fence = fence
+        self._registry = registry
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
         results = [row | self._provenance for row in rows if row["shard_rows"] is None]
-        part = self._part_name([row["image_id"] for row in results] or _stats_of(rows))
+        part = self._part_name([_mark(row) for row in results] or _stats_of(rows))
         bad = [row for row in results if row["error_code"] is not None]
-        good = [row for row in results if row["error_code"] is None]
+        copies = [row for row in results if row["error_code"] is None and is_copy(row)]
+        good = [row for row in results if row["error_code"] is None and not is_copy(row)]
         entries: list[PartEntry] = []
         self._fence.check()
         with self._meter.batch(rows):
             entries += self._store(f"quarantine/{part}", bad, QUARANTINE_SCHEMA)
             entries += self._store(f"captions/{part}", good, CAPTIONS_SCHEMA)
+            entries += self._store(f"{WAITING}/{part}", copies, WAITING_SCHEMA)
         records = [json.loads(text) for text in _stats_of(rows)]
         if records:
             self._sink.write(f"stats/{part}", to_table(records, STATS_SCHEMA), self._provenance)
         self._check_still_ours(part)
+        self._tell(f"quarantine/{part}", bad)
+        self._tell(f"captions/{part}", good)
         return to_table([*map(_share_row, entries), *_end_rows(rows)], SUMMARY_SCHEMA)
 
     def _part_name(self, marks: list[str]) -> str:
-        """From the rows' ids; from their statistics where there are but end-of-shard markers."""
+        """From the rows' marks; from their statistics where there are but end-of-shard markers."""
         digest = hashlib.sha256("\n".join(sorted(marks)).encode()).hexdigest()
         return f"part-{self._provenance['run_id']}-{digest[:16]}.parquet"
 
@@ -78,6 +101,11 @@ class WriteStage:
         self._sink.write(path, to_table(rows, schema), self._provenance | {SHARES_KEY: shares})
         return entries
 
+    def _tell(self, path: str, rows: list[Row]) -> None:
+        asked = [asked for row in rows if (asked := asked_of(row)) is not None]
+        if asked and self._registry is not None:
+            self._registry.stored(path, asked)
+
     def _check_still_ours(self, part: str) -> None:
         try:
             self._fence.check()
@@ -85,6 +113,11 @@ class WriteStage:
             for kind in KINDS:
                 self._sink.remove(f"{kind}/{part}")
             raise
+
+
+def _mark(row: Row) -> str:
+    """Its id; of one that has waited another than when it came by first, with other statistics."""
+    return row["image_id"] if row["duplicate_of"] is None else f"{row['image_id']} copied"
 
 
 def _stats_of(rows: list[Row]) -> list[str]:

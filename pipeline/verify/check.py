@@ -12,7 +12,7 @@ from pipeline.ledger.identity import load_identity
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.snapshots import load_ledger
 from pipeline.parts.entries import SHARES_KEY, PartEntry
-from pipeline.parts.sink import ROW_KINDS, Sink
+from pipeline.parts.sink import ROW_KINDS, WAITING, Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.idsum import IdSum
 from pipeline.verify.repeated_ids import find_repeated_ids
@@ -68,6 +68,9 @@ def check(sink: Sink) -> Findings:
         found.doubled[image_id] = "is stored more than once"
     for path in sink.temporaries():
         found.temporary[path] = "was left by a writer that was killed"
+    for path in sink.parts(WAITING):
+        if not any(f"/part-{run_id}-" in path for run_id in ledger.open_runs):
+            found.temporary[path] = "waits for a run that has ended"
     return found
 
 

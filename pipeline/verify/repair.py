@@ -19,7 +19,7 @@ from pipeline.ledger.leftovers import withdraw_void
 from pipeline.ledger.records import ShardRecord
 from pipeline.ledger.snapshots import LedgerLog, load_ledger, remove_ledger
 from pipeline.parts.entries import PartEntry, Share, read_entries
-from pipeline.parts.sink import ROW_KINDS, Sink
+from pipeline.parts.sink import ROW_KINDS, WAITING, Sink
 from pipeline.rows.errors import ConfigError, StorageError
 from pipeline.rows.idsum import IdSum
 from pipeline.verify.check import Findings
@@ -35,7 +35,7 @@ def repair(sink: Sink, found: Findings, run_id: str, log: TextIO) -> None:
         ConfigError: if the output has lost its settings and the parts are of several.
     """
     with Lease(store=sink, run_id=run_id, log=log) as lease:
-        for path in sink.temporaries():
+        for path in (*sink.temporaries(), *sink.parts(WAITING)):
             sink.remove(path)
         for path in (*found.unreadable, *found.mislabelled):
             _set_aside(sink, path)

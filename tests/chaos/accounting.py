@@ -50,13 +50,39 @@ def in_vain(output: Folder, answered: Mapping[str, int]) -> list[str]:
     """
     last = max(answered, default="")
     stored = Counter(
-        run_id
-        for table in output.tables("captions", ["run_id"])
-        for run_id in table["run_id"].to_pylist()
+        row["run_id"]
+        for table in output.tables("captions", ["run_id", "duplicate_of"])
+        for row in table.to_pylist()
+        if row["duplicate_of"] is None
     )
     if stored[last] == answered.get(last, 0):
         return []
     return [f"the last run answered {answered[last]} rows and stored {stored[last]}"]
+
+
+def copies_wrong(output: Folder, *, undisturbed: bool) -> list[str]:
+    """Copies that have another text than what they name, or name a copy; empty if there is none.
+
+    Args:
+        undisturbed: no image was captioned twice. A worker of a driver that was killed may store a
+            part so late that the next run does not know of it.
+    """
+    columns = ["image_id", "text", "sha256", "prompt", "duplicate_of"]
+    rows = {r["image_id"]: r for t in output.tables("captions", columns) for r in t.to_pylist()}
+    copies = {i: row["duplicate_of"] for i, row in rows.items() if row["duplicate_of"]}
+    keys = Counter((rows[i]["sha256"], rows[i]["prompt"]) for i in rows.keys() - copies.keys())
+    told = ("text", "sha256", "prompt")
+    groups = {
+        "copies of nothing": {i for i, first in copies.items() if first not in rows},
+        "copies of copies": {i for i, first in copies.items() if first in copies},
+        "copies of another": {
+            i
+            for i, first in copies.items()
+            if first in rows and any(rows[i][name] != rows[first][name] for name in told)
+        },
+        "captioned again": {key[0] for key, n in keys.items() if undisturbed and n > 1},
+    }
+    return [_shown(what, who) for what, who in groups.items() if who]
 
 
 def _ends(output: Folder) -> tuple[dict[str, str], Counter[str]]:
@@ -72,9 +98,9 @@ def _ends(output: Folder) -> tuple[dict[str, str], Counter[str]]:
 
 
 def _is_left_over(name: str) -> bool:
-    """Hidden or temporary: what a writer that was killed would leave."""
+    """Hidden or temporary, or a row that waits: what a run that was killed would leave."""
     base = name.rpartition("/")[2]
-    return base.startswith(".") or ".tmp" in base
+    return base.startswith(".") or ".tmp" in base or name.startswith("waiting/")
 
 
 def _shown(what: str, who: set[str]) -> str:

@@ -21,6 +21,8 @@ ENDING: dict[Format, str] = {"parquet": "parquet", "webdataset": "tar"}
 BROKEN = [case for case in CASES if case.expected != OK]
 BROKEN_SHARE = 0.015
 REPEATED_SHARE = 0.05
+DOUBLED_SHARE = 0.4
+"""Where duplicates are the matter: of any shard before."""
 TINY = (8, 8)
 
 
@@ -30,10 +32,12 @@ class Corpus:
 
     Attributes:
         ends: "ok" or the error code, by `image_id`.
+        num_distinct: images among those that are ok.
     """
 
     url: str
     ends: Mapping[str, str]
+    num_distinct: int = 0
 
     @property
     def num_ok(self) -> int:
@@ -55,6 +59,7 @@ def write_corpus(
     num_shards: int,
     seed: int,
     tiny: bool = False,
+    doubled: bool = False,
     **storage_options: Any,
 ) -> Corpus:
     """Writes `num_rows` rows below `url`, in shards of uneven size.
@@ -64,18 +69,25 @@ def write_corpus(
 
     Args:
         tiny: images of a few pixels and none broken, where images are beside the point.
+        doubled: about 40 % of the rows repeat one of any shard before, broken ones among them.
     """
     filesystem, root = fsspec.core.url_to_fs(url, **storage_options)
     filesystem.makedirs(root, exist_ok=True)
     ends: dict[str, str] = {}
+    seen: list[_Row] = []
+    distinct: set[bytes] = set()
     for index, size in enumerate(_shard_sizes(num_rows - 1, num_shards - 1, seed)):
         name = f"shard-{index:04d}.{ENDING[fmt]}"
-        rows = list(_rows(size, random.Random(f"{seed}-{index}"), tiny))
+        rng = random.Random(f"{seed}-{index}")
+        rows = list(_rows(size, rng, tiny))
+        rows = list(_doubled(rows, rng, seen)) if doubled else rows
+        distinct.update(row.data for row in rows if row.end == OK)
         filesystem.pipe_file(f"{root}/{name}", _ENCODERS[fmt](rows))
         ends |= {f"{name}#{_key(fmt, i)}": row.end for i, row in enumerate(rows)}
     broken = f"shard-{num_shards - 1:04d}.{ENDING[fmt]}"
     filesystem.pipe_file(f"{root}/{broken}", b"no shard at all\n" * 64)
-    return Corpus(url=url, ends=ends | {f"{broken}#!corrupt": "shard_corrupt"})
+    ends[f"{broken}#!corrupt"] = "shard_corrupt"
+    return Corpus(url=url, ends=ends, num_distinct=len(distinct))
 
 
 def _shard_sizes(num_rows: int, num_shards: int, seed: int) -> list[int]:
@@ -96,6 +108,16 @@ def _rows(count: int, rng: random.Random, tiny: bool) -> Iterator[_Row]:
         else:
             seen.append(_image(rng, tiny))
             yield seen[-1]
+
+
+def _doubled(rows: list[_Row], rng: random.Random, seen: list[_Row]) -> Iterator[_Row]:
+    """The rows, some of them replaced by what is in `seen`, to which the others are added."""
+    for row in rows:
+        if seen and rng.random() < DOUBLED_SHARE:
+            yield rng.choice(seen)
+        else:
+            seen.append(row)
+            yield row
 
 
 def _image(rng: random.Random, tiny: bool) -> _Row:

@@ -82,10 +82,11 @@ class Extent:
     parts: int
 
 
-def draw_kills(rng: random.Random, extent: Extent) -> tuple[Kill, ...]:
-    """One to three kills."""
+def draw_kills(rng: random.Random, extent: Extent, more: tuple[str, ...] = ()) -> tuple[Kill, ...]:
+    """One to three kills, of what every job has and `more`."""
+    victims = [*(name for name in VICTIMS if name not in OF_SOME_JOBS), *more]
     return tuple(
-        Kill(victim=rng.choice(list(VICTIMS)), moment=_draw_moment(rng, extent), pick=rng.random())
+        Kill(victim=rng.choice(victims), moment=_draw_moment(rng, extent), pick=rng.random())
         for _ in range(rng.randint(1, MAX_KILLS))
     )
 
@@ -123,6 +124,10 @@ def _model_actors(cluster: TwoNodes, driver: int) -> list[_Process]:
     return [w for w in _workers(cluster) if w.title.startswith("ray::MapWorker(")]
 
 
+def _registry(cluster: TwoNodes, driver: int) -> list[_Process]:
+    return [w for w in _workers(cluster) if w.title.startswith("ray::RegistryActor")]
+
+
 def _any_worker(cluster: TwoNodes, driver: int) -> list[_Process]:
     """Of tasks, of Ray Data's own actors, of the progress counter, or idle."""
     return [w for w in _workers(cluster) if w.title.startswith("ray::")]
@@ -136,7 +141,9 @@ VICTIMS: Final[dict[str, Callable[[TwoNodes, int], list[_Process]]]] = {
     "actor": _model_actors,
     "any-worker": _any_worker,
     "node": _node,
+    "registry": _registry,
 }
+OF_SOME_JOBS: Final = ("registry",)
 SIGNALS: Final = {"driver-term": signal.SIGTERM, "driver-int": signal.SIGINT}
 """What is not SIGKILL."""
 

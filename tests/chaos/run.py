@@ -29,7 +29,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the cluster ends as well
     results: list[dict[str, Any]] = []
-    with session(options.rows, options.seed) as series:
+    with session(options.rows, options.seed, doubled=options.duplicates) as series:
         for run in runs:
             results.append(_one(series, run))
             _store(options, results)
@@ -50,6 +50,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="repeat this run of the series alone")
+    parser.add_argument(
+        "--duplicates",
+        action="store_true",
+        help="double 40 %% of the images, and have them copied; the registry may be killed, too",
+    )
     parser.add_argument("--output", type=Path, default=Path("out/chaos"), help="results and logs")
     return parser.parse_args()
 
@@ -58,7 +63,8 @@ def _one(series: Session, run: int) -> dict[str, Any]:
     # What is drawn first does not depend on the expected duration.
     fmt = draw(series.seed, run, series.num_rows, 0).fmt
     reference = series.reference(fmt)
-    drawn = draw(series.seed, run, series.num_rows, reference.seconds)
+    seconds, copies = reference.seconds, series.doubled
+    drawn = draw(series.seed, run, series.num_rows, seconds, copies=copies)
     print(f"run {run} of seed {series.seed}: {_described(drawn)}", flush=True)
     result = chaos_run(series, f"run-{run}", drawn, reference)
     print(f"run {run}: {_told(result)}", flush=True)
@@ -89,7 +95,12 @@ def _store(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
     if not results[-1]["ok"]:
         shutil.copy(results[-1]["log"], options.output)
     versions = {"python": platform.python_version(), "ray": ray.__version__}
-    series = {"seed": options.seed, "rows": options.rows, "versions": versions}
+    series = {
+        "seed": options.seed,
+        "rows": options.rows,
+        "duplicates": options.duplicates,
+        "versions": versions,
+    }
     kept = [{key: value for key, value in r.items() if key != "log"} for r in results]
     content = json.dumps(series | {"runs": kept}, indent=2)
     (options.output / "chaos.json").write_text(content + "\n", encoding="utf-8")

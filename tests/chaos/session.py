@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.chaos.accounting import in_vain, problems, texts_of
+from tests.chaos.accounting import copies_wrong, in_vain, problems, texts_of
 from tests.chaos.attempts import Job, Outcome, run_until_done
 from tests.chaos.cluster import TwoNodes, two_nodes
 from tests.chaos.corpus import Corpus, Format, write_corpus
@@ -36,15 +36,21 @@ class Draw:
     rows_per_part: int
     language_actors: int
     kills: tuple[Kill, ...]
+    copies: bool = False
 
     @property
     def flags(self) -> tuple[str, ...]:
         parts, actors = str(self.rows_per_part), str(self.language_actors)
-        return ("--rows-per-part", parts, "--language-actors", actors)
+        flags = ("--rows-per-part", parts, "--language-actors", actors)
+        return (*flags, "--duplicates", "copy") if self.copies else flags
 
 
-def draw(seed: int, run: int, num_rows: int, expected_sec: float) -> Draw:
-    """The same for the same arguments; `expected_sec` scales moments in seconds, nothing else."""
+def draw(seed: int, run: int, num_rows: int, expected_sec: float, *, copies: bool = False) -> Draw:
+    """The same for the same arguments; `expected_sec` scales moments in seconds, nothing else.
+
+    Args:
+        copies: whether duplicates are copied; then the registry may be killed, too.
+    """
     rng = random.Random(f"{seed}-{run}")
     rows_per_part = rng.choice((16, 64, 512))
     extent = Extent(seconds=expected_sec, rows=num_rows, parts=num_rows // rows_per_part)
@@ -53,7 +59,8 @@ def draw(seed: int, run: int, num_rows: int, expected_sec: float) -> Draw:
         storage=rng.choice(("local", "s3")),
         rows_per_part=rows_per_part,
         language_actors=rng.choice((1, 2)),
-        kills=draw_kills(rng, extent),
+        kills=draw_kills(rng, extent, ("registry", "registry") if copies else ()),
+        copies=copies,
     )
 
 
@@ -74,6 +81,7 @@ class Session:
     s3: S3Server
     num_rows: int
     seed: int
+    doubled: bool = False
     _corpora: dict[tuple[Format, Storage], Corpus] = field(default_factory=dict)
     _references: dict[Format, Reference] = field(default_factory=dict)
 
@@ -86,6 +94,7 @@ class Session:
                 num_rows=self.num_rows,
                 num_shards=max(4, self.num_rows // ROWS_PER_SHARD),
                 seed=self.seed,
+                doubled=self.doubled,
                 **where.options,
             )
         return self._corpora[fmt, storage]
@@ -125,8 +134,12 @@ class Session:
 
 
 @contextmanager
-def session(num_rows: int, seed: int) -> Iterator[Session]:
-    """Everything a run needs; gone with the block, but for the logs if it ends badly."""
+def session(num_rows: int, seed: int, *, doubled: bool = False) -> Iterator[Session]:
+    """Everything a run needs; gone with the block, but for the logs if it ends badly.
+
+    Args:
+        doubled: see `write_corpus`.
+    """
     # Not below pytest's own folder: paths of Unix sockets must stay under 108 characters.
     with (
         tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name,
@@ -138,12 +151,22 @@ def session(num_rows: int, seed: int) -> Iterator[Session]:
         s3.filesystem().mkdir("chaos")
         environment = {ANSWERED: str(folder / "answered"), **s3.environment}
         with two_nodes(folder, environment) as cluster:
-            yield Session(folder=folder, cluster=cluster, s3=s3, num_rows=num_rows, seed=seed)
+            yield Session(
+                folder=folder,
+                cluster=cluster,
+                s3=s3,
+                num_rows=num_rows,
+                seed=seed,
+                doubled=doubled,
+            )
 
 
 def check(job: Job, cluster: TwoNodes, outcome: Outcome, texts: dict[str, str] | None) -> None:
     """Adds to `outcome.problems` what is wrong with the output, or with one more run of the job."""
     outcome.problems += problems(job.output, job.corpus, texts)
+    if "--duplicates" in job.flags:
+        undisturbed = len(outcome.exit_codes) == 1
+        outcome.problems += copies_wrong(job.output, undisturbed=undisturbed)
     if outcome.quiet:
         outcome.problems += in_vain(job.output, outcome.answered)
     before, answered = job.output.files(), job.answered.by_run()

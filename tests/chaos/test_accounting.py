@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.chaos.accounting import in_vain, problems
+from tests.chaos.accounting import copies_wrong, in_vain, problems
 from tests.chaos.corpus import Corpus
 from tests.chaos.storage import Folder
 
@@ -26,9 +27,23 @@ def output(tmp_path: Path) -> Folder:
     return Folder(url=str(tmp_path))
 
 
-def captions(folder: Path, name: str, texts: Mapping[str, str], run_id: str = "2") -> None:
-    columns = {"image_id": list(texts), "text": list(texts.values())}
-    write(folder / "captions" / f"{name}.parquet", columns | {"run_id": [run_id] * len(texts)})
+def captions(
+    folder: Path,
+    name: str,
+    texts: Mapping[str, str],
+    run_id: str = "2",
+    firsts: Mapping[str, str] = {},  # read only
+) -> None:
+    """Each of bytes of its own, but for those that have a first."""
+    columns = {
+        "image_id": list(texts),
+        "text": list(texts.values()),
+        "run_id": [run_id] * len(texts),
+        "prompt": ["p"] * len(texts),
+        "sha256": [firsts.get(i, i) for i in texts],
+        "duplicate_of": pa.array([firsts.get(i) for i in texts], pa.string()),
+    }
+    write(folder / "captions" / f"{name}.parquet", columns)
 
 
 def quarantine(folder: Path, codes: Mapping[str, str]) -> None:
@@ -36,7 +51,7 @@ def quarantine(folder: Path, codes: Mapping[str, str]) -> None:
     write(folder / "quarantine" / "part-1.parquet", columns)
 
 
-def write(path: Path, columns: Mapping[str, list[str]]) -> None:
+def write(path: Path, columns: Mapping[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     pq.write_table(pa.table(dict(columns)), path)
 
@@ -82,8 +97,12 @@ def test_no_text(output: Folder) -> None:
     assert problems(output, CORPUS) == ["1 ended wrongly: a#1"]
 
 
-@pytest.mark.parametrize("name", ["captions/.part-1.parquet.77.tmp", ".write-check-1", "x.tmp"])
+@pytest.mark.parametrize(
+    "name",
+    ["captions/.part-1.parquet.77.tmp", ".write-check-1", "x.tmp", "waiting/part-1.parquet"],
+)
 def test_left_over(output: Folder, name: str) -> None:
+    (Path(output.url) / name).parent.mkdir(exist_ok=True)
     (Path(output.url) / name).touch()
     assert problems(output, CORPUS, TEXTS) == [f"1 left over: {name}"]
 
@@ -92,3 +111,32 @@ def test_answered_in_vain(output: Folder) -> None:
     assert in_vain(output, {"1": 2, "2": 1}) == []
     assert in_vain(output, {"1": 1, "2": 2}) == ["the last run answered 2 rows and stored 1"]
     assert in_vain(output, {}) == []
+
+
+def test_copies_are_not_answered(output: Folder) -> None:
+    captions(Path(output.url), "part-3", {"a#2": "zero"}, firsts={"a#2": "a#0"})
+    assert in_vain(output, {"1": 1, "2": 1}) == []
+
+
+WRONG_COPIES = {
+    "1 copies of nothing: c": ({"c": "zero"}, {"c": "a#7"}),
+    "1 copies of copies: d": ({"c": "zero", "d": "zero"}, {"c": "a#0", "d": "c"}),
+    "1 copies of another: c": ({"c": "other"}, {"c": "a#0"}),
+}
+
+
+@pytest.mark.parametrize("told", WRONG_COPIES)
+def test_copies_of_what_they_are_not(output: Folder, told: str) -> None:
+    assert copies_wrong(output, undisturbed=True) == []
+    texts, firsts = WRONG_COPIES[told]
+    captions(Path(output.url), "part-3", texts, firsts=firsts)
+    assert told in copies_wrong(output, undisturbed=True)
+
+
+def test_captioned_again(output: Folder) -> None:
+    captions(Path(output.url), "part-3", {"c": "zero"})
+    table = pq.read_table(Path(output.url, "captions", "part-3.parquet"))
+    same = table.set_column(table.column_names.index("sha256"), "sha256", [["a#0"]])
+    pq.write_table(same, Path(output.url, "captions", "part-3.parquet"))
+    assert copies_wrong(output, undisturbed=True) == ["1 captioned again: a#0"]
+    assert copies_wrong(output, undisturbed=False) == []

@@ -32,7 +32,7 @@ ROOMS: dict[str, Floors] = {
     "pipeline": [
         {"job"},
         {"stages", "verify", "export"},
-        {"ledger", "accounting"},
+        {"ledger", "accounting", "copies"},
         {"parts", "resources"},
         {"sources", "settings"},
         {"storage", "isolation", "quality"},

@@ -50,6 +50,13 @@ def line(counts: dict[str, int], *, elapsed: float, total: int | None) -> str:
             "0:50 elapsed · USD 0.50",
         ),
         (
+            {"captioned": 50, "quarantined": 10, "duplicates": 1040},
+            50.0,
+            1100,
+            "captioned 50/1,100 · quarantined 10 · duplicates 1,040 · stored 7 · "
+            "shards read 0/12 · 22.0 rows/s · 0:50 elapsed · USD 0.50",
+        ),
+        (
             {},
             0.0,
             7,

@@ -21,6 +21,7 @@ from pipeline.resources.estimate import estimate
 from pipeline.rows.errors import ConfigError, InputError, JobError, ModelError
 from pipeline.settings.config import (
     CaptionConfig,
+    DuplicatesConfig,
     InputConfig,
     JobConfig,
     ModelConfig,
@@ -294,6 +295,24 @@ def test_a_dry_run_shows_no_secrets(data: Path) -> None:
     output = OutputConfig(output="memory://user:secret@bucket/x")
     text = describe(with_output(config(data, run=RunConfig(dry_run=True)), output))
     assert "secret" not in text and "bucket/x" in text
+
+
+@pytest.mark.usefixtures("one_gigaflops")
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, None),
+        ({"duplicates": "copy"}, "the caption of the first is copied, of images with the same"),
+        ({"near_duplicates": 4}, "bytes, and of images whose hashes differ in at most 4 bits"),
+    ],
+)
+def test_duplicates_are_told_where_they_are_copied(
+    data: Path, asked: dict[str, Any], told: str | None
+) -> None:
+    chosen = DuplicatesConfig(**asked)
+    found = lines(describe(config(data, duplicates=chosen, run=RunConfig(dry_run=True))))
+    assert ("duplicates" in found) == (told is not None)
+    assert told is None or told in found["duplicates"]
 
 
 @pytest.mark.usefixtures("one_gigaflops")

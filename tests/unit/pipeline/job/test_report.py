@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import STATS_SCHEMA
+from pipeline.copies.registry import Registry
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
 from pipeline.ledger.writer import LedgerWriter
@@ -20,7 +22,8 @@ from pipeline.parts.sink import REPORT
 from pipeline.resources.placement import Cluster, place
 from pipeline.rows.row import to_table
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig, RunConfig
-from tests.support.one_run import Run
+from pipeline.stages.fill import FillStage
+from tests.support.one_run import Run, writer
 from tests.support.resolved import resolved
 
 GPUS = Cluster(cpus=10.0, gpus=2, gpu_name="L4")
@@ -73,11 +76,16 @@ def ledger_writer(plan: Plan) -> LedgerWriter:
     return ledger_writer
 
 
-def report_of(plan: Plan, ledger_writer: LedgerWriter, cluster: Cluster = GPUS) -> dict[str, Any]:
+def report_of(
+    plan: Plan,
+    ledger_writer: LedgerWriter,
+    cluster: Cluster = GPUS,
+    fill: FillStage | None = None,
+) -> dict[str, Any]:
     placement = place(RunConfig(), cluster)
     occupancy = Occupancy(wall_sec=50.0, cpus=cluster.cpus, gpus=placement.gpus, prices=PRICES)
     there = replace(plan.resolved, cluster=cluster, placement=placement)
-    return build_report(replace(plan, resolved=there), ledger_writer, occupancy)
+    return build_report(replace(plan, resolved=there), ledger_writer, occupancy, fill)
 
 
 def test_counts_and_rates(plan: Plan, ledger_writer: LedgerWriter) -> None:
@@ -140,6 +148,37 @@ def test_without_a_gpu_and_without_rows(plan: Plan) -> None:
     assert (report["rows"], report["images_per_gpu_sec"]) == (0, None)
     assert report["usd_per_1000_images"] is None
     assert "USD - per 1000 images" in summary(report)
+
+
+@pytest.mark.parametrize("asked", [5, 0])
+def test_what_copies_saved_is_estimated(
+    plan: Plan, ledger_writer: LedgerWriter, asked: int
+) -> None:
+    """At 38 s of two stages for 5 rows that were asked, 10 that were not save 76 s."""
+    write = writer(plan.sink, ledger_writer.fence)
+    counts = Counter(copied=7, near=2, quarantined=3)
+    fill = FillStage(
+        sink=plan.sink,
+        registry=Registry(),
+        write=write,
+        rejected=frozenset(),
+        rows_per_part=4,
+        counts=counts,
+    )
+    stats = [record("generate", "n:4", 0.0, 0.0, num_images=asked + 10, cost_usd=0.5)]
+    plan.sink.write("stats/part-run-1-9.parquet", to_table(stats, STATS_SCHEMA), {"a": 9})
+    report = report_of(plan, ledger_writer, fill=fill)
+    seconds, usd = (76.0, 1.0) if asked else (None, None)
+    assert report["duplicates"] == {
+        "copied": 7,
+        "near": 2,
+        "quarantined": 3,
+        "saved_device_sec_estimated": seconds,
+        "saved_usd_estimated": usd,
+    }
+    line = "duplicates  7 captions copied, 2 of them near ones, 3 quarantined as their first"
+    saved = "; saved about 76.0 s of the model, USD 1.0000 (estimated)" if asked else ""
+    assert f"{line}{saved}\n" in summary(report)
 
 
 def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:

@@ -14,6 +14,7 @@ from hired_core.vlm.settings import ReductionSettings
 from pipeline.settings import config as settings
 from pipeline.settings.config import (
     CaptionConfig,
+    DuplicatesConfig,
     InputConfig,
     JobConfig,
     OutputConfig,
@@ -82,6 +83,8 @@ def test_only_the_published_code_transposes_the_grid() -> None:
         (InputConfig, "max_decode_mib", 0),
         (InputConfig, "max_image_bytes", -1),
         (CaptionConfig, "prompt", " \n"),
+        (DuplicatesConfig, "near_duplicates", -1),
+        (DuplicatesConfig, "near_duplicates", 11),
         (OutputConfig, "output", " "),
         (OutputConfig, "rows_per_part", 0),
         (OutputConfig, "max_error_rate", 1.01),
@@ -109,6 +112,12 @@ def test_values_out_of_range_are_refused_by_name(cls: type, key: str, value: obj
     with pytest.raises(SettingError) as caught:
         cls(**{**needed, key: value})
     assert str(caught.value).startswith(f"{key}: {value!r} is out of range; allowed: ")
+
+
+def test_near_duplicates_are_copied_and_so_are_exact_ones() -> None:
+    assert not DuplicatesConfig().copies
+    assert DuplicatesConfig(duplicates="copy").copies
+    assert DuplicatesConfig(near_duplicates=0).copies
 
 
 def test_names_are_unique_over_all_sections() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hired_core.language.generation import GenerationSettings
 from pipeline.settings.config import (
     CaptionConfig,
+    DuplicatesConfig,
     InputConfig,
     JobConfig,
     ModelConfig,
@@ -77,6 +78,7 @@ CONSTRAINTS: list[dict[str, Any]] = [
         {"input": InputConfig(input=["a"], id_column="id")},
         {"input": InputConfig(input=["a"], resize="fast")},
         {"input": InputConfig(input=["a"], reduced_decode=True)},
+        {"duplicates": DuplicatesConfig(near_duplicates=0)},
     ],
 )
 def test_what_changes_a_caption_changes_it(changed: dict[str, Any]) -> None:
@@ -163,6 +165,7 @@ def test_the_published_code_with_and_without_its_transposed_grid_differ() -> Non
     "changed",
     [
         {"run": RunConfig(batch_size=3)},
+        {"duplicates": DuplicatesConfig(duplicates="copy")},
         {"generation": GenerationSettings(generation_timeout_sec=None)},
         {"output": OutputConfig(output="elsewhere", rows_per_part=7, max_error_rate=0.5)},
         {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
