@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from pipeline.export.formats.base import File, Format, Item, Link, Piece
 from pipeline.export.formats.registry import FORMATS
+from pipeline.export.formats.row_values import rows_of
 from pipeline.export.groups import Captions, Group, groups_of, image_of, schema_of
 from pipeline.export.journal import Journal, open_journal
 from pipeline.export.names import folders_of, item_names
@@ -138,7 +139,7 @@ class _Items:
             num_done -= skipped
             if skipped < count.items:
                 table = self._captions.read(group)
-                items = self._of(group, folders[group.name], table.to_pylist())
+                items = self._of(group, folders[group.name], rows_of(table))
                 yield from ((i, table.schema) for i in itertools.islice(items, skipped, None))
 
     def _of(self, group: Group, folder: str, rows: list[Row]) -> Iterator[Item]:

@@ -66,7 +66,7 @@ def parse_job(
 
 
 _COMMON: Final = (
-    *("input", "output", "image_column", "id_column"),
+    *("input", "output", "image_column", "id_column", "carry"),
     *("prompt", "prompt_column", "question_column", "model", "budget", "method"),
     *("max_new_tokens", "temperature", "reject", "limit", "dry_run", "overwrite", "new_run"),
     *("retry_quarantined", "max_error_rate", "memory_limit_gib", "prices", "progress"),

@@ -22,13 +22,14 @@ def describe(config: JobConfig) -> str:
     Raises:
         JobError: where the job itself would refuse to start.
     """
-    resolved = resolve(config, Cluster.of_this_machine())
-    plan = make_plan(resolved)
+    plan = make_plan(resolve(config, Cluster.of_this_machine()))
+    resolved = plan.resolved
     lines = [
         ("input", _input(plan)),
         ("work", _work(plan)),
         ("model", _model(resolved)),
         ("prompt", _prompt(config)),
+        *([("carried", _carried(resolved))] if len(resolved.extras.carried) else []),
         ("visual tokens", _tokens(plan)),
         ("placement", f"{resolved.placement.describe()}, on {_machine(resolved.cluster)}"),
         ("memory", _memory(resolved.layout)),
@@ -81,6 +82,10 @@ def _prompt(config: JobConfig) -> str:
         column = question.prompt_column
         return repr(question.prompt) if column is None else f"from column {column!r}"
     return f"from column {question.question_column!r}"
+
+
+def _carried(resolved: Resolved) -> str:
+    return ", ".join(f"{column.name} ({column.type})" for column in resolved.extras.carried)
 
 
 def _tokens(plan: Plan) -> str:

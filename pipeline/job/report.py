@@ -76,6 +76,7 @@ def build_report(plan: Plan, ledger_writer: LedgerWriter, occupancy: Occupancy) 
         "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
         "flags": _flags(plan.sink, ledger_writer.run_id),
+        "carried_lost": stages.get("read", {}).get("carried_lost", 0),
         "stages": stages,
         "placement": plan.resolved.placement.describe(),
         "cluster": vars(plan.resolved.cluster),
@@ -122,6 +123,7 @@ _SUMMED = (
     "visual_tokens_dense",
     "visual_tokens_kept",
     "output_tokens",
+    "carried_lost",
     "prefill_sec",
     "decode_sec",
     "gpu_sec",
@@ -173,6 +175,7 @@ def summary(report: dict[str, Any]) -> str:
         ),
         ("text", f"{report['output_tokens']:,} tokens, {report['output_tokens_per_sec']:.1f} /s"),
         *([("flags", _listed(report["flags"]))] if report["flags"] else []),
+        *([("carried", _lost(report["carried_lost"]))] if report["carried_lost"] else []),
         ("stages", _utilisation(report["stages"])),
         ("cost", _cost(report)),
         ("fingerprint", report["fingerprint"]),
@@ -195,6 +198,10 @@ def _codes(codes: dict[str, int]) -> str:
 
 def _listed(times: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in times.items())
+
+
+def _lost(count: int) -> str:
+    return f"{count:,} values are null: not of their column's type, or over --max-carried-bytes"
 
 
 def _percent(part: float, whole: float) -> str:

@@ -19,6 +19,7 @@ from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA
 __all__ = ["STANDARD_NAMES", "ExtraColumns", "captions_schema", "quarantine_schema", "stored_table"]
 
 _NONE: Final = pa.schema([])
+_OF_EXPORTS: Final = {"image", "prompts", "texts"}
 STANDARD_NAMES: Final = frozenset((*CAPTIONS_SCHEMA.names, *QUARANTINE_SCHEMA.names))
 
 
@@ -64,7 +65,7 @@ class ExtraColumns:
 
 def check_name(name: str, what: str, way_out: str) -> None:
     """Raises `ConfigError` if the results have a column of that name, in any case."""
-    if name.casefold() in STANDARD_NAMES:
+    if name.casefold() in STANDARD_NAMES | _OF_EXPORTS:
         raise ConfigError(f"{what} is a column of the results already; {way_out}")
 
 

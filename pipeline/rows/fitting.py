@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-__all__ = ["common_schema", "common_type", "fit", "plain_type"]
+__all__ = ["common_schema", "common_type", "fit", "is_text", "plain_type"]
 
 _UNFIT: Final = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
@@ -66,18 +66,19 @@ def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
     return pa.schema([pa.field(n, common_type(sorted(k, key=str))) for n, k in kinds.items()])
 
 
-def fit(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> tuple[pa.Array, int]:
-    """`column` as `kind`, and how many values are null now since they have no such form.
+def fit(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """`column` as `kind`, and the rows that are null now since they have no such form.
 
     Nothing is rounded or cut; anything has a form as text.
     """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     try:
-        return _cast(column, kind), 0
+        return _cast(column, kind), []
     except _UNFIT:
         found = [_fit_one(column.slice(i, 1), kind) for i in range(len(column))]
-    lost = sum(value.null_count > column.slice(i, 1).null_count for i, value in enumerate(found))
+    was_null = column.is_null().to_pylist()
+    lost = [i for i, value in enumerate(found) if value.null_count and not was_null[i]]
     return pa.concat_arrays(found), lost
 
 
@@ -95,7 +96,7 @@ def _fit_one(value: pa.Array, kind: pa.DataType) -> pa.Array:
         return _cast(value, kind)
     except _UNFIT:
         pass
-    if not _is_text(kind) or value.null_count:
+    if not is_text(kind) or value.null_count:
         return pa.nulls(1, kind)
     try:
         return pa.array([_text(value[0].as_py())], type=kind)
@@ -103,7 +104,8 @@ def _fit_one(value: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.nulls(1, kind)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it is one of the types of texts that are stored."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 

@@ -10,7 +10,7 @@ from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
 from pipeline.rows.row import to_rows, to_table
 from pipeline.rows.schemas import ROW_SCHEMA
-from pipeline.sources import Failure, ReadOptions, read_shard, unread_tables
+from pipeline.sources import LOST, Failure, ReadOptions, read_shard, unread_tables
 from pipeline.stages.context import StageContext
 
 STAGE = "read"
@@ -43,10 +43,11 @@ class ReadStage:
         tables = self._tables(assignment)
         while True:
             rows: list[dict[str, object]] = []
-            with self._meter.batch(rows):
+            with self._meter.batch(rows) as record:
                 table = next(tables, None)
                 if table is not None:
                     rows += to_rows(table)
+                    record["carried_lost"] = int((table.schema.metadata or {}).get(LOST, 0))
             if table is None:
                 break
             yield to_table(rows, self._schema)
