@@ -68,7 +68,7 @@ def parse_job(
 
 
 _COMMON: Final = (
-    *("input", "output", "image_column", "id_column"),
+    *("input", "output", "image_column", "id_column", "carry"),
     *("prompt", "prompt_column", "question_column", "duplicates", "near_duplicates"),
     *("model", "budget", "method"),
     *("max_new_tokens", "temperature", "reject", "limit", "dry_run", "overwrite", "new_run"),

@@ -47,6 +47,7 @@ def fill_stage(
     return FillStage(
         sink=sink,
         registry=registry,
+        extras=context.extras,
         write=WriteStage(context, sink, provenance, fence),
         rejected=config.quality.rejected,
         rows_per_part=config.output.rows_per_part,

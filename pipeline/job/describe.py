@@ -24,14 +24,15 @@ def describe(config: JobConfig) -> str:
     Raises:
         JobError: where the job itself would refuse to start.
     """
-    resolved = resolve(config, Cluster.of_this_machine())
-    plan = make_plan(resolved)
+    plan = make_plan(resolve(config, Cluster.of_this_machine()))
+    resolved = plan.resolved
     lines = [
         ("input", _input(plan)),
         ("work", _work(plan)),
         ("model", _model(resolved)),
         ("prompt", _prompt(config)),
         *([("duplicates", _duplicates(config))] if config.duplicates.copies else []),
+        *([("carried", _carried(resolved))] if len(resolved.extras.carried) else []),
         ("visual tokens", _tokens(plan)),
         ("placement", f"{resolved.placement.describe()}, on {_machine(resolved.cluster)}"),
         ("memory", _memory(resolved.layout)),
@@ -94,6 +95,10 @@ def _duplicates(config: JobConfig) -> str:
     bits = config.duplicates.near_duplicates
     near = "" if bits is None else f", and of images whose hashes differ in at most {bits} bits"
     return f"the caption of the first is copied, of images with the same bytes{near}"
+
+
+def _carried(resolved: Resolved) -> str:
+    return ", ".join(f"{column.name} ({column.type})" for column in resolved.extras.carried)
 
 
 def _tokens(plan: Plan) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
 
 from pipeline.ledger.existing import ExistingOutput, check_fits, choose_sink, inspect_output
 from pipeline.ledger.identity import Identity
@@ -17,9 +19,12 @@ from pipeline.sources import (
     ReadOptions,
     Shard,
     check_columns,
+    choose_carried,
+    columns_of,
     count_rows,
     limit_shards,
     list_input,
+    parse_carry,
     redact_url,
 )
 from pipeline.storage.files import local_path, url_parts
@@ -86,6 +91,7 @@ def make_plan(resolved: Resolved) -> Plan:
     work = _find_work(config, shards, existing.ledger)
     if work.to_open:
         check_columns(work.to_open, options)
+    resolved, options = _with_columns(resolved, options, listing.shards)
     return Plan(
         resolved=resolved,
         shards=shards,
@@ -135,9 +141,24 @@ def read_options(config: JobConfig) -> ReadOptions:
         prompt=prompt,
         prompt_column=column,
         id_column=config.input.id_column,
+        max_carried_bytes=config.input.max_carried_bytes,
         max_image_bytes=config.input.max_image_bytes,
         storage_options=config.input.storage_options,
     )
+
+
+def _with_columns(
+    resolved: Resolved, options: ReadOptions, shards: tuple[Shard, ...]
+) -> tuple[Resolved, ReadOptions]:
+    """With the columns that rows carry, judged by all of the input: also what is done already."""
+    patterns = parse_carry(resolved.config.input.carry)
+    if not patterns:
+        return resolved, options
+    there = columns_of(shards, options)
+    carried = choose_carried(patterns, there, options.image_column)
+    schema = pa.schema([pa.field(column.name, column.kind) for column in carried])
+    extras = replace(resolved.extras, carried=schema)
+    return replace(resolved, extras=extras), replace(options, carried=carried)
 
 
 def _check_apart(output: str, shards: tuple[Shard, ...]) -> None:

@@ -94,6 +94,7 @@ def build_report(
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
         "flags": _flags(plan.sink, ledger_writer.run_id),
         "duplicates": saving(fill, stages),
+        "carried_lost": stages.get("read", {}).get("carried_lost", 0),
         "stages": stages,
         "placement": plan.resolved.placement.describe(),
         "cluster": vars(plan.resolved.cluster),
@@ -140,6 +141,7 @@ _SUMMED = (
     "visual_tokens_dense",
     "visual_tokens_kept",
     "output_tokens",
+    "carried_lost",
     "prefill_sec",
     "decode_sec",
     "gpu_sec",
@@ -193,6 +195,7 @@ def summary(report: dict[str, Any]) -> str:
         ("text", f"{report['output_tokens']:,} tokens, {report['output_tokens_per_sec']:.1f} /s"),
         *([("flags", _listed(report["flags"]))] if report["flags"] else []),
         *([("duplicates", _duplicates(report["duplicates"]))] if report["duplicates"] else []),
+        *([("carried", _lost(report["carried_lost"]))] if report["carried_lost"] else []),
         ("stages", _utilisation(report["stages"])),
         ("cost", _cost(report)),
         ("fingerprint", report["fingerprint"]),
@@ -232,6 +235,10 @@ def _duplicates(found: dict[str, Any]) -> str:
         else f"; saved about {seconds:,.1f} s of the model, USD {usd:.4f} (estimated)"
     )
     return f"{found['copied']:,} captions copied{near}{bad}{saved}"
+
+
+def _lost(count: int) -> str:
+    return f"{count:,} values are null: not of their column's type, or over --max-carried-bytes"
 
 
 def _gpu(report: dict[str, Any]) -> str:

@@ -61,6 +61,7 @@ def stream(
         prices=prices,
         reporter=ProgressReporter(counter=counter),
         crash_tracker=start_crash_tracker(),
+        extras=plan.resolved.extras,
     )
     with registry_of(plan.config, plan.sink, log) as registry:
         parts = _Parts(plan, ledger_writer, context, registry)

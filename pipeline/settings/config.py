@@ -38,6 +38,12 @@ class InputConfig:
     """Column of image bytes, or of structs with a field 'bytes'. Parquet and Hugging Face."""
     id_column: str | None = None
     """Column that names a row. Parquet and Hugging Face. Default: its position in the shard."""
+    carry: list[str] = field(default_factory=list)
+    """Columns to put beside the caption, of Parquet and Hugging Face datasets, or fields of a
+    WebDataset sample's .json, and its .txt and .cls. E.g. 'url, *_id, text as alt_text'. Types are
+    kept; what does not fit is null, and counted."""
+    max_carried_bytes: int = 1024**2
+    """A carried value that is larger is null, and counted."""
     limit: int | None = None
     """Stop after this many rows."""
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -63,6 +69,9 @@ class InputConfig:
     def __post_init__(self) -> None:
         texts = isinstance(self.input, list) and all(isinstance(i, str) for i in self.input)
         require(texts and bool(self.input), "input", self.input, "a list of paths or URLs")
+        require(
+            self.max_carried_bytes > 0, "max_carried_bytes", self.max_carried_bytes, "1 or more"
+        )
         require(self.limit is None or self.limit > 0, "limit", self.limit, "1 or more")
         require(self.max_pixels > 0, "max_pixels", self.max_pixels, "1 or more")
         require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")

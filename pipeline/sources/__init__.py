@@ -4,23 +4,29 @@
 Python over pyarrow and fsspec: no Ray here.
 """
 
+from pipeline.sources.carried.looked_at import columns_of
+from pipeline.sources.carried.request import choose_carried, parse_carry
 from pipeline.sources.listing import Listing, list_input
-from pipeline.sources.rows import StoredRows, unread_tables
+from pipeline.sources.rows import LOST, StoredRows, unread_tables
 from pipeline.sources.samples import Failure
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.shard_reader import check_columns, count_rows, limit_shards, read_shard
 from pipeline.storage.files import redact_url
 
 __all__ = [
+    "LOST",
     "Failure",
     "Listing",
     "ReadOptions",
     "Shard",
     "StoredRows",
     "check_columns",
+    "choose_carried",
+    "columns_of",
     "count_rows",
     "limit_shards",
     "list_input",
+    "parse_carry",
     "read_shard",
     "redact_url",
     "unread_tables",

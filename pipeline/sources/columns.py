@@ -9,6 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.sources.carried.carried_values import along_of_batch
 from pipeline.sources.samples import Failure, Sample, constant_prompt, given_prompt
 from pipeline.sources.shard import ReadOptions
 
@@ -56,6 +57,7 @@ def choose_columns(schema: pa.Schema, options: ReadOptions) -> ColumnChoice:
         failure = Failure("column_missing", detail)
     else:
         names += [options.image_column, options.prompt_column]
+    names += [name for name in options.columns_along if schema.get_field_index(name) >= 0]
     columns = tuple(dict.fromkeys(name for name in names if name is not None))
     return ColumnChoice(columns=columns, failure=failure, id_column=id_column)
 
@@ -66,17 +68,19 @@ def batch_samples(
     """The rows of `batch`, the first of which has the ordinal `first_row`."""
     keys = _keys(batch, choice, first_row)
     constant = constant_prompt(options)
+    along = along_of_batch(batch, options.carried, options.fields, options.max_carried_bytes)
     if choice.failure is not None:
-        yield from (Sample(key, None, constant, choice.failure) for key in keys)
+        for key, beside in zip(keys, along, strict=True):
+            yield Sample(key, None, constant, choice.failure, beside)
         return
     images = batch.column(options.image_column)
     if pa.types.is_struct(images.type):
         images = pc.struct_field(images, BYTES_FIELD)
     asked = options.prompt_column
     prompts = None if asked is None else _as_binary(batch.column(asked))
-    for i, key in enumerate(keys):
+    for i, (key, beside) in enumerate(zip(keys, along, strict=True)):
         prompt = constant if prompts is None else given_prompt(prompts[i].as_py())
-        yield Sample(key, images[i].as_py(), prompt)
+        yield Sample(key, images[i].as_py(), prompt, along=beside)
 
 
 def _describe(schema: pa.Schema) -> str:

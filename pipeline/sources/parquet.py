@@ -71,14 +71,15 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     yield from file.iter_batches(
         batch_size=_batch_rows(file.metadata, options),
-        columns=[_leaf(file.schema_arrow, name) for name in choice.columns],
+        columns=[_leaf(file.schema_arrow, name, options) for name in choice.columns],
         use_threads=False,
     )
 
 
-def _leaf(schema: pa.Schema, name: str) -> str:
+def _leaf(schema: pa.Schema, name: str, options: ReadOptions) -> str:
     """The column, or of an image struct only the bytes."""
-    is_struct = pa.types.is_struct(schema.field(name).type)
+    is_image = name == options.image_column
+    is_struct = is_image and pa.types.is_struct(schema.field(name).type)
     return f"{name}.{BYTES_FIELD}" if is_struct else name
 
 

@@ -6,19 +6,25 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterator, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from pipeline.rows.idsum import IdSum
+from pipeline.rows.row import CARRIED, to_table
 from pipeline.rows.schemas import ROW_SCHEMA, ShardEnd
+from pipeline.sources.carried.carried_values import struct_of
 from pipeline.sources.keys import UniqueKeys
 from pipeline.sources.samples import Failure, Sample, broken_shard, one_line, oversize
 from pipeline.sources.shard import ReadOptions, Shard
 
-__all__ = ["StoredRows", "read_tables", "unread_tables"]
+__all__ = ["LOST", "StoredRows", "read_tables", "unread_tables"]
+
+LOST: Final = b"carried_lost"
+"""In a table's metadata: how many carried values are null since they were not fit to be carried."""
 
 _Row = dict[str, Any]
+_NUM_LOST: Final = "num_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +55,15 @@ def read_tables(
             row = _row(shard, sample, keys, options)
             if not counted.is_wanted(row):
                 continue
-            num_bytes += len(row["image"] or b"")
+            num_bytes += len(row["image"] or b"") + sample.along.num_bytes
             batch.append(row)
             if len(batch) >= options.batch_rows or num_bytes >= options.batch_bytes:
                 counted.settle()
-                yield _table(batch)
+                yield _table(batch, options)
                 batch, num_bytes = [], 0
     if batch:
-        yield _table(batch)
-    yield _table([_marker(shard, counted.end())])
+        yield _table(batch, options)
+    yield _table([_marker(shard, counted.end())], options)
 
 
 def unread_tables(
@@ -71,10 +77,10 @@ def unread_tables(
     counted = _Counted(StoredRows())
     row = _row(shard, sample, UniqueKeys(shard.name), options)
     if row["image_id"] not in done.ids and counted.is_wanted(row):
-        yield _table([row])
+        yield _table([row], options)
     stored = IdSum.of(done.ids)
     end = replace(counted.end(), skipped_rows=stored.rows, skipped_digest=stored.digest)
-    yield _table([_marker(shard, replace(end, doubled_rows=done.doubled))])
+    yield _table([_marker(shard, replace(end, doubled_rows=done.doubled))], options)
 
 
 class _Counted:
@@ -134,6 +140,8 @@ def _row(shard: Shard, sample: Sample, keys: UniqueKeys, options: ReadOptions) -
         "image": None if failure else sample.image,
         "row_ids": [f"{image_id}#q{i}" for i in range(len(texts))] if several else [image_id],
         "prompts": list(texts),
+        CARRIED: sample.along.carried,
+        _NUM_LOST: sample.along.num_lost,
     }
     if failure:
         row |= {
@@ -154,5 +162,10 @@ def _image_failure(image: bytes | None, options: ReadOptions) -> Failure | None:
     return None
 
 
-def _table(rows: list[_Row]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+def _table(rows: list[_Row], options: ReadOptions) -> pa.Table:
+    schema = ROW_SCHEMA
+    if options.carried:
+        schema = schema.append(pa.field(CARRIED, struct_of(options.carried)))
+    lost = sum(row.get(_NUM_LOST) or 0 for row in rows)
+    table = to_table(rows, schema)
+    return table.replace_schema_metadata({LOST: str(lost)}) if lost else table

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipeline.sources.carried.carried_values import Along
 from pipeline.sources.shard import ReadOptions
 
 __all__ = [
@@ -56,6 +57,9 @@ class Sample:
     failure: Failure | None = None
     """Set by the reader for what only it can see. Missing, empty and oversize images, bad prompts
     and bad keys are found later, for all formats alike."""
+
+    along: Along = field(default_factory=Along)
+    """What goes along with the image."""
 
 
 def given_prompt(value: object) -> Prompt:

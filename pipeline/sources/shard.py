@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pipeline.rows.errors import ConfigError
+from pipeline.sources.carried.request import CarriedColumn
 
 __all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat"]
 
@@ -66,16 +67,33 @@ class ReadOptions:
     id_column: str | None = None
     """Parquet and Arrow: a column of unique scalars to use as key in place of the row ordinal."""
 
+    carried: tuple[CarriedColumn, ...] = ()
+    """What goes along with each image: Parquet and Arrow columns, and of a WebDataset sample fields
+    of its .json member, or its .txt and .cls members by these names."""
+
+    max_carried_bytes: int = MIB
+    """A carried value of more bytes is null."""
+
     max_image_bytes: int = 64 * MIB
 
     batch_rows: int = 64
     """A table is handed on when it has so many images,"""
 
     batch_bytes: int = 32 * MIB
-    """or when its images have so many bytes."""
+    """or when its images, and what goes along with them, have so many bytes."""
 
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Passed to fsspec, for example `{"endpoint_url": "http://127.0.0.1:9000"}`."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Columns whose values prompts are made of."""
+        return ()
+
+    @property
+    def columns_along(self) -> tuple[str, ...]:
+        """Columns to read besides image, prompt and id."""
+        return tuple(dict.fromkeys((*(c.source for c in self.carried), *self.fields)))
 
     def __post_init__(self) -> None:
         if (self.prompt is None) == (self.prompt_column is None):
@@ -85,6 +103,6 @@ class ReadOptions:
             )
         if self.prompt is not None and not self.prompt.strip():
             raise ConfigError("prompt is blank: set a prompt, or prompt_column")
-        for name in ("max_image_bytes", "batch_rows", "batch_bytes"):
+        for name in ("max_carried_bytes", "max_image_bytes", "batch_rows", "batch_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, allowed: 1 or more")

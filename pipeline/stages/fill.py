@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from pipeline.copies.registry import Finder, First
 from pipeline.parts.sink import WAITING, Sink
 from pipeline.rows.errors import ReconcileError
-from pipeline.rows.row import Row, fail, to_table
+from pipeline.rows.extras import ExtraColumns, parsed_rows
+from pipeline.rows.row import CARRIED, PARSED, Row, fail, to_rows, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, CAPTIONS_SCHEMA
 from pipeline.stages.write import WriteStage
 
@@ -44,6 +45,7 @@ class FillStage:
 
     sink: Sink
     registry: Finder
+    extras: ExtraColumns = field(default_factory=ExtraColumns)
     write: WriteStage
     rejected: frozenset[str]
     rows_per_part: int
@@ -79,7 +81,7 @@ class FillStage:
 
     def _fill(self, *, is_last: bool) -> Iterator[pa.Table]:
         for paths in self._groups():
-            rows = {path: self.sink.read_part(path).to_pylist() for path in paths}
+            rows = {path: to_rows(self.sink.read_part(path)) for path in paths}
             numbers = {row["first"] for mine in rows.values() for row in mine}
             firsts = self.registry.resolve(sorted(numbers))
             ready = {p: mine for p, mine in rows.items() if is_last or _are_stored(mine, firsts)}
@@ -103,8 +105,9 @@ class FillStage:
     def _store(self, rows: list[Row], firsts: dict[int, First]) -> Iterator[pa.Table]:
         captions = self._captions({first for row in rows if (first := firsts[row["first"]])})
         filled = [self._filled(row, firsts[row["first"]], captions) for row in rows]
+        schema = self.extras.on_the_way(ANSWERED_SCHEMA, CARRIED, PARSED)
         for start in range(0, len(filled), self.rows_per_part):
-            part = to_table(filled[start : start + self.rows_per_part], ANSWERED_SCHEMA)
+            part = to_table(filled[start : start + self.rows_per_part], schema)
             yield self.write(part)
 
     def _captions(self, firsts: set[First]) -> dict[str, Row]:
@@ -120,8 +123,7 @@ class FillStage:
     def _rows(self, path: str, ids: Sequence[str]) -> list[Row]:
         table = self.sink.read_part(path)
         mine = pc.is_in(table["image_id"], value_set=pa.array(ids, pa.string()))
-        rows: list[Row] = table.filter(mine).to_pylist()
-        return rows
+        return parsed_rows(table.filter(mine), self.extras)
 
     def _filled(self, row: Row, first: First, captions: dict[str, Row]) -> Row:
         there = captions.get(first.image_id)
@@ -159,4 +161,4 @@ def _copied(row: Row, first: First, there: Row) -> Row:
     filled: dict[str, Any] = dict.fromkeys(ANSWERED_SCHEMA.names)
     filled |= {n: there[n] for n in CAPTIONS_SCHEMA.names if n in there and n in filled}
     marks = {"duplicate_of": first.image_id, "duplicate_distance": first.distance}
-    return filled | looks | own | marks
+    return filled | looks | own | marks | {PARSED: there.get(PARSED)}

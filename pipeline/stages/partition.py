@@ -12,7 +12,7 @@ from hired_core.images.decode import ImageError
 from pipeline.copies.registry import Finder
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
-from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.row import Row, fail, is_active, to_rows, to_table
 from pipeline.rows.schemas import PARTITIONED_SCHEMA
 from pipeline.stages.context import StageContext
 from pipeline.stages.met_before import MetBefore
@@ -45,6 +45,7 @@ class PartitionStage:
     ) -> None:
         self._meter = context.meter(STAGE)
         self._met_before = None if registry is None else MetBefore(registry, likeness=likeness)
+        self._schema = context.extras.on_the_way(PARTITIONED_SCHEMA)
         self._settings = CutSettings(
             limits=limits,
             geometry=geometry,
@@ -54,7 +55,7 @@ class PartitionStage:
         )
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows: list[Row] = table.to_pylist()
+        rows = to_rows(table)
         with self._meter.batch(rows):
             if self._met_before is not None:
                 self._met_before.by_bytes(rows)
@@ -62,7 +63,7 @@ class PartitionStage:
                 self._partition(row)
             if self._met_before is not None:
                 self._met_before.by_likeness(rows)
-        return to_table(rows, PARTITIONED_SCHEMA)
+        return to_table(rows, self._schema)
 
     def _partition(self, row: Row) -> None:
         try:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.formats.base import File, Item, Piece, image_suffix
+from pipeline.export.formats.row_values import table_of
 from pipeline.rows.row import Row
 
 __all__ = ["HuggingFaceDataset"]
@@ -46,7 +47,7 @@ class HuggingFaceDataset:
         rows = [_with_image(row, item) for item in piece.items for row in item.rows]
         schema = pa.schema([_IMAGE, *piece.schema], metadata={"huggingface": _FEATURES})
         buffer = io.BytesIO()
-        table = pa.Table.from_pylist(rows, schema=schema)
+        table = table_of(rows, schema)
         pq.write_table(table, buffer, compression="zstd", row_group_size=_ROW_GROUP)
         yield f"data/train-{piece.index:05}.parquet", buffer.getvalue()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from pipeline.export.formats.base import File, Piece
+from pipeline.export.formats.row_values import json_line
 
 __all__ = ["JsonLines"]
 
@@ -16,7 +16,7 @@ class JsonLines:
     needs_images = False
 
     def files(self, piece: Piece) -> Iterator[File]:
-        lines = (json.dumps(row, ensure_ascii=False) for row in piece.rows)
+        lines = map(json_line, piece.rows)
         yield f"captions-{piece.index:05}.jsonl", "".join(f"{line}\n" for line in lines).encode()
 
     def closing(self) -> Iterator[File]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.formats.base import File, Piece
+from pipeline.export.formats.row_values import table_of
 
 __all__ = ["ParquetFiles"]
 
@@ -20,7 +20,7 @@ class ParquetFiles:
 
     def files(self, piece: Piece) -> Iterator[File]:
         buffer = io.BytesIO()
-        table = pa.Table.from_pylist(piece.rows, schema=piece.schema)
+        table = table_of(piece.rows, piece.schema)
         pq.write_table(table, buffer, compression="zstd")
         yield f"captions-{piece.index:05}.parquet", buffer.getvalue()
 

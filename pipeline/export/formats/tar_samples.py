@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator
 
 from pipeline.export.formats.base import File, Item, Piece, image_suffix
+from pipeline.export.formats.row_values import json_line
 from pipeline.export.formats.text_files import text_of
 
 __all__ = ["TarSamples"]
@@ -43,7 +43,7 @@ def _key(name: str) -> str:
 def _fields(item: Item) -> bytes:
     prompts = [row["prompt"] for row in item.rows]
     fields = item.rows[0] | {"prompts": prompts, "texts": item.texts}
-    return json.dumps(fields, ensure_ascii=False).encode()
+    return json_line(fields).encode()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

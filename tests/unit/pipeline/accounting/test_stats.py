@@ -38,6 +38,7 @@ def test_columns_are_those_promised() -> None:
         "visual_tokens_kept",
         "output_tokens",
         "flags",
+        "carried_lost",
         "prefill_sec",
         "decode_sec",
         "ttft_sec",
