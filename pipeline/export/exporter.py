@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.export.formats.base import File, Format, Item, Link, Piece
 from pipeline.export.formats.registry import FORMATS
-from pipeline.export.groups import Captions, Group, groups_of, image_of
+from pipeline.export.groups import Captions, Group, groups_of, image_of, schema_of
 from pipeline.export.journal import Journal, open_journal
 from pipeline.export.names import folders_of, item_names
 from pipeline.export.options import ExportOptions
@@ -52,8 +52,9 @@ def export(options: ExportOptions, out: TextIO, log: TextIO) -> int:
     if existing.identity is None:
         raise ConfigError(f"output: there are no results at {redact_url(sink.url)}")
     groups = groups_of(existing.ledger.records())
-    where = Where(options.where) if options.where else lambda table: table
-    captions = Captions(sink, where)
+    schema = schema_of(sink, groups)
+    where = Where(options.where, schema) if options.where else lambda table: table
+    captions = Captions(sink, schema, where)
     counts = [_count(captions.read(group)) for group in groups]
     store = Store(url=options.destination, storage_options=options.storage_options)
     journal = open_journal(store, _settings(options, existing, counts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -15,11 +16,13 @@ import pyarrow.compute as pc
 from pipeline.ledger.records import ShardRecord
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import ConfigError
+from pipeline.rows.fitting import common_schema, fit
 from pipeline.rows.schemas import CAPTIONS_SCHEMA
 
-__all__ = ["Captions", "Group", "groups_of", "image_of", "natural"]
+__all__ = ["Captions", "Group", "groups_of", "image_of", "natural", "schema_of"]
 
 _PARTS_IN_MEMORY: Final = 16
+_THREADS: Final = 16
 _QUESTION: Final = re.compile(r"#q(\d+)$")
 _NUMBER: Final = re.compile(r"(\d+)")
 
@@ -68,26 +71,46 @@ class Captions:
     """Reads groups; the parts read last are kept, since shards that follow each other share them.
 
     Args:
+        schema: of the rows, as `schema_of` tells.
         where: which rows to take.
     """
 
-    def __init__(self, sink: Sink, where: Callable[[pa.Table], pa.Table]) -> None:
+    def __init__(
+        self, sink: Sink, schema: pa.Schema, where: Callable[[pa.Table], pa.Table]
+    ) -> None:
         self._part = lru_cache(_PARTS_IN_MEMORY)(sink.read_part)
+        self._schema = schema
         self._where = where
 
     def read(self, group: Group) -> pa.Table:
         """Its captions, each once, by key as people count (2 before 10), then by question.
 
-        Columns that parts of an older version lack are null.
+        Columns that a part lacks are null.
         """
-        tables = [_of(group.name, self._part(path)) for path in group.paths]
-        schema = pa.unify_schemas([CAPTIONS_SCHEMA, *(table.schema for table in tables)])
-        table = pa.concat_tables([schema.empty_table(), *tables], promote_options="default")
-        table = self._where(table.select(schema.names))
+        parts = (self._part(path) for path in group.paths)
+        tables = [_fitted(_of(group.name, part), self._schema) for part in parts]
+        table = self._where(pa.concat_tables([self._schema.empty_table(), *tables]))
         ids = table["image_id"].to_pylist()
         rows = {image_id: row for row, image_id in reversed(list(enumerate(ids)))}
         order = [rows[image_id] for image_id in sorted(rows, key=natural)]
         return table.take(pa.array(order, type=pa.int64()))
+
+
+def schema_of(sink: Sink, groups: Iterable[Group]) -> pa.Schema:
+    """Every column that any part of `groups` has: versions and runs may have added some."""
+    paths = sorted({path for group in groups for path in group.paths})
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return common_schema([CAPTIONS_SCHEMA, *pool.map(sink.schema, paths)])
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        fit(table[field.name], field.type)[0]
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _of(name: str, part: pa.Table) -> pa.Table:

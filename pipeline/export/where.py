@@ -8,7 +8,6 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.rows.errors import ConfigError
-from pipeline.rows.schemas import CAPTIONS_SCHEMA
 
 __all__ = ["Where"]
 
@@ -17,11 +16,14 @@ class Where:
     """A condition over the columns of a table. It can name these and nothing else: no file, no
     other table, no second statement.
 
+    Args:
+        schema: the columns that captions have.
+
     Raises:
-        ConfigError: if it is no condition over columns that captions have.
+        ConfigError: if it is no condition over these.
     """
 
-    def __init__(self, condition: str) -> None:
+    def __init__(self, condition: str, schema: pa.Schema) -> None:
         self._condition = condition
         config: dict[str, Any] = {
             "enable_external_access": "false",
@@ -29,8 +31,8 @@ class Where:
             "lock_configuration": "true",
         }
         self._connection = duckdb.connect(":memory:", config=config)
-        self(CAPTIONS_SCHEMA.empty_table())  # of which an aggregate makes a row,
-        self(pa.Table.from_pylist([{}], schema=CAPTIONS_SCHEMA))  # and unnest() no row
+        self(schema.empty_table())  # of which an aggregate makes a row,
+        self(pa.Table.from_pylist([{}], schema=schema))  # and unnest() no row
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """The rows of which it is true, in their order; neither of which it is false nor null.

@@ -118,6 +118,7 @@ def _execute(
             prices=prices,
             reporter=ProgressReporter(counter=counter),
             crash_tracker=start_crash_tracker(),
+            extras=plan.resolved.extras,
         )
         with printer if plan.config.run.progress else nullcontext():
             _stream(_dataset(plan, ledger_writer, assignments, context), ledger_writer)

@@ -69,6 +69,11 @@ class Sink(Store):
         with self.open(path) as file:
             return pq.read_table(file, columns=columns)
 
+    def schema(self, path: str) -> pa.Schema:
+        """Columns of the part at `path`; only its end is read."""
+        with self.open(path) as file:
+            return pq.read_schema(file).remove_metadata()
+
     def metadata(self, path: str) -> dict[str, Any]:
         """What the part says of itself; only its end is read.
 

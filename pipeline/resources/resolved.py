@@ -7,7 +7,7 @@ by `pipeline.job.resolve`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
 from hired_core.models.checkpoint import resolve_checkpoint
 from pipeline.resources.placement import Cluster, Placement
+from pipeline.rows.extras import ExtraColumns
 from pipeline.settings.config import JobConfig
 
 
@@ -31,6 +32,8 @@ class Resolved:
         placement: with the batches that a language actor has under way.
         layout: of the slots of a language actor; None for a backend without slots.
         fields: what the fingerprint is taken over.
+        extras: columns that the results have besides the standard ones. Those carried are known
+            once the input is listed (`pipeline.job.plan`).
     """
 
     config: JobConfig
@@ -43,6 +46,7 @@ class Resolved:
     layout: SlotLayout | None
     fields: Mapping[str, Any]
     fingerprint: str
+    extras: ExtraColumns = field(default_factory=ExtraColumns)
 
     @property
     def fused(self) -> bool:

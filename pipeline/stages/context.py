@@ -13,6 +13,7 @@ from pipeline.accounting.cost import Prices
 from pipeline.accounting.progress import ProgressReporter
 from pipeline.accounting.stats import Meter
 from pipeline.rows.errors import ModelError
+from pipeline.rows.extras import ExtraColumns
 from pipeline.stages.crash_tracker import CrashTrackerClient
 
 
@@ -21,6 +22,7 @@ class StageContext:
     """Identity, prices, progress and crash tracker of the run; small and picklable.
 
     Attributes:
+        extras: columns that travel with the rows, beside those of the stages' schemas.
         gpus, cpus: what one instance of the stage occupies.
         threads: CPU threads of torch; None leaves torch's own choice.
     """
@@ -29,6 +31,7 @@ class StageContext:
     prices: Prices
     reporter: ProgressReporter = field(default_factory=ProgressReporter)
     crash_tracker: CrashTrackerClient = field(default_factory=CrashTrackerClient)
+    extras: ExtraColumns = field(default_factory=ExtraColumns)
     gpus: float = 0.0
     cpus: float = 1.0
     threads: int | None = None

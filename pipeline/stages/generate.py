@@ -26,7 +26,7 @@ from pipeline.quality.checker import TextChecker
 from pipeline.resources.memory import layout_here
 from pipeline.resources.resolved import Resolved
 from pipeline.rows.errors import ModelError
-from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.row import CARRIED, PARSED, Row, fail, is_active, to_rows, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA
 from pipeline.settings.config import CaptionConfig
 from pipeline.stages.context import StageContext, model_errors
@@ -59,10 +59,11 @@ class GenerateStage:
         self._backend = _backend(resolved, self._layout, device, queue or DeviceQueue())
         self._checker = TextChecker(config.quality)
         self._meter = context.meter(STAGE, str(device))
+        self._schema = context.extras.on_the_way(ANSWERED_SCHEMA, CARRIED, PARSED)
         self._reporter = context.reporter
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = [answer for row in table.to_pylist() for answer in _per_question(row)]
+        rows = [answer for row in to_rows(table) for answer in _per_question(row)]
         with self._meter.batch(rows) as record:
             images: dict[int, VisualInput] = {}
             jobs = [job for row in rows if is_active(row) and (job := self._job(row, images))]
@@ -72,7 +73,7 @@ class GenerateStage:
             if self._layout is not None:
                 record |= {"slots": self._layout.num_slots, "kv_bytes": self._layout.kv_bytes}
         self._report(rows)
-        return to_table(rows, ANSWERED_SCHEMA)
+        return to_table(rows, self._schema)
 
     def _report(self, rows: list[Row]) -> None:
         """Every row comes by here, good or bad: the place to count progress."""

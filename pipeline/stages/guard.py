@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline.rows.row import fail, is_active, to_table
+from pipeline.rows.row import fail, is_active, to_rows, to_table
 from pipeline.stages.context import StageContext
 from pipeline.stages.crash_tracker import MAX_CRASHES
 from pipeline.stages.shared_lock import SharedLock
@@ -75,7 +75,7 @@ class GuardedStage:
         return result
 
     def _condemned(self, table: pa.Table) -> pa.Table:
-        rows = table.to_pylist()
+        rows = to_rows(table)
         for row in filter(is_active, rows):
             detail = f"begun alone {MAX_CRASHES} times, and its process died each time"
             fail(row, self._name, "row_kills_process", detail)

@@ -11,7 +11,7 @@ from hired_core.geometry.base import Geometry
 from hired_core.images.decode import ImageError
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
-from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.row import Row, fail, is_active, to_rows, to_table
 from pipeline.rows.schemas import PARTITIONED_SCHEMA
 from pipeline.stages.context import StageContext
 
@@ -38,6 +38,7 @@ class PartitionStage:
         decoder: str = DEFAULT_FUNCTION,
     ) -> None:
         self._meter = context.meter(STAGE)
+        self._schema = context.extras.on_the_way(PARTITIONED_SCHEMA)
         self._settings = CutSettings(
             limits=limits,
             geometry=geometry,
@@ -46,11 +47,11 @@ class PartitionStage:
         )
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows: list[Row] = table.to_pylist()
+        rows = to_rows(table)
         with self._meter.batch(rows):
             for row in filter(is_active, rows):
                 self._partition(row)
-        return to_table(rows, PARTITIONED_SCHEMA)
+        return to_table(rows, self._schema)
 
     def _partition(self, row: Row) -> None:
         try:

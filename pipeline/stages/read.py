@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
-from pipeline.rows.row import to_table
+from pipeline.rows.row import to_rows, to_table
 from pipeline.rows.schemas import ROW_SCHEMA
 from pipeline.sources import Failure, ReadOptions, read_shard, unread_tables
 from pipeline.stages.context import StageContext
@@ -29,6 +29,7 @@ class ReadStage:
     def __init__(self, context: StageContext, options: ReadOptions, sink: Sink):
         self._reporter = context.reporter
         self._meter = context.meter(STAGE)
+        self._schema = context.extras.on_the_way(ROW_SCHEMA)
         self._crash_tracker = context.crash_tracker
         self._options = options
         self._sink = sink
@@ -45,10 +46,10 @@ class ReadStage:
             with self._meter.batch(rows):
                 table = next(tables, None)
                 if table is not None:
-                    rows += table.to_pylist()
+                    rows += to_rows(table)
             if table is None:
                 break
-            yield to_table(rows, ROW_SCHEMA)
+            yield to_table(rows, self._schema)
         self._crash_tracker.end(STAGE, [assignment.shard.ledger_id])
         self._reporter.add(shards=1)
 

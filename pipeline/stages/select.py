@@ -15,7 +15,7 @@ from hired_core.backends.device_queue import DeviceQueue
 from hired_core.images.source import content_seed
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
 from pipeline.resources.resolved import Resolved
-from pipeline.rows.row import Row, fail, is_active, to_table
+from pipeline.rows.row import Row, fail, is_active, to_rows, to_table
 from pipeline.rows.schemas import SELECTED_SCHEMA
 from pipeline.stages.context import StageContext, model_errors
 
@@ -39,16 +39,17 @@ class SelectStage:
         self._most = reduction.num_after(self._spec.nominal_tokens)
         self._queue = queue or DeviceQueue()
         self._meter = context.meter(STAGE, str(device))
+        self._schema = context.extras.on_the_way(SELECTED_SCHEMA)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows: list[Row] = table.to_pylist()
+        rows = to_rows(table)
         with self._meter.batch(rows) as record:
             active = [row for row in rows if is_active(row)]
             record["busy_sec"] = self._queue.run(lambda: _timed(lambda: self._select(active)))
             record["num_images"] = len(active)
             for key in ("visual_tokens_dense", "visual_tokens_kept"):
                 record[key] = sum(row.get(key) or 0 for row in active)
-        return to_table(rows, SELECTED_SCHEMA)
+        return to_table(rows, self._schema)
 
     def _select(self, rows: list[Row]) -> None:
         """Encodes each distinct image once. What one cannot be encoded for, its rows fail with."""

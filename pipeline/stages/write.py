@@ -15,9 +15,10 @@ from pipeline.ledger.lease import Fence
 from pipeline.parts.entries import SHARES_KEY, PartEntry, Share
 from pipeline.parts.sink import KINDS, Sink
 from pipeline.rows.errors import StorageError
+from pipeline.rows.extras import captions_schema, quarantine_schema, stored_table
 from pipeline.rows.idsum import IdSum
-from pipeline.rows.row import Row, to_table
-from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd
+from pipeline.rows.row import Row, to_rows, to_table
+from pipeline.rows.schemas import SUMMARY_SCHEMA, ShardEnd
 from pipeline.stages.context import StageContext
 
 
@@ -43,12 +44,13 @@ class WriteStage:
         self, context: StageContext, sink: Sink, provenance: Provenance, fence: Fence
     ) -> None:
         self._meter = context.meter("write")
+        self._extras = context.extras
         self._sink = sink
         self._provenance = asdict(provenance)
         self._fence = fence
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows: list[Row] = table.to_pylist()
+        rows = to_rows(table)
         results = [row | self._provenance for row in rows if row["shard_rows"] is None]
         part = self._part_name([row["image_id"] for row in results] or _stats_of(rows))
         bad = [row for row in results if row["error_code"] is not None]
@@ -56,8 +58,8 @@ class WriteStage:
         entries: list[PartEntry] = []
         self._fence.check()
         with self._meter.batch(rows):
-            entries += self._store(f"quarantine/{part}", bad, QUARANTINE_SCHEMA)
-            entries += self._store(f"captions/{part}", good, CAPTIONS_SCHEMA)
+            entries += self._store(f"quarantine/{part}", bad, quarantine_schema(self._extras))
+            entries += self._store(f"captions/{part}", good, captions_schema(self._extras))
         records = [json.loads(text) for text in _stats_of(rows)]
         if records:
             self._sink.write(f"stats/{part}", to_table(records, STATS_SCHEMA), self._provenance)
@@ -75,7 +77,8 @@ class WriteStage:
             return []
         entries = _entries(path, rows)
         shares = [each.to_json() for each in entries]
-        self._sink.write(path, to_table(rows, schema), self._provenance | {SHARES_KEY: shares})
+        table = stored_table(rows, schema, self._extras)
+        self._sink.write(path, table, self._provenance | {SHARES_KEY: shares})
         return entries
 
     def _check_still_ours(self, part: str) -> None:

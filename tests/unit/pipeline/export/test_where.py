@@ -47,7 +47,7 @@ ROWS = pa.Table.from_pylist(
     ],
 )
 def test_rows_are_chosen_in_their_order(condition: str, kept: list[int]) -> None:
-    found = Where(condition)(ROWS)
+    found = Where(condition, CAPTIONS_SCHEMA)(ROWS)
     assert found.schema.equals(ROWS.schema)
     assert found["image_id"].to_pylist() == [f"a#{row}" for row in kept]
 
@@ -68,9 +68,9 @@ def test_rows_are_chosen_in_their_order(condition: str, kept: list[int]) -> None
 )
 def test_what_is_no_condition_of_a_row_is_told_at_once(condition: str) -> None:
     with pytest.raises(ConfigError, match=r"^where: "):
-        Where(condition)
+        Where(condition, CAPTIONS_SCHEMA)
 
 
 def test_a_condition_that_fails_on_a_value_is_told() -> None:
     with pytest.raises(ConfigError, match="Could not convert"):
-        Where("text::int > 3")(ROWS)
+        Where("text::int > 3", CAPTIONS_SCHEMA)(ROWS)
