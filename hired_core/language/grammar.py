@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hired_core.language.form import Form
 
-__all__ = ["Cursor", "Grammar", "GrammarError", "forbid", "has_choice"]
+__all__ = ["Cursor", "Grammar", "GrammarError", "check_tokenizer", "forbid", "has_choice"]
 
 
 class GrammarError(ValueError):
@@ -113,6 +113,13 @@ class Cursor:
             self.matcher.consume_token(token)
 
 
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raises `GrammarError` unless it is one of those written in Rust, whose words can be told."""
+    if not tokenizer.is_fast:
+        kind = type(tokenizer).__name__
+        raise GrammarError(f"--schema and --choices need a fast tokenizer, {kind} is a slow one")
+
+
 def forbid(logits: Tensor, masks: Tensor) -> None:
     """-inf for each token whose bit is not set, in place.
 
@@ -143,6 +150,7 @@ def _vocabulary(tokenizer: Any, stop_ids: Collection[int], num_logits: int) -> A
     from llguidance import LLTokenizer
     from llguidance.hf import from_tokenizer
 
+    check_tokenizer(tokenizer)
     known = sorted(i for i in stop_ids if i < len(tokenizer))
     try:
         return from_tokenizer(

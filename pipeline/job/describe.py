@@ -29,6 +29,7 @@ def describe(config: JobConfig) -> str:
         ("work", _work(plan)),
         ("model", _model(resolved)),
         ("prompt", _prompt(config)),
+        *_form(resolved),
         ("visual tokens", _tokens(plan)),
         ("placement", f"{resolved.placement.describe()}, on {_machine(resolved.cluster)}"),
         ("memory", _memory(resolved.layout)),
@@ -81,6 +82,19 @@ def _prompt(config: JobConfig) -> str:
         column = question.prompt_column
         return repr(question.prompt) if column is None else f"from column {column!r}"
     return f"from column {question.question_column!r}"
+
+
+def _form(resolved: Resolved) -> list[tuple[str, str]]:
+    """What texts may be, if not anything."""
+    form = resolved.config.generation.form
+    if form is None:
+        return []
+    names = ", ".join(resolved.extras.parsed.names)
+    into = f", into columns {names}" if names else ", into no columns: it has no properties"
+    what = "JSON of the schema" if form.schema is not None else f"one of {len(form.choices)} texts"
+    later = "; ".join(form.not_enforced)
+    checked = f"; checked when it is written, not before: {later}" if later else ""
+    return [("texts", f"{what}{into}{checked}")]
 
 
 def _tokens(plan: Plan) -> str:
