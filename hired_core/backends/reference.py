@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
+    LogitsProcessor,
     LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
@@ -21,6 +23,7 @@ from transformers import (
 
 from hired_core.backends.base import Capacity, UnsupportedScheduleError
 from hired_core.language.generation import GenerationSettings
+from hired_core.language.grammar import Grammar, forbid, has_choice
 from hired_core.language.model import Completion, LanguageModel, Request
 from hired_core.methods.schedule import KeepSchedule
 
@@ -51,6 +54,29 @@ class _Deadline(StoppingCriteria):  # type: ignore[misc]  # transformers is unty
         return torch.full(
             (input_ids.shape[0],), self.passed, dtype=torch.bool, device=input_ids.device
         )
+
+
+class Masked(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped.
+    """Allows what a grammar does; of `bans`, those that leave a row anything that it does.
+
+    For one call of `generate`: it follows the rows' texts from their first token.
+    """
+
+    def __init__(self, grammar: Grammar, bans: LogitsProcessorList, num_rows: int) -> None:
+        self._grammar = grammar
+        self._bans = bans
+        self._cursors = [grammar.cursor() for _ in range(num_rows)]
+        self._masks = torch.empty(num_rows, grammar.num_words, dtype=torch.int32)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if input_ids.shape[1]:
+            for cursor, token in zip(self._cursors, input_ids[:, -1].tolist(), strict=True):
+                cursor.take(token)
+        self._grammar.fill(self._cursors, self._masks, range(len(self._cursors)))
+        allowed = scores.clone()
+        forbid(allowed, self._masks.to(scores.device))
+        banned = self._bans(input_ids, allowed.clone())
+        return torch.where(has_choice(banned), banned, allowed)
 
 
 def _now(device: torch.device) -> float:
@@ -88,6 +114,7 @@ class ReferenceBackend:
         self.settings = settings
         self.batch_size = batch_size if settings.temperature == 0 else 1
         self._stop_strings = model.stop_strings(settings.stop_strings)
+        self._grammar = model.grammar(settings.form)
         self._clock = clock
 
     @property
@@ -131,7 +158,7 @@ class ReferenceBackend:
             attention_mask=mask,
             stopping_criteria=StoppingCriteriaList([first, deadline]),
             **_rotary(requests, embeds.device),
-            **self._arguments(),
+            **self._arguments(len(requests)),
         )
         begun, count = first.at or started, len(requests)
         decode_sec = _now(embeds.device) - begun
@@ -146,7 +173,7 @@ class ReferenceBackend:
             for row in ids.tolist()
         ]
 
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self, num_rows: int) -> dict[str, Any]:
         stop = sorted(self.model.stop_ids)
         arguments: dict[str, Any] = {
             "max_new_tokens": self.settings.max_new_tokens,
@@ -154,8 +181,11 @@ class ReferenceBackend:
             "eos_token_id": stop,
             "pad_token_id": stop[0],
         }
-        arguments |= _constraints(self.settings)
+        processors = self._processors(num_rows)
+        if processors:
+            arguments["logits_processor"] = processors
         if self.settings.stop_strings:
+            arguments["stop_strings"] = list(self.settings.stop_strings)
             arguments["tokenizer"] = self.model.tokenizer
         if self.settings.temperature > 0:
             arguments |= {
@@ -165,27 +195,24 @@ class ReferenceBackend:
             }
         return arguments
 
+    def _processors(self, num_rows: int) -> LogitsProcessorList:
+        """Those that are asked for, none of them by its name.
 
-def _constraints(settings: GenerationSettings) -> dict[str, Any]:
-    """Those that are asked for.
-
-    Two of them as processors, not by name: by its name, transformers 5.23 has the penalty leave out
-    as many generated tokens as a prompt has padding, so that it would depend on the batch; and both
-    warn each time that they do not see the prompt.
-    """
-    found: dict[str, Any] = {}
-    processors = LogitsProcessorList()
-    if settings.repetition_penalty != 1:
-        processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
-    if settings.no_repeat_ngram_size:
-        processors.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
-    if processors:
-        found["logits_processor"] = processors
-    if settings.min_new_tokens:
-        found["min_new_tokens"] = settings.min_new_tokens
-    if settings.stop_strings:
-        found["stop_strings"] = list(settings.stop_strings)
-    return found
+        By its name, transformers 5.23 has the penalty leave out as many generated tokens as a
+        prompt has padding, so that it would depend on the batch; and some warn each time that they
+        do not see the prompt.
+        """
+        settings, found, bans = self.settings, LogitsProcessorList(), LogitsProcessorList()
+        if settings.repetition_penalty != 1:
+            found.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
+        if settings.no_repeat_ngram_size:
+            bans.append(NoRepeatNGramLogitsProcessor(settings.no_repeat_ngram_size))
+        if settings.min_new_tokens:
+            stop = torch.tensor(sorted(self.model.stop_ids), device=self.model.device)
+            bans.append(MinNewTokensLengthLogitsProcessor(0, settings.min_new_tokens, stop))
+        if self._grammar is not None:
+            return LogitsProcessorList([*found, Masked(self._grammar, bans, num_rows)])
+        return LogitsProcessorList([*found, *bans])
 
 
 def _pad_left(rows: list[Tensor]) -> Tensor:

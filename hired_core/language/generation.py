@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from hired_core.errors import require
+from hired_core.language.form import Form, read_schema, split_choices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,13 @@ class GenerationSettings:
     """Tokens generated at least: until then no stop token is chosen."""
     stop_strings: tuple[str, ...] = ()
     """A text ends where one of these is generated. It is not part of the text."""
+    schema: Path | dict[str, Any] | None = None
+    """JSON file of a JSON Schema: texts are JSON of this form. Held to while generating, and
+    checked; what does not fit, since --max-new-tokens cut it short, is quarantined. Say in the
+    prompt what to write. In a YAML file, the schema itself may stand here."""
+    choices: tuple[str, ...] = ()
+    """Each text is exactly one of these. With commas between them; say in the prompt which there
+    are. Those with commas in them: --schema, with enum."""
     generation_timeout_sec: float | None = 300.0
     """Rows that take more of the model's time are quarantined; of work done for several rows at
     once, each has its share. null: no limit."""
@@ -50,3 +60,19 @@ class GenerationSettings:
         timeout = self.generation_timeout_sec
         ok = timeout is None or 0 < timeout < math.inf
         require(ok, "generation_timeout_sec", timeout, "above 0, or null")
+        self._settle_form()
+
+    def _settle_form(self) -> None:
+        """A file's content takes the place of its name: it is what is pickled and compared."""
+        if isinstance(self.schema, Path):
+            object.__setattr__(self, "schema", read_schema(self.schema))
+        object.__setattr__(self, "choices", split_choices(self.choices))
+        _ = self.form
+
+    @property
+    def form(self) -> Form | None:
+        """What texts may be; None: anything."""
+        if self.schema is None and not self.choices:
+            return None
+        assert not isinstance(self.schema, Path), "read when this was made"
+        return Form(self.schema, self.choices)

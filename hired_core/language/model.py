@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.form import Form
+from hired_core.language.grammar import Grammar
 from hired_core.language.stop_strings import StopStrings
 
 FinishReason = Literal["stop", "length", "timeout"]
@@ -98,6 +100,17 @@ class LanguageModel:
     def stop_strings(self, strings: Sequence[str]) -> StopStrings | None:
         """None for no strings."""
         return StopStrings(self.tokenizer, strings) if strings else None
+
+    def grammar(self, form: Form | None) -> Grammar | None:
+        """None for no form.
+
+        Raises:
+            GrammarError: if the tokenizer is none that a grammar can be made for.
+        """
+        if form is None:
+            return None
+        num_logits = self.decoder.get_output_embeddings().weight.shape[0]
+        return Grammar(self.tokenizer, form, stop_ids=self.stop_ids, num_logits=num_logits)
 
     @property
     def device(self) -> torch.device:

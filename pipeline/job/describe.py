@@ -33,6 +33,7 @@ def describe(config: JobConfig) -> str:
         ("prompt", _prompt(config)),
         *([("duplicates", _duplicates(config))] if config.duplicates.copies else []),
         *([("carried", _carried(resolved))] if len(resolved.extras.carried) else []),
+        *_form(resolved),
         ("visual tokens", _tokens(plan)),
         ("placement", f"{resolved.placement.describe()}, on {_machine(resolved.cluster)}"),
         ("memory", _memory(resolved.layout)),
@@ -99,6 +100,19 @@ def _duplicates(config: JobConfig) -> str:
 
 def _carried(resolved: Resolved) -> str:
     return ", ".join(f"{column.name} ({column.type})" for column in resolved.extras.carried)
+
+
+def _form(resolved: Resolved) -> list[tuple[str, str]]:
+    """What texts may be, if not anything."""
+    form = resolved.config.generation.form
+    if form is None:
+        return []
+    names = ", ".join(resolved.extras.parsed.names)
+    into = f", into columns {names}" if names else ", into no columns: it has no properties"
+    what = "JSON of the schema" if form.schema is not None else f"one of {len(form.choices)} texts"
+    later = "; ".join(form.not_enforced)
+    checked = f"; checked when it is written, not before: {later}" if later else ""
+    return [("texts", f"{what}{into}{checked}")]
 
 
 def _tokens(plan: Plan) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.form import Form
+from hired_core.language.grammar import GrammarError, check_tokenizer
 from hired_core.language.prompts import PromptError, PromptTemplate
 from hired_core.models import registry
 from hired_core.models.checkpoint import CheckpointError
@@ -13,6 +15,8 @@ from pipeline.resources.memory import expected_layout, with_calls
 from pipeline.resources.placement import Cluster, place
 from pipeline.resources.resolved import Resolved
 from pipeline.rows.errors import ConfigError, ModelError
+from pipeline.rows.extras import ExtraColumns
+from pipeline.rows.parsing import Parser
 from pipeline.settings.config import CaptionConfig, JobConfig, ModelConfig
 from pipeline.settings.fingerprint import fingerprint, fingerprint_fields
 
@@ -44,6 +48,7 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
         layout=layout,
         fields=fields,
         fingerprint=fingerprint(fields),
+        extras=_parsed_columns(config.generation.form, template),
     )
 
 
@@ -64,6 +69,16 @@ def _load_template(spec: ModelSpec) -> PromptTemplate:
         return registry.family_of(spec).load_prompt_template(spec)
     except (OSError, ValueError) as exc:
         raise ModelError(f"model: {' '.join(str(exc).split())}") from exc
+
+
+def _parsed_columns(form: Form | None, template: PromptTemplate) -> ExtraColumns:
+    if form is None:
+        return ExtraColumns()
+    try:
+        check_tokenizer(template.tokenizer)
+    except GrammarError as exc:
+        raise ModelError(f"model: {exc}") from exc
+    return ExtraColumns(parsed=Parser(form).schema)
 
 
 def _prompt_tokens(config: JobConfig, template: PromptTemplate) -> int | None:

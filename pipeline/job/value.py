@@ -43,7 +43,12 @@ def typed(setting: Setting, text: str) -> Any:
     if text == "null" and setting.nullable:
         return None
     key, equals, value = text.partition("=")
-    if not setting.is_mapping or not equals or text.lstrip().startswith("{"):
+    if (
+        not setting.is_mapping
+        or Path in setting.kinds
+        or not equals
+        or text.lstrip().startswith("{")
+    ):
         return text
     try:
         return {key: json.loads(value)}

@@ -84,6 +84,7 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "generation_timeout": "generating took longer than --generation-timeout-sec",
     "row_kills_process": "the stage's process died of this row, run alone, twice",
     "caption_rejected": "the caption has a flag that --reject names",
+    "output_invalid": "the text is not of the form that --schema or --choices asks for",
     "generation_failed": "the language model failed on this row alone",
 }
 """Stable codes of row failures, and what each means. Codes are never renamed."""

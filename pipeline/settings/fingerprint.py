@@ -16,7 +16,10 @@ from pipeline.settings.config import CaptionConfig, JobConfig
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees."""
 
-_ADDED: Final = ("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens", "stop_strings")
+_ADDED: Final = (
+    *("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens", "stop_strings"),
+    *("schema", "choices"),
+)
 """Settings of generation that came later: results made before them stay results of the default."""
 
 _NO_DIFFERENCE: Final = ("generation_timeout_sec",)
@@ -62,6 +65,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
 def _generation(settings: GenerationSettings) -> dict[str, Any]:
     default = asdict(GenerationSettings())
     found = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings).items()}
+    found["schema"] = json.dumps(settings.schema)  # A text: the order of its keys is that of texts.
     return {
         key: value
         for key, value in found.items()

@@ -17,6 +17,7 @@ from hired_core.backends.registry import make_backend
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import content_seed
+from hired_core.language.grammar import GrammarError
 from hired_core.language.model import Completion, Request
 from hired_core.language.prompts import PromptError
 from hired_core.models.registry import family_of
@@ -30,6 +31,7 @@ from pipeline.rows.row import CARRIED, PARSED, Row, fail, is_active, is_copy, to
 from pipeline.rows.schemas import ANSWERED_SCHEMA
 from pipeline.settings.config import CaptionConfig
 from pipeline.stages.context import StageContext, model_errors
+from pipeline.stages.forms import FormChecker
 
 STAGE = "generate"
 _Job = tuple[Row, Request]
@@ -57,6 +59,7 @@ class GenerateStage:
         self._generation = config.generation
         self._layout = layout_here(resolved, device, gpus=context.gpus)
         self._backend = _backend(resolved, self._layout, device, queue or DeviceQueue())
+        self._forms = FormChecker(config.generation)
         self._checker = TextChecker(config.quality)
         self._meter = context.meter(STAGE, str(device))
         self._schema = context.extras.on_the_way(ANSWERED_SCHEMA, CARRIED, PARSED)
@@ -131,6 +134,7 @@ class GenerateStage:
                 fail(row, STAGE, "generation_timeout", detail)
             elif completion is not None:
                 row.update(_columns(completion))
+                self._forms.enter(row, STAGE)
         return _seconds([completion for completion in found if completion is not None])
 
     def _flag(self, rows: list[Row]) -> str | None:
@@ -198,6 +202,8 @@ def _backend(
         )
     except UnsupportedDecoderError as exc:
         raise ModelError(f"model: {exc}; --backend reference can run it") from exc
+    except GrammarError as exc:
+        raise ModelError(f"model: {exc}") from exc
 
 
 def _seconds(completions: list[Completion]) -> dict[str, float]:

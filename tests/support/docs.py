@@ -102,6 +102,7 @@ def _takes(setting: Setting) -> str:
         list: "texts",
         tuple: "texts",
         dict: "mapping",
+        Path: "a file",
     }
     return ", ".join(get_args(kind)) if _is_choice(kind) else names[get_origin(kind) or kind]
 

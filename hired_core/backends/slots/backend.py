@@ -19,6 +19,7 @@ from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.slots.admission import Admission
 from hired_core.backends.slots.decoder import SlotDecoder
 from hired_core.backends.slots.graphs import make_step
+from hired_core.backends.slots.masks import SlotMasks
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.backends.slots.reading import PromptReader
 from hired_core.backends.slots.sampling import SlotState
@@ -43,6 +44,9 @@ class SlotBackend:
     When the device runs out of memory, half as many slots are filled; a request that does not even
     run alone fails.
 
+    Where texts have a form (`settings.form`), `SlotMasks` says what that costs; where they have
+    none, nothing.
+
     Args:
         queue: shared with what else computes on the device; one of its own by default.
         clock: in seconds.
@@ -64,18 +68,21 @@ class SlotBackend:
         self._clock = clock
         decoder = SlotDecoder(model.decoder, layout)
         self._reader = PromptReader(model, decoder, layout.schedule)
+        grammar = model.grammar(settings.form)
         self._state = SlotState(
             num_slots=layout.num_slots,
             settings=settings,
             stop_ids=model.stop_ids,
             device=model.device,
             num_drops=len(layout.lengths) - 1,
+            mask_words=None if grammar is None else grammar.num_words,
         )
         self._stop_strings = model.stop_strings(settings.stop_strings)
-        self._step = make_step(decoder, self._state)
+        self._slots = [Slot(index) for index in range(layout.num_slots)]
+        self._masks = None if grammar is None else SlotMasks(grammar, self._state, self._slots)
+        self._step = make_step(decoder, self._state, self._masks)
         trim_memory()  # Loading weights leaves as much behind as they take.
         self._poll_every = POLL_EVERY_ON_GPU if model.device.type == "cuda" else 1
-        self._slots = [Slot(index) for index in range(layout.num_slots)]
         self._waiting: deque[Ticket] = deque()
         self._admission = Admission(layout.num_slots)
         self._steps_since_poll = 0
@@ -172,6 +179,8 @@ class SlotBackend:
         logits = self._reader.read(slot, self._slots, request)
         if not logits.isfinite().all():
             raise RuntimeError("the model's output for this prompt is not a number")
+        if self._masks is not None:
+            self._masks.begin(slot.index)
         self._state.begin(
             slot.index,
             logits,

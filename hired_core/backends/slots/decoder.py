@@ -62,6 +62,11 @@ class SlotDecoder:
             for segment, length in zip(segments, layout.lengths, strict=True)
         ]
 
+    @property
+    def num_logits(self) -> int:
+        """V."""
+        return self._layers.num_logits
+
     @torch.inference_mode()
     def prefill(
         self,

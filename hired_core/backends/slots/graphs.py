@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from hired_core.backends.slots.decoder import SlotDecoder
+from hired_core.backends.slots.masks import SlotMasks
 from hired_core.backends.slots.sampling import SlotState
 
 Step = Callable[[int, Sequence[int]], None]
@@ -16,18 +18,50 @@ All are at positions below `longest`, of which there is one for each cache of th
 """
 
 
-def make_step(decoder: SlotDecoder, state: SlotState) -> Step:
+def make_step(decoder: SlotDecoder, state: SlotState, masks: SlotMasks | None = None) -> Step:
     """The step for the device the decoder is on."""
 
-    def step(num_slots: int, longest: Sequence[int]) -> None:
+    def read(num_slots: int, longest: Sequence[int]) -> Tensor:
         tokens, positions = state.tokens[:num_slots], state.positions[:num_slots]
         shifts = state.shifts[:num_slots]
         dropped = [behind[:num_slots] for behind in state.dropped]
-        state.advance(decoder.decode(tokens, positions, shifts, dropped, longest))
+        return decoder.decode(tokens, positions, shifts, dropped, longest)
 
-    if state.tokens.device.type != "cuda":
-        return step
-    return _GraphedStep(step, decoder, state)
+    def graphed(step: Step) -> Step:
+        on_gpu = state.tokens.device.type == "cuda"
+        return _GraphedStep(step, decoder, state) if on_gpu else step
+
+    if masks is not None:
+        return _masked_step(read, decoder.num_logits, state, masks, graphed)
+    return graphed(lambda num_slots, longest: state.advance(read(num_slots, longest)))
+
+
+def _masked_step(
+    read: Callable[[int, Sequence[int]], Tensor],
+    num_logits: int,
+    state: SlotState,
+    masks: SlotMasks,
+    graphed: Callable[[Step], Step],
+) -> Step:
+    """The same in two: masks are filled while the device is at the first."""
+    shape = (state.tokens.shape[0], num_logits)
+    logits = torch.zeros(shape, dtype=torch.float32, device=state.tokens.device)
+
+    def keep(num_slots: int, longest: Sequence[int]) -> None:
+        logits[:num_slots].copy_(read(num_slots, longest))
+
+    def choose(num_slots: int, longest: Sequence[int]) -> None:
+        state.advance(logits[:num_slots].clone())  # Capturing it runs it twice.
+
+    first, second = graphed(keep), graphed(choose)
+
+    def step(num_slots: int, longest: Sequence[int]) -> None:
+        masks.ask(num_slots)
+        first(num_slots, longest)
+        masks.answer(num_slots)
+        second(num_slots, longest)
+
+    return step
 
 
 class _GraphedStep:

@@ -68,6 +68,11 @@ class DecoderLayers:
     def __len__(self) -> int:
         return len(self._layers)
 
+    @property
+    def num_logits(self) -> int:
+        """V."""
+        return int(self._decoder.lm_head.weight.shape[0])
+
     def embed(self, tokens: Tensor) -> Tensor:
         """[n, D] of int64 [n]."""
         rows: Tensor = self._decoder.get_input_embeddings()(tokens)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hired_core.backends.slots.penalties import forbid_ngrams, forbid_stop, penalise_repeats
 from hired_core.language.generation import GenerationSettings
+from hired_core.language.grammar import forbid, has_choice
 from hired_core.methods.selection import uniform
 
 
@@ -56,6 +57,8 @@ class SlotState:
         finished: bool [S], whether a stop token was among them.
         running: int64 [S], 1 where a request is under way. Idle slots below a busy one are computed
             along, over and over at the same position, which no request looks at any more.
+        masks: int32 [S, W], the tokens that may come next (`hired_core.language.grammar`); None
+            where any may.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class SlotState:
         stop_ids: Collection[int],
         device: torch.device,
         num_drops: int = 0,
+        mask_words: int | None = None,
     ) -> None:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(num_slots, *shape, dtype=torch.long, device=device)
@@ -77,6 +81,9 @@ class SlotState:
         self.dropped = [zeros() for _ in range(num_drops)]
         self.generated = zeros(settings.max_new_tokens)
         self.finished = zeros().bool()
+        self.masks: Tensor | None = None
+        if mask_words is not None:
+            self.masks = torch.full((num_slots, mask_words), -1, dtype=torch.int32, device=device)
 
     def begin(
         self,
@@ -128,11 +135,25 @@ class SlotState:
             *self.dropped,
         ]
 
-    def _constrain(self, logits: Tensor, generated: Tensor, counts: Tensor) -> None:
-        """In place, in transformers' order; what is not asked for costs nothing."""
-        settings = self._settings
+    def _constrain(self, logits: Tensor, slots: slice) -> None:
+        """In place, in transformers' order; what is not asked for costs nothing.
+
+        Where bans would leave a masked row no token at all, the mask alone holds.
+        """
+        settings, counts = self._settings, self.counts[slots]
         if settings.repetition_penalty != 1:
-            penalise_repeats(logits, generated, counts, settings.repetition_penalty)
+            penalty = settings.repetition_penalty
+            penalise_repeats(logits, self.generated[slots], counts, penalty)
+        if self.masks is not None:
+            forbid(logits, self.masks[slots])
+        if settings.no_repeat_ngram_size or settings.min_new_tokens:
+            allowed = None if self.masks is None else logits.clone()
+            self._ban(logits, self.generated[slots], counts)
+            if allowed is not None:
+                torch.where(has_choice(logits), logits, allowed, out=logits)
+
+    def _ban(self, logits: Tensor, generated: Tensor, counts: Tensor) -> None:
+        settings = self._settings
         if settings.no_repeat_ngram_size:
             forbid_ngrams(logits, generated, counts, settings.no_repeat_ngram_size)
         if settings.min_new_tokens:
@@ -140,7 +161,7 @@ class SlotState:
 
     def _accept(self, slots: slice, logits: Tensor) -> None:
         settings, counts = self._settings, self.counts[slots]
-        self._constrain(logits, self.generated[slots], counts)
+        self._constrain(logits, slots)
         chosen = choose(
             logits,
             self.seeds[slots],

@@ -98,7 +98,7 @@ def asked(embedded: Halves) -> list[Request]:
 @torch.inference_mode()
 def generated(halves: Halves, requests: Sequence[Request], **constraints: Any) -> list[list[int]]:
     """By transformers' `generate`, those of one length together; without what it fills shorter
-    rows up with. A batch with padding would not do: see `_constraints` of the reference."""
+    rows up with. A batch with padding would not do: see `_processors` of the reference."""
     model, stop = halves.language, sorted(halves.language.stop_ids)
     found: dict[int, list[int]] = {}
     for length in sorted({request.num_prompt_tokens for request in requests}):

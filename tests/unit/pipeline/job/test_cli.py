@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -265,3 +266,28 @@ def test_the_process_ends_with_2_and_one_line(settings: Path) -> None:
         "error: budget: 1.5 is out of range; allowed: 0 < x < 1 (a fraction), 1 (dense) or a "
         "whole number above 1 (a count)"
     ]
+
+
+def test_a_schema_is_a_file_or_stands_in_one(tmp_path: Path, settings: Path) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    file = tmp_path / "date=2026.json"
+    file.write_text(json.dumps(schema))
+    assert parse(*NEEDED, "--schema", str(file)).generation.schema == schema
+    settings.write_text(f"schema: {json.dumps(schema)}\n")
+    assert parse(*NEEDED, "--config", str(settings)).generation.schema == schema
+    assert parse(*NEEDED, "--choices", "red, blue", "green").generation.choices == (
+        *("red", "blue", "green"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("--schema", "/nowhere.json"), "schema: cannot read '/nowhere.json': No such file"),
+        (("--choices", ""), "choices: [''] is out of range; allowed: texts with commas"),
+        (("--choices", "a,b,a"), "choices: 'a' is there more than once"),
+        (("--schema", str(ROOT / "LICENSE")), "LICENSE' is no JSON"),
+    ],
+)
+def test_forms_that_cannot_be_are_told(argv: tuple[str, ...], told: str) -> None:
+    assert told in complaint([*NEEDED, *argv])

@@ -319,3 +319,18 @@ def test_duplicates_are_told_where_they_are_copied(
 def test_questions_come_from_a_column(data: Path) -> None:
     found = lines(describe(config(data, question=QuestionConfig(), run=RunConfig(dry_run=True))))
     assert found["prompt"] == "from column 'question'"
+
+
+def test_the_plan_tells_what_texts_may_be(data: Path) -> None:
+    items = {"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True}
+    schema = {"type": "object", "properties": {"numbers": items, "prompt": {"type": "boolean"}}}
+    given = GenerationSettings(schema=schema)
+    plan = describe(config(data, generation=given))
+    told = re.search(r"^ +texts  (.*)$", plan, re.MULTILINE)
+    assert told is not None and told[1] == (
+        "JSON of the schema, into columns numbers, json_prompt; checked when it is written, "
+        'not before: Unimplemented keys: ["uniqueItems"]'
+    )
+    plan = describe(config(data, generation=GenerationSettings(choices=("a,b",))))
+    assert "texts  one of 2 texts, into columns choice" in plan
+    assert " texts  " not in describe(config(data))

@@ -51,6 +51,8 @@ CONSTRAINTS: list[dict[str, Any]] = [
     {"no_repeat_ngram_size": 3},
     {"min_new_tokens": 1},
     {"stop_strings": ("###",)},
+    {"choices": ("yes", "no")},
+    {"schema": {"type": "string", "maxLength": 9}},
 ]
 
 
@@ -92,7 +94,21 @@ def test_constraints_of_generation_are_named_only_where_there_are_any() -> None:
     for chosen in CONSTRAINTS:
         config = dataclasses.replace(BASE, generation=GenerationSettings(**chosen))
         found = fingerprint_fields(config, SPEC, "float32")["generation"]
-        assert found == before | json.loads(json.dumps(chosen))
+        told = {k: json.dumps(v) if k == "schema" else v for k, v in chosen.items()}
+        assert found == before | json.loads(json.dumps(told))
+
+
+def test_of_a_schema_the_content_counts_and_its_order(tmp_path: Path) -> None:
+    """Texts have properties in the order of the schema; what the file is called changes none."""
+    properties = {"a": {"type": "string"}, "b": {"type": "boolean"}}
+    schema = {"type": "object", "properties": properties}
+    turned = {**schema, "properties": dict(reversed(properties.items()))}
+    (tmp_path / "one.json").write_text(json.dumps(schema, indent=2))
+    found = [
+        digest(dataclasses.replace(BASE, generation=GenerationSettings(schema=given)))
+        for given in (schema, tmp_path / "one.json", turned)
+    ]
+    assert found[0] == found[1] != found[2]
 
 
 def test_ways_of_cutting_differ_and_only_those_that_are_chosen_are_named() -> None:
