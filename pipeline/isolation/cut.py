@@ -13,11 +13,11 @@ from hired_core.images.decode import ImageError, decode_at_least
 from hired_core.images.partition import partition_image
 from pipeline.isolation.protocol import CutSettings
 
-Cut = tuple[Size, npt.NDArray[np.uint8]]
+Cut = tuple[Size, npt.NDArray[np.uint8], tuple[str, ...]]
 
 
 def cut(data: bytes, settings: CutSettings) -> Cut:
-    """(height, width) of the upright image and its partitions, uint8 [P, 3, S, S].
+    """(height, width) of the upright image, its partitions, uint8 [P, 3, S, S], and notes on it.
 
     Under `resize` "fast", where the parent cuts, its pixels instead: uint8 [height, width, 3], or
     fewer if they are decoded reduced.
@@ -25,10 +25,15 @@ def cut(data: bytes, settings: CutSettings) -> Cut:
     Raises:
         ImageError: if the image cannot be used.
     """
-    needed = partial(_needed, settings)
-    image, size = decode_at_least(data, needed, max_pixels=settings.limits.max_pixels)
+    limits = settings.limits
+    decoded = decode_at_least(
+        data,
+        partial(_needed, settings),
+        max_pixels=limits.max_pixels,
+        accept_truncated=limits.truncated == "accept",
+    )
     try:
-        return size, _pixels(image, size, settings)
+        return decoded.size, _pixels(decoded.image, decoded.size, settings), decoded.notes
     except LayoutError as exc:
         raise ImageError("image_too_elongated", str(exc)) from exc
 

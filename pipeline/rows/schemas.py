@@ -50,6 +50,11 @@ _IMAGE: Final = [
     pa.field("height", pa.int32()),
     pa.field("num_partitions", pa.int32()),
 ]
+_NOTES: Final = pa.field("image_notes", _TEXTS)
+"""What is not simply as in the file (`hired_core.images.notes`); empty where nothing is.
+
+Parts of earlier versions lack it.
+"""
 _TOKENS: Final = [
     pa.field("visual_tokens_dense", pa.int32()),
     pa.field("visual_tokens_kept", pa.int32()),
@@ -102,7 +107,7 @@ class ShardEnd:
 
 
 PARTITIONED_SCHEMA: Final = pa.schema(
-    [*_ID, *_IMAGE, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
+    [*_ID, *_IMAGE, _NOTES, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
 )
 """After the partition stage: `partitions` is uint8 [P, 3, S, S], C order."""
 
@@ -110,6 +115,7 @@ SELECTED_SCHEMA: Final = pa.schema(
     [
         *_ID,
         *_IMAGE,
+        _NOTES,
         *_TOKENS,
         # [K, C], or [K, D] where projected, in C order, float16 (float32 where the vision tower
         # computes in float32).
@@ -123,7 +129,7 @@ SELECTED_SCHEMA: Final = pa.schema(
 )
 """After the select stage."""
 
-ANSWERED_SCHEMA: Final = pa.schema([*_ID, *_IMAGE, *_TOKENS, *_TEXT, _FLAGS, *_FLOW])
+ANSWERED_SCHEMA: Final = pa.schema([*_ID, *_IMAGE, _NOTES, *_TOKENS, *_TEXT, _FLAGS, *_FLOW])
 """After the generate stage: one row per question, `image_id` the question's own."""
 
 CAPTIONS_SCHEMA: Final = pa.schema(
@@ -132,6 +138,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
         *_IMAGE[:3],
         *_TEXT[:3],
         _FLAGS,
+        _NOTES,
         _IMAGE[3],
         *_TOKENS,
         *_TEXT[3:],

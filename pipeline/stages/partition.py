@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from typing import ClassVar
 
 import pyarrow as pa
 
 from hired_core.geometry.base import Geometry
 from hired_core.images.decode import ImageError
+from hired_core.images.notes import kind_of
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
 from pipeline.rows.row import Row, fail, is_active, to_table
@@ -47,9 +50,10 @@ class PartitionStage:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = table.to_pylist()
-        with self._meter.batch(rows):
+        with self._meter.batch(rows) as record:
             for row in filter(is_active, rows):
                 self._partition(row)
+            record["image_notes"] = _counted(rows)
         return to_table(rows, PARTITIONED_SCHEMA)
 
     def _partition(self, row: Row) -> None:
@@ -64,4 +68,11 @@ class PartitionStage:
                 height=image.height,
                 num_partitions=image.num_partitions,
                 partitions=image.pixels,
+                image_notes=list(image.notes),
             )
+
+
+def _counted(rows: list[Row]) -> str | None:
+    """How many images have a note of each kind, as JSON; None if none has any."""
+    times = Counter(kind_of(note) for row in rows for note in row.get("image_notes") or ())
+    return json.dumps(times) if times else None

@@ -76,7 +76,7 @@ def refusal(decoder: IsolatedDecoder, data: bytes) -> tuple[str, str]:
 
 
 def is_good(decoder: IsolatedDecoder, data: bytes = GOOD) -> bool:
-    (height, width), partitions = cut(data, REAL)
+    (height, width), partitions, _ = cut(data, REAL)
     found = decoder.partition(data)
     assert found.num_partitions == len(partitions)
     return (found.height, found.width, found.pixels) == (height, width, partitions.tobytes())
@@ -95,7 +95,7 @@ def test_the_child_finds_what_this_process_finds(real: IsolatedDecoder, case: Ca
 @pytest.mark.parametrize("case", [c for c in CASES if c.data], ids=lambda case: case.name)
 def test_cutting_on_this_side_finds_the_same(fast: IsolatedDecoder, case: Case) -> None:
     try:
-        size, pixels = cut(case.data, FAST)
+        size, pixels, _ = cut(case.data, FAST)
     except ImageError as exc:
         with pytest.raises(ImageError) as caught:
             cut(case.data, REAL)
@@ -121,7 +121,7 @@ def test_a_reduced_image_counts_as_the_whole(settings: CutSettings) -> None:
         decoder = IsolatedDecoder(settings)
         found = decoder.partition(data)
         decoder.close()
-        _, whole = cut(data, REAL)
+        _, whole, _ = cut(data, REAL)
         assert (found.height, found.width) == size
         assert found.num_partitions == len(whole)
         pixels = np.frombuffer(found.pixels, np.uint8).reshape(whole.shape).astype(int)

@@ -30,7 +30,7 @@ EACH = 3 * SIDE * SIDE
 
 
 def header(kind: int, width: int, height: int, count: int, length: int) -> AnswerHeader:
-    return AnswerHeader.parse(ANSWER.pack(kind, width, height, count, length), REAL)
+    return AnswerHeader.parse(ANSWER.pack(kind, width, height, count, length, 0), REAL)
 
 
 def test_answers_of_the_right_size_are_taken() -> None:
@@ -59,7 +59,7 @@ def test_answers_of_any_other_size_are_not(fields: tuple[int, int, int, int, int
 
 
 def decoded(width: int, height: int, count: int, length: int) -> AnswerHeader:
-    return AnswerHeader.parse(ANSWER.pack(DECODED, width, height, count, length), FAST)
+    return AnswerHeader.parse(ANSWER.pack(DECODED, width, height, count, length, 0), FAST)
 
 
 def test_pixels_are_taken_if_they_are_those_of_the_image() -> None:
@@ -89,7 +89,7 @@ def test_each_way_of_cutting_has_its_answer() -> None:
     with pytest.raises(BadAnswer):
         header(DECODED, 224, 112, 1, 3 * 224 * 112)
     with pytest.raises(BadAnswer):
-        AnswerHeader.parse(ANSWER.pack(PARTITIONED, 224, 112, 1, EACH), FAST)
+        AnswerHeader.parse(ANSWER.pack(PARTITIONED, 224, 112, 1, EACH, 0), FAST)
 
 
 def test_a_refusal_needs_a_code_of_ours() -> None:
