@@ -18,12 +18,13 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from hired_core.images.opening import open_image
-from hired_core.images.png_chunks import pixels_are_as_written
+from hired_core.images.png_chunks import without_stream_checksum
 
 _END_OF_JPEG: Final = b"\xff\xd9"
 _NOISE: Final = np.random.default_rng(0).integers(0, 255, 4096, dtype=np.uint8).tobytes()
 """No byte is 255, with which a marker begins."""
 _SEGMENT: Final = re.compile(rb"\xff\xda(..)(.)", re.DOTALL)
+_END_OF_GIF: Final = b"\0;"
 _FILLED: Final = ("PNG", "GIF", "BMP", "TIFF")
 _JPEGS: Final = ("JPEG", "MPO")
 
@@ -46,13 +47,13 @@ def salvage(data: bytes, image_format: str | None, code: str, *, accept: bool) -
     Args:
         accept: an image that is truncated in the middle is cut to the lines that are there.
     """
+    mended: bytes | None = data
     if code == "image_corrupt":
-        if image_format != "PNG" or not pixels_are_as_written(data):
-            return None
+        mended = without_stream_checksum(data) if image_format == "PNG" else None
     elif code != "image_truncated":
         return None
     try:
-        return _salvage(data, image_format, code, accept)
+        return None if mended is None else _salvage(mended, image_format, code, accept)
     except Exception:  # Of any sort, too little memory for two images too: the file is damaged.
         return None
 
@@ -75,7 +76,8 @@ def _salvage(data: bytes, image_format: str | None, code: str, accept: bool) -> 
     if not accept or code != "image_truncated":
         return None
     if in_passes:
-        return Salvaged(image=image, note="truncated")
+        whole = _closed_up(image, there) if image_format == "GIF" else image
+        return Salvaged(image=whole, note="truncated")
     return _cut(image, there)
 
 
@@ -88,10 +90,17 @@ def _read_jpeg(data: bytes, other: bool) -> Image.Image:
 
 
 def _read_filled(data: bytes, other: bool) -> Image.Image:
-    """Over black, or over white: what no line was written to stays so."""
+    """Over black, or over white: what no line was written to stays so.
+
+    Of a GIF Pillow reads whole blocks alone; the last is filled up as a JPEG is.
+    """
+    if data.startswith(b"GIF"):
+        data += (_NOISE[:256] if other else bytes(256)) + _END_OF_GIF
     with _no_complaints():
         image, _ = open_image(data, max_pixels=Image.MAX_IMAGE_PIXELS or 0)
         value = (255 if other else 0,) * Image.getmodebands(image.mode)
+        if image.format == "GIF" and image.tile[0].args[1]:  # type: ignore[index]
+            image.info["interlace"] = 1
         filling = value if len(value) > 1 else value[0]
         image.im = Image.new(image.mode, image.size, filling).im
         image.load()
@@ -148,3 +157,13 @@ def _cut(image: Image.Image, there: npt.NDArray[np.bool_]) -> Salvaged | None:
     if bottom <= top:
         return None
     return Salvaged(image=image.crop((0, top, image.width, bottom)), note="truncated")
+
+
+def _closed_up(image: Image.Image, there: npt.NDArray[np.bool_]) -> Image.Image:
+    """Lines that are missing are the last above them that is there."""
+    closed, above = image.copy(), 0
+    for line, is_there in enumerate(there):
+        above = line if is_there else above
+        if not is_there:
+            closed.paste(image.crop((0, above, image.width, above + 1)), (0, line))
+    return closed

@@ -181,7 +181,7 @@ class _Decoding:
             if saved is None:
                 raise
             self._size = None
-            self._notes.append(saved.note)
+            self._notes = [*(n for n in self._notes if n != "end_missing"), saved.note]
             return saved.image
         return self._widen(image) if wide else image
 

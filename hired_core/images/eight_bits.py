@@ -118,13 +118,15 @@ def _scaled(values: Values, bottom: float, top: float) -> npt.NDArray[np.uint8]:
         eight: npt.NDArray[np.uint8] = ((wide * 255 + int(top) // 2) // int(top)).astype(np.uint8)
         return eight
     if (bottom, top) == (0.0, 255.0):
-        plain: Values = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0)
-        return plain.clip(0, 255).astype(np.uint8)
+        plain = np.nan_to_num(values, nan=0.0, posinf=255.0, neginf=0.0)
+        cut_off: npt.NDArray[np.uint8] = plain.clip(0, 255).astype(np.uint8)
+        return cut_off
     if top == bottom:
         return np.zeros(values.shape, np.uint8)
-    share = (values.astype(np.float64) - bottom) / (top - bottom)
+    share: npt.NDArray[np.float64] = (values.astype(np.float64) - bottom) / (top - bottom)
     share = np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0)
-    return np.rint(share.clip(0, 1) * 255).astype(np.uint8)
+    nearest: npt.NDArray[np.uint8] = np.rint(share.clip(0, 1) * 255).astype(np.uint8)
+    return nearest
 
 
 def _strips(height: int) -> Iterator[slice]:

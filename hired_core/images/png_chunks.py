@@ -57,17 +57,23 @@ def without_metadata(data: bytes) -> tuple[bytes, list[str]]:
     return (data if len(kept) == 1 else b"".join(kept)), list(dict.fromkeys(notes))
 
 
-def pixels_are_as_written(data: bytes) -> bool:
-    """Whether the checksum of every chunk of pixels fits."""
-    at, view = len(SIGNATURE), memoryview(data)
+def without_stream_checksum(data: bytes) -> bytes | None:
+    """The PNG up to its pixels, whose stream lacks its own checksum, its last four bytes.
+
+    None unless the checksum of every chunk of pixels fits: then bytes have changed.
+    """
+    view, at, first, parts = memoryview(data), len(SIGNATURE), 0, list[memoryview]()
     while at + _HEAD <= len(data):
         end = at + _HEAD + _CRC + int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] == b"IDAT" and (
-            end > len(data) or not _checksum_fits(view[at:end])
-        ):
-            return False
+        if data[at + 4 : at + 8] == b"IDAT":
+            if end > len(data) or not _checksum_fits(view[at:end]):
+                return None
+            first = first or at
+            parts.append(view[at + _HEAD : end - _CRC])
         at = end
-    return True
+    stream = b"IDAT" + b"".join(parts)[:-_CRC]
+    length, checksum = (len(stream) - 4).to_bytes(4), zlib.crc32(stream).to_bytes(4)
+    return b"".join([view[:first], length, stream, checksum]) if parts else None
 
 
 def _is_ancillary(name: bytes) -> bool:
