@@ -15,6 +15,7 @@ from pipeline.isolation.protocol import (
     REFUSED,
     AnswerHeader,
     BadAnswer,
+    parse_notes,
     parse_refusal,
 )
 from tests.support.models import load_spec
@@ -56,6 +57,23 @@ def test_answers_of_the_right_size_are_taken() -> None:
 def test_answers_of_any_other_size_are_not(fields: tuple[int, int, int, int, int]) -> None:
     with pytest.raises(BadAnswer):
         header(*fields)
+
+
+@pytest.mark.parametrize(("kind", "notes"), [(PARTITIONED, 257), (REFUSED, 1), (BROKEN, 1)])
+def test_notes_are_short_and_on_images_alone(kind: int, notes: int) -> None:
+    sizes = (224, 112, 5, 5 * EACH) if kind == PARTITIONED else (0, 0, 0, 20)
+    most = 256 if kind == PARTITIONED else 0
+    assert AnswerHeader.parse(ANSWER.pack(kind, *sizes, most), REAL).notes_length == most
+    with pytest.raises(BadAnswer):
+        AnswerHeader.parse(ANSWER.pack(kind, *sizes, notes), REAL)
+
+
+def test_notes_are_those_there_are() -> None:
+    assert parse_notes(b"") == ()
+    assert parse_notes(b"end_missing,frame_12") == ("end_missing", "frame_12")
+    for text in (b"x", b"end_missing,", b",", b"frame", b"\xff", b"frame_2\n"):
+        with pytest.raises(BadAnswer):
+            parse_notes(text)
 
 
 def decoded(width: int, height: int, count: int, length: int) -> AnswerHeader:
