@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from hired_core.language.model import Completion, Request
+
+NOT_A_NUMBER: Final = "the model's output is not a number"
+"""Of the error that a request ends with when its logits are NaN or infinite, at any step."""
 
 
 class UnsupportedDecoderError(ValueError):

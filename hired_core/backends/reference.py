@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from hired_core.backends.base import Capacity, UnsupportedScheduleError
+from hired_core.backends.base import NOT_A_NUMBER, Capacity, UnsupportedScheduleError
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.grammar import Grammar, forbid, has_choice
 from hired_core.language.model import Completion, LanguageModel, Request
@@ -39,6 +39,28 @@ class FirstToken(StoppingCriteria):  # type: ignore[misc]  # transformers is unt
         if self.at is None:
             self.at = _now(self._device)
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+class _NumberCheck(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped.
+    """Notes rows whose logits are not numbers, on their device, and makes these zeros.
+
+    A draw among what is no number would end a CUDA context. Rows that have ended are looked at no
+    more: what is computed along for them is nobody's.
+    """
+
+    def __init__(self, stop_ids: Collection[int], device: torch.device) -> None:
+        self._stop = torch.tensor(sorted(stop_ids), device=device)
+        self._broken: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        broken = ~scores.amax(-1).isfinite()
+        counts = broken & ~torch.isin(input_ids, self._stop).any(-1)
+        self._broken = counts if self._broken is None else self._broken | counts
+        return scores.masked_fill(broken[:, None], 0)
+
+    @property
+    def found(self) -> bool:
+        return self._broken is not None and bool(self._broken.any())
 
 
 class _Deadline(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped.
@@ -87,6 +109,8 @@ def _now(device: torch.device) -> float:
 
 class ReferenceBackend:
     """`generate(inputs_embeds=...)` over left-padded batches of at most `batch_size` requests.
+
+    A batch fails if what the model says of one of its rows is not a number.
 
     Requests are batched with others of similar length. Sampling runs row by row, each with its own
     seed, so that a text does not depend on its batch. A batch shares one clock: when it runs out,
@@ -153,13 +177,16 @@ class ReferenceBackend:
         started, first = _now(embeds.device), FirstToken(embeds.device)
         limit = self.settings.generation_timeout_sec
         deadline = _Deadline(self._clock, math.inf if limit is None else self._clock() + limit)
+        check = _NumberCheck(self.model.stop_ids, embeds.device)
         ids = self.model.decoder.generate(
             inputs_embeds=embeds,
             attention_mask=mask,
             stopping_criteria=StoppingCriteriaList([first, deadline]),
             **_rotary(requests, embeds.device),
-            **self._arguments(len(requests)),
+            **self._arguments(len(requests), check),
         )
+        if check.found:
+            raise RuntimeError(NOT_A_NUMBER)
         begun, count = first.at or started, len(requests)
         decode_sec = _now(embeds.device) - begun
         cut_short = deadline.passed and ids.shape[1] < self.settings.max_new_tokens
@@ -173,7 +200,7 @@ class ReferenceBackend:
             for row in ids.tolist()
         ]
 
-    def _arguments(self, num_rows: int) -> dict[str, Any]:
+    def _arguments(self, num_rows: int, check: LogitsProcessor) -> dict[str, Any]:
         stop = sorted(self.model.stop_ids)
         arguments: dict[str, Any] = {
             "max_new_tokens": self.settings.max_new_tokens,
@@ -181,9 +208,7 @@ class ReferenceBackend:
             "eos_token_id": stop,
             "pad_token_id": stop[0],
         }
-        processors = self._processors(num_rows)
-        if processors:
-            arguments["logits_processor"] = processors
+        arguments["logits_processor"] = self._processors(num_rows, check)
         if self.settings.stop_strings:
             arguments["stop_strings"] = list(self.settings.stop_strings)
             arguments["tokenizer"] = self.model.tokenizer
@@ -195,14 +220,15 @@ class ReferenceBackend:
             }
         return arguments
 
-    def _processors(self, num_rows: int) -> LogitsProcessorList:
-        """Those that are asked for, none of them by its name.
+    def _processors(self, num_rows: int, check: LogitsProcessor) -> LogitsProcessorList:
+        """Those that are asked for, behind the check, which needs logits as they are.
 
-        By its name, transformers 5.23 has the penalty leave out as many generated tokens as a
-        prompt has padding, so that it would depend on the batch; and some warn each time that they
-        do not see the prompt.
+        None of them by its name: by that, transformers 5.23 has the penalty leave out as many
+        generated tokens as a prompt has padding, so that it would depend on the batch; and some warn
+        each time that they do not see the prompt.
         """
-        settings, found, bans = self.settings, LogitsProcessorList(), LogitsProcessorList()
+        settings, bans = self.settings, LogitsProcessorList()
+        found = LogitsProcessorList([check])
         if settings.repetition_penalty != 1:
             found.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
         if settings.no_repeat_ngram_size:

@@ -7,33 +7,26 @@ from the header first, and every failure is an `ImageError` with a stable code.
 from __future__ import annotations
 
 import contextlib
-import io
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from hired_core.geometry.canvas import Size
+from hired_core.images.damaged import salvage
+from hired_core.images.eight_bits import GREY_MODES, grey_in_eight_bits, is_wide, widened
+from hired_core.images.frames import first_that_shows, is_one_colour, main_page, may_move
+from hired_core.images.ground import lay_over_ground
+from hired_core.images.opening import check_pixels, open_image
+from hired_core.images.other_kinds import what_else
+from hired_core.images.upright import ON_ITS_SIDE, orientation, upright
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 DEFAULT_MAX_PIXELS: Final = 100_000_000
 
-_SIXTEEN_BIT: Final = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_ORIENTATION_TAG: Final = 0x0112
-_UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ON_ITS_SIDE: Final = (5, 6, 7, 8)
 _SCALES: Final = (8, 4, 2)
 
 
@@ -45,23 +38,44 @@ class ImageError(ValueError):
         self.code = code
 
 
-def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
-    """The image as 8-bit RGB, upright.
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """An upright 8-bit RGB image.
 
-    The format is told by content, not by name. Animations give their first frame. EXIF rotation is
-    applied. 16-bit grey is scaled to 8 bits, transparency is laid over white, CMYK and palettes
-    are converted. On opaque 8-bit images this equals `Image.convert("RGB")`.
+    Attributes:
+        size: (height, width) of the whole, of which `image` may be a smaller copy.
+        notes: what is not simply as in the file; see `hired_core.images.notes`.
+    """
+
+    image: Image.Image
+    size: Size
+    notes: tuple[str, ...] = ()
+
+
+def decode_image(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """The image as 8-bit RGB, upright, as a person would see it.
+
+    The format is told by content, not by name. Animations give their first frame that is not of one
+    colour, TIFFs their first page unless it is a thumbnail. EXIF rotation is applied. What has more
+    than 8 bits is scaled by its range, transparency is laid over white or, where that would show
+    nothing, over black; CMYK and palettes are converted. On opaque 8-bit images this equals
+    `Image.convert("RGB")`.
 
     Raises:
-        ImageError: image_empty, image_unidentified, image_too_many_pixels, image_truncated,
-            image_corrupt or, where memory is limited, image_too_much_memory.
+        ImageError: image_empty, image_unidentified, image_is_html and the like,
+            image_too_many_pixels, image_truncated, image_corrupt or, where memory is limited,
+            image_too_much_memory.
     """
-    return decode_at_least(data, lambda size: size, max_pixels=max_pixels)[0]
+    return decode_at_least(data, lambda size: size, max_pixels=max_pixels).image
 
 
 def decode_at_least(
-    data: bytes, needed: Callable[[Size], Size], *, max_pixels: int = DEFAULT_MAX_PIXELS
-) -> tuple[Image.Image, Size]:
+    data: bytes,
+    needed: Callable[[Size], Size],
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    accept_truncated: bool = False,
+) -> Decoded:
     """As `decode_image`, but a JPEG of which less is needed is decoded at 1/2, 1/4 or 1/8.
 
     libjpeg then computes fewer pixels from each block of 8 x 8, which is faster than to decode and
@@ -70,9 +84,7 @@ def decode_at_least(
 
     Args:
         needed: the least (height, width) that will do, given those of the whole upright image.
-
-    Returns:
-        The image and the (height, width) of the whole.
+        accept_truncated: an image that ends in the middle is cut to the part that is there.
 
     Raises:
         ImageError: as `decode_image`.
@@ -81,14 +93,14 @@ def decode_at_least(
         raise ImageError("image_empty", "zero bytes")
     with _pixel_limit(max_pixels):
         try:
-            return _decode(data, needed)
+            return _Decoding(data, needed, max_pixels, accept_truncated).result()
         except ImageError:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
             detail = str(exc).partition(", could be")[0]
             raise ImageError("image_too_many_pixels", detail) from exc
         except UnidentifiedImageError as exc:
-            raise ImageError("image_unidentified", f"not one of {', '.join(FORMATS)}") from exc
+            raise ImageError(*what_else(data)) from exc
         except Exception as exc:  # Pillow's decoders raise half a dozen unrelated types.
             raise ImageError(_code_of(exc), f"{type(exc).__name__}: {exc}") from exc
 
@@ -111,64 +123,119 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _decode(data: bytes, needed: Callable[[Size], Size]) -> tuple[Image.Image, Size]:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        if width < 1 or height < 1:
-            raise ImageError("image_corrupt", f"a size of {width} x {height}")
-        image.seek(0)
-        # Pillow shrinks no other format, and some tell their orientation only once decoded.
-        size = _reduce(image, needed) if isinstance(image, JpegImageFile) else None
-        image.load()
-        upright = _upright(image)
-        return _to_rgb(upright), size or (upright.height, upright.width)
+class _Decoding:
+    """One image on its way, with the notes that it gathers."""
+
+    def __init__(
+        self,
+        data: bytes,
+        needed: Callable[[Size], Size],
+        max_pixels: int,
+        accept_truncated: bool,
+    ) -> None:
+        self._data = data
+        self._needed = needed
+        self._max_pixels = max_pixels
+        self._accept_truncated = accept_truncated
+        self._notes: list[str] = []
+        self._size: Size | None = None
+
+    def result(self) -> Decoded:
+        opened, self._notes = open_image(self._data, max_pixels=self._max_pixels)
+        with opened as image:
+            width, height = image.size
+            if width < 1 or height < 1:
+                raise ImageError("image_corrupt", f"a size of {width} x {height}")
+            self._prepare(image)
+            loaded = self._load(image)
+            rgb = self._as_rgb(loaded)
+            if loaded is image and may_move(image) and is_one_colour(rgb):
+                rgb = self._frame_that_shows(image, rgb)
+        size = self._size or (rgb.height, rgb.width)
+        return Decoded(image=rgb, size=size, notes=tuple(dict.fromkeys(self._notes)))
+
+    def _prepare(self, image: ImageFile) -> None:
+        """Before it is decoded: which page of it, and how large."""
+        if image.format == "TIFF" and getattr(image, "is_animated", False):
+            self._turn_to_page(image)
+        elif isinstance(image, JpegImageFile):
+            # Pillow shrinks no other format, and some tell their orientation only once decoded.
+            self._size = _reduce(image, self._needed)
+
+    def _turn_to_page(self, image: ImageFile) -> None:
+        with open_image(self._data, max_pixels=self._max_pixels)[0] as pages:
+            index = main_page(pages)
+        if index:
+            image.seek(index)
+            check_pixels(image.size, self._max_pixels)
+            self._notes.append(f"page_{index + 1}")
+
+    def _load(self, image: ImageFile) -> Image.Image:
+        """Itself, decoded; or what can be saved of it where it is damaged."""
+        wide = is_wide(image)
+        try:
+            image.load()
+        except Exception as exc:
+            accept = self._accept_truncated
+            saved = salvage(self._data, image.format, _code_of(exc), accept=accept)
+            if saved is None:
+                raise
+            self._size = None
+            self._notes = [*(n for n in self._notes if n != "end_missing"), saved.note]
+            return saved.image
+        return self._widen(image) if wide else image
+
+    def _widen(self, image: ImageFile) -> Image.Image:
+        again, _ = open_image(self._data, max_pixels=self._max_pixels)
+        with again:
+            again.seek(image.tell())
+            wider = widened(image, again)
+        if wider is None:
+            return image
+        self._notes.append("range_scaled")
+        return upright(wider, orientation(image))
+
+    def _as_rgb(self, image: Image.Image) -> Image.Image:
+        return self._to_rgb(upright(image, orientation(image)))
+
+    def _to_rgb(self, image: Image.Image) -> Image.Image:
+        if image.mode in GREY_MODES:
+            grey, is_scaled = grey_in_eight_bits(image)
+            self._note(is_scaled, "range_scaled")
+            return grey.convert("RGB")
+        if image.has_transparency_data:
+            over, is_black = lay_over_ground(image)
+            self._note(is_black, "ground_black")
+            return over
+        return image if image.mode == "RGB" else image.convert("RGB")
+
+    def _note(self, is_so: bool, note: str) -> None:
+        if is_so:
+            self._notes.append(note)
+
+    def _frame_that_shows(self, image: ImageFile, first: Image.Image) -> Image.Image:
+        """`first`, a copy of it, where no frame does."""
+        first, notes = first.copy(), self._notes
+        self._notes = []  # Those of frames that are passed by are of no interest.
+        found = first_that_shows(image, self._as_rgb)
+        if found is None:
+            self._notes = notes
+            return first
+        index, shown = found
+        self._notes = [*(n for n in notes if n != "ground_black"), *self._notes, f"frame_{index}"]
+        return shown
 
 
 def _reduce(image: JpegImageFile, needed: Callable[[Size], Size]) -> Size:
     """Has it decoded smaller if that will do; the (height, width) of the whole upright image."""
     width, height = image.size
-    size = (width, height) if _orientation(image) in _ON_ITS_SIDE else (height, width)
+    size = (width, height) if orientation(image) in ON_ITS_SIDE else (height, width)
     least = needed(size)
     for scale in _SCALES:
         if all(n % scale == 0 and n // scale >= few for n, few in zip(size, least, strict=True)):
             image.draft(None, (width // scale, height // scale))
             break
     return size
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        tag: int = image.getexif().get(_ORIENTATION_TAG, 1)
-        return tag if tag in _UPRIGHT else 1
-    except Exception:  # Broken EXIF of any sort; the pixels are as good as without it.
-        return 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT:
-        return Image.fromarray(_to_eight_bits(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_eight_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """values / 257, rounded, where values are 0..65535; what is beyond is clipped.
-
-    In integers and in place: large images have little memory to spare. There are no ties, 257 being
-    odd.
-    """
-    scaled = values.clip(0, 65535).astype(np.uint32)
-    scaled += 128
-    scaled //= 257
-    return scaled.astype(np.uint8)
 
 
 def _code_of(exc: Exception) -> str:

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from hired_core.geometry.canvas import Size
 from hired_core.images.decode import ImageError
+from hired_core.images.opening import load_decoders
 from pipeline.isolation.cut import Cut
 from pipeline.isolation.protocol import (
     ANSWER,
@@ -47,7 +47,7 @@ def main() -> None:
     shared = memoryview(mmap.mmap(int(sys.argv[2]), settings.shared_bytes))
     _end_with_parent()
     function = _load(settings.function)
-    Image.init()  # All plugins, now: under the limits they might not load any more.
+    load_decoders()  # All, now: under the limits they might not load any more.
     if settings.phash:
         from pipeline.isolation.likeness import warm_up
 
@@ -116,7 +116,7 @@ def _answer(
     settings: CutSettings,
 ) -> None:
     try:
-        size, pixels, phash = function(image, settings)
+        size, pixels, notes, phash = function(image, settings)
     except ImageError as exc:
         _say(channel, REFUSED, f"{exc.code} {exc}")
     except MemoryError:
@@ -125,19 +125,21 @@ def _answer(
         _say(channel, BROKEN, traceback.format_exc())
     else:
         shared[: pixels.nbytes] = pixels.data.cast("B")
+        text = ",".join(notes).encode()
         mark = PHASH.pack(phash is not None, phash or 0) if settings.phash else b""
-        channel.sendall(_header(size, pixels, settings) + mark)
+        channel.sendall(_header(size, pixels, settings, len(text)) + text + mark)
 
 
-def _header(size: Size, pixels: npt.NDArray[np.uint8], settings: CutSettings) -> bytes:
+def _header(size: Size, pixels: npt.NDArray[np.uint8], settings: CutSettings, notes: int) -> bytes:
+    kind, count = PARTITIONED, pixels.shape[0]
     if settings.options.resize == "fast":
-        return ANSWER.pack(DECODED, size[1], size[0], size[0] // pixels.shape[0], pixels.nbytes)
-    return ANSWER.pack(PARTITIONED, size[1], size[0], pixels.shape[0], pixels.nbytes)
+        kind, count = DECODED, size[0] // pixels.shape[0]
+    return ANSWER.pack(kind, size[1], size[0], count, pixels.nbytes, notes)
 
 
 def _say(channel: socket.socket, kind: int, text: str) -> None:
     data = text.encode("utf-8", "replace")[-MAX_TEXT_BYTES:]
-    channel.sendall(ANSWER.pack(kind, 0, 0, 0, len(data)) + data)
+    channel.sendall(ANSWER.pack(kind, 0, 0, 0, len(data), 0) + data)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,16 @@ from pipeline.isolation.protocol import CutSettings
 
 
 class Cut(NamedTuple):
-    """(height, width) of the upright image, its partitions, and its hash if that is asked for."""
+    """(height, width) of the upright image, its partitions, notes on it, and its hash if asked."""
 
     size: Size
     pixels: npt.NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
     phash: int | None = None
 
 
 def cut(data: bytes, settings: CutSettings) -> Cut:
-    """(height, width) of the upright image and its partitions, uint8 [P, 3, S, S].
+    """(height, width) of the upright image, its partitions, uint8 [P, 3, S, S], and notes on it.
 
     Under `resize` "fast", where the parent cuts, its pixels instead: uint8 [height, width, 3], or
     fewer if they are decoded reduced.
@@ -32,10 +33,16 @@ def cut(data: bytes, settings: CutSettings) -> Cut:
     Raises:
         ImageError: if the image cannot be used.
     """
-    needed = partial(_needed, settings)
-    image, size = decode_at_least(data, needed, max_pixels=settings.limits.max_pixels)
+    limits = settings.limits
+    decoded = decode_at_least(
+        data,
+        partial(_needed, settings),
+        max_pixels=limits.max_pixels,
+        accept_truncated=limits.truncated == "accept",
+    )
     try:
-        return Cut(size, _pixels(image, size, settings), _phash(image, settings))
+        pixels = _pixels(decoded.image, decoded.size, settings)
+        return Cut(decoded.size, pixels, decoded.notes, _phash(decoded.image, settings))
     except LayoutError as exc:
         raise ImageError("image_too_elongated", str(exc)) from exc
 

@@ -30,6 +30,7 @@ from pipeline.isolation.protocol import (
     BadAnswer,
     CutSettings,
     PartitionedImage,
+    parse_notes,
     parse_refusal,
 )
 
@@ -101,30 +102,32 @@ class ChildProcess:
             self._send(image)
             header = AnswerHeader.parse(self._receive(ANSWER.size), self._settings)
             in_memory = header.kind in (PARTITIONED, DECODED)
-            text = b"" if in_memory else self._receive(header.length)
+            text = self._receive(header.notes_length if in_memory else header.length)
+            notes = parse_notes(text) if in_memory else ()
             refusal = parse_refusal(text) if header.kind == REFUSED else None
             phash = self._receive_phash() if in_memory and self._settings.phash else None
         if refusal is not None:
             raise refusal
         if header.kind == BROKEN:
             raise RuntimeError("the decoder failed:\n" + text.decode("utf-8", "replace"))
-        found = self._cut(header) if header.kind == DECODED else self._copy(header)
-        return replace(found, phash=phash)
+        made = self._cut if header.kind == DECODED else self._copy
+        return replace(made(header, notes), phash=phash)
 
     def _receive_phash(self) -> int | None:
         """Any 64 bits are a hash: there is nothing to check."""
         is_there, value = PHASH.unpack(self._receive(PHASH.size))
         return int(value) if is_there else None
 
-    def _copy(self, header: AnswerHeader) -> PartitionedImage:
+    def _copy(self, header: AnswerHeader, notes: tuple[str, ...]) -> PartitionedImage:
         return PartitionedImage(
             width=header.width,
             height=header.height,
             num_partitions=header.count,
             pixels=self._shared[: header.length],
+            notes=notes,
         )
 
-    def _cut(self, header: AnswerHeader) -> PartitionedImage:
+    def _cut(self, header: AnswerHeader, notes: tuple[str, ...]) -> PartitionedImage:
         """Here, straight from the shared memory. A child that went on writing to it would only
         spoil the pixels of its own image."""
         from hired_core.images.fast_partition import (
@@ -144,6 +147,7 @@ class ChildProcess:
             height=header.height,
             num_partitions=len(partitions),
             pixels=partitions.tobytes(),
+            notes=notes,
         )
 
     def end(self, *, patience_sec: float = 0.0) -> str:

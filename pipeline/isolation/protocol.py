@@ -3,11 +3,12 @@
 The child is told its settings when it starts, as JSON, and says `READY`. Then, for each image:
 
     request   u64 length | image bytes
-    answer    u8 kind | u32 width | u32 height | u32 count | u64 length | text
+    answer    u8 kind | u32 width | u32 height | u32 count | u64 length | u16 notes | notes or text
 
 Pixels are in memory that both have mapped: through the socket's small buffer the two would take
-turns on a busy machine. `length` then counts bytes there, and no text follows; where a perceptual
-hash is asked for, that does: u8 whether there is one | i64.
+turns on a busy machine. `length` then counts bytes there, and `notes` those of the notes on the
+image that follow, with commas between; no text does. Where a perceptual hash is asked for, it comes
+last: u8 whether there is one | i64.
 
 The child handles untrusted bytes, so its answers are untrusted too: sizes are checked before
 anything is read into memory, and nothing is unpickled.
@@ -24,11 +25,12 @@ from typing import Final, Literal
 from hired_core.geometry.base import Geometry, from_json, to_json
 from hired_core.geometry.canvas import LayoutError, Size
 from hired_core.images.decode import ImageError
+from hired_core.images.notes import are_notes
 from pipeline.rows.errors import ROW_ERROR_CODES
 
 READY: Final = b"ready\n"
 REQUEST: Final = struct.Struct("<Q")
-ANSWER: Final = struct.Struct("<BIIIQ")
+ANSWER: Final = struct.Struct("<BIIIQH")
 PHASH: Final = struct.Struct("<?q")
 
 PARTITIONED: Final = 0  # uint8 [count, 3, S, S] are in the shared memory
@@ -37,10 +39,12 @@ BROKEN: Final = 2  # with a traceback: the code cannot be used, the job has to s
 DECODED: Final = 3  # uint8 [height / count, width / count, 3] are there, for the parent to cut
 
 MAX_TEXT_BYTES: Final = 16 * 1024
+MAX_NOTES_BYTES: Final = 256
 DEFAULT_FUNCTION: Final = "pipeline.isolation.cut:cut"
 
 
 Resize = Literal["exact", "fast"]
+Truncated = Literal["refuse", "accept"]
 
 
 class BadAnswer(Exception):
@@ -49,11 +53,18 @@ class BadAnswer(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
-    """What one image may cost. `max_mib` is memory beyond that of the idle child."""
+    """What one image may cost, and lack.
+
+    Attributes:
+        max_mib: memory beyond that of the idle child.
+        truncated: what is done with an image that ends in the middle: refused, or cut to the part
+            that is there.
+    """
 
     max_pixels: int
     timeout_sec: float
     max_mib: int
+    truncated: Truncated = "refuse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +125,7 @@ class CutSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionedImage:
-    """Size of the upright image, and its uint8 [P, 3, S, S] as bytes.
+    """Size of the upright image, its uint8 [P, 3, S, S] as bytes, and notes on it.
 
     Attributes:
         phash: int64 (`pipeline.isolation.likeness`), if it was asked for and there is one.
@@ -124,27 +135,31 @@ class PartitionedImage:
     height: int
     num_partitions: int
     pixels: bytes
+    notes: tuple[str, ...] = ()
     phash: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerHeader:
-    """The fixed part of an answer, checked: `length` bytes may be read."""
+    """The fixed part of an answer, checked: `length` and `notes_length` bytes may be read."""
 
     kind: int
     width: int
     height: int
     count: int
     length: int
+    notes_length: int = 0
 
     @classmethod
     def parse(cls, data: bytes, settings: CutSettings) -> AnswerHeader:
         """Raises `BadAnswer` unless the sizes are those of an answer under `settings`."""
-        kind, width, height, count, length = ANSWER.unpack(data)
-        header = cls(kind=kind, width=width, height=height, count=count, length=length)
+        kind, width, height, count, length, notes = ANSWER.unpack(data)
+        header = cls(
+            kind=kind, width=width, height=height, count=count, length=length, notes_length=notes
+        )
         if not header._is_of(settings):
             raise BadAnswer(
-                f"an answer of kind {kind}, {width} x {height}, {count}, {length} bytes"
+                f"an answer of kind {kind}, {width} x {height}, {count}, {length} bytes, {notes}"
             )
         return header
 
@@ -155,7 +170,9 @@ class AnswerHeader:
 
     def _is_of(self, settings: CutSettings) -> bool:
         if self.kind in (REFUSED, BROKEN):
-            return self.length <= MAX_TEXT_BYTES
+            return self.length <= MAX_TEXT_BYTES and not self.notes_length
+        if self.notes_length > MAX_NOTES_BYTES:
+            return False
         if self.kind != (DECODED if settings.options.resize == "fast" else PARTITIONED):
             return False
         if self.count < 1 or not 1 <= self.width * self.height <= settings.limits.max_pixels:
@@ -176,6 +193,14 @@ def _can_be_cut(size: Size, geometry: Geometry) -> bool:
     except LayoutError:
         return False
     return True
+
+
+def parse_notes(body: bytes) -> tuple[str, ...]:
+    """The notes on an image; raises `BadAnswer` unless all are of `NOTES`."""
+    notes = body.decode("ascii", "replace").split(",") if body else []
+    if not are_notes(notes):
+        raise BadAnswer("notes that are none")
+    return tuple(notes)
 
 
 def parse_refusal(body: bytes) -> ImageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hired_core.images.notes import NOTES
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.accounting.token_budget import asked, kept_words
@@ -92,7 +94,8 @@ def build_report(
         "visual_tokens_nominal": plan.resolved.spec.nominal_tokens,
         "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
-        "flags": _flags(plan.sink, ledger_writer.run_id),
+        "flags": _counted("flags", FLAGS, plan.sink, ledger_writer.run_id),
+        "image_notes": _counted("image_notes", NOTES, plan.sink, ledger_writer.run_id),
         "duplicates": saving(fill, stages),
         "carried_lost": stages.get("read", {}).get("carried_lost", 0),
         "stages": stages,
@@ -125,13 +128,13 @@ def _stages(sink: Sink, run_id: str) -> dict[str, dict[str, Any]]:
     return {stage: each.to_json(stage) for stage, each in sums.items() if each.batches}
 
 
-def _flags(sink: Sink, run_id: str) -> dict[str, int]:
-    """How many texts of the run have each flag, those rejected for it included."""
+def _counted(column: str, names: Iterable[str], sink: Sink, run_id: str) -> dict[str, int]:
+    """How many texts of the run have each flag, rejected ones included; or images, notes."""
     times: Counter[str] = Counter()
-    for table in sink.read("stats", ["flags"], run_id):
-        for text in table["flags"].drop_null().to_pylist():
+    for table in sink.read("stats", [column], run_id):
+        for text in table[column].drop_null().to_pylist():
             times.update(json.loads(text))
-    return {flag: times[flag] for flag in FLAGS if flag in times}
+    return {name: times[name] for name in names if name in times}
 
 
 _SUMMED = (
@@ -196,6 +199,7 @@ def summary(report: dict[str, Any]) -> str:
         *([("flags", _listed(report["flags"]))] if report["flags"] else []),
         *([("duplicates", _duplicates(report["duplicates"]))] if report["duplicates"] else []),
         *([("carried", _lost(report["carried_lost"]))] if report["carried_lost"] else []),
+        *([("image notes", _listed(report["image_notes"]))] if report["image_notes"] else []),
         ("stages", _utilisation(report["stages"])),
         ("cost", _cost(report)),
         ("fingerprint", report["fingerprint"]),

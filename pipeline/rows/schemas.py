@@ -53,6 +53,11 @@ _IMAGE: Final = [
     pa.field("height", pa.int32()),
     pa.field("num_partitions", pa.int32()),
 ]
+_NOTES: Final = pa.field("image_notes", _TEXTS)
+"""What is not simply as in the file (`hired_core.images.notes`); empty where nothing is.
+
+Parts of earlier versions lack it.
+"""
 _PHASH: Final = pa.field("phash", pa.int64())
 """Of the picture, where near duplicates are looked for (`pipeline.isolation.likeness`)."""
 _DUPLICATE: Final = [
@@ -115,7 +120,7 @@ class ShardEnd:
 
 
 PARTITIONED_SCHEMA: Final = pa.schema(
-    [*_ID, *_IMAGE, _PHASH, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
+    [*_ID, *_IMAGE, _NOTES, _PHASH, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
 )
 """After the partition stage: `partitions` is uint8 [P, 3, S, S], C order."""
 
@@ -124,6 +129,7 @@ SELECTED_SCHEMA: Final = pa.schema(
         *_ID,
         *_IMAGE,
         _PHASH,
+        _NOTES,
         *_TOKENS,
         # [K, C], or [K, D] where projected, in C order, float16 (float32 where the vision tower
         # computes in float32).
@@ -141,12 +147,12 @@ _FIRST: Final = pa.field("first", pa.int64())
 """Of a row that gets the caption of another: that one's number."""
 
 ANSWERED_SCHEMA: Final = pa.schema(
-    [*_ID, *_IMAGE, *_TOKENS, *_TEXT, _FLAGS, *_DUPLICATE, _FIRST, *_FLOW]
+    [*_ID, *_IMAGE, _NOTES, *_TOKENS, *_TEXT, _FLAGS, *_DUPLICATE, _FIRST, *_FLOW]
 )
 """After the generate stage: one row per question, `image_id` the question's own."""
 
 WAITING_SCHEMA: Final = pa.schema(
-    [*_ID, *_IMAGE[:3], _PHASH, _TEXT[0], _FIRST, pa.field("ledger_id", pa.string())]
+    [*_ID, *_IMAGE[:3], _NOTES, _PHASH, _TEXT[0], _FIRST, pa.field("ledger_id", pa.string())]
 )
 """Rows that wait for the caption of another: what of them is their own."""
 
@@ -156,6 +162,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
         *_IMAGE[:3],
         *_TEXT[:3],
         _FLAGS,
+        _NOTES,
         _IMAGE[3],
         *_TOKENS,
         *_TEXT[3:],

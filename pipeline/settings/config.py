@@ -15,7 +15,7 @@ from hired_core.errors import SettingError, require
 from hired_core.images.decode import DEFAULT_MAX_PIXELS
 from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
-from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize
+from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize, Truncated
 from pipeline.quality.criteria import QualityConfig
 
 OnChanged = Literal["fail", "redo", "skip"]
@@ -54,6 +54,10 @@ class InputConfig:
     """Images that take longer to decode are quarantined."""
     max_decode_mib: int = 2048
     """Images that take more memory to decode are quarantined."""
+    truncated: Truncated = "refuse"
+    """An image that ends in the middle. 'refuse': quarantined. 'accept': captioned from the part
+    that is there, and marked so in image_notes. One that lacks no more than its end is captioned
+    either way."""
     resize: Resize = DEFAULT_OPTIONS.resize
     """How images are brought to size. 'exact': by Pillow, as transformers' PIL image processor, bit
     by bit. 'fast': by torch, as its torchvision one, which takes less than half the time with
@@ -85,6 +89,7 @@ class InputConfig:
             max_pixels=self.max_pixels,
             timeout_sec=self.decode_timeout_sec,
             max_mib=self.max_decode_mib,
+            truncated=self.truncated,
         )
 
     @property

@@ -14,7 +14,11 @@ from pipeline.isolation.protocol import DEFAULT_OPTIONS
 from pipeline.settings.config import CaptionConfig, JobConfig
 
 PREPROCESSING_VERSION: Final = 1
-"""Raised whenever decoding, partitioning or selection changes what a model sees."""
+"""Raised whenever decoding, partitioning or selection changes what a model sees of ordinary images.
+
+Not for images that were quarantined before, nor for the few that are marked in `image_notes`: an
+output goes on, and its marked rows are those that an earlier version saw otherwise.
+"""
 
 _ADDED: Final = (
     *("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens", "stop_strings"),

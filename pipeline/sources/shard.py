@@ -12,7 +12,12 @@ from pipeline.sources.carried.request import CarriedColumn
 __all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat"]
 
 MIB = 1024 * 1024
-IMAGE_SUFFIXES: Final = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
+IMAGE_SUFFIXES: Final = frozenset(
+    {
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff"),
+        *("avif", "heic", "heif", "hif", "jp2", "j2k", "j2c", "jpf", "jpx"),
+    }
+)
 ShardFormat = Literal["parquet", "webdataset", "images", "arrow"]
 
 

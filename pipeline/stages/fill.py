@@ -155,7 +155,8 @@ def _are_stored(rows: list[Row], firsts: dict[int, First]) -> bool:
 def _copied(row: Row, first: First, there: Row) -> Row:
     """The first's columns, but for those that are the row's own."""
     own = {name: value for name, value in row.items() if value is not None and name != "first"}
-    looks = {"width": first.width, "height": first.height, "phash": first.phash}
+    looks: dict[str, Any] = {"width": first.width, "height": first.height, "phash": first.phash}
+    looks["image_notes"] = []
     if first.distance is None:  # The same bytes.
         looks = {name: there.get(name) for name in looks}
     filled: dict[str, Any] = dict.fromkeys(ANSWERED_SCHEMA.names)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from typing import ClassVar
 
 import pyarrow as pa
 
 from hired_core.geometry.base import Geometry
 from hired_core.images.decode import ImageError
+from hired_core.images.notes import kind_of
 from pipeline.copies.registry import Finder
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
@@ -56,13 +59,14 @@ class PartitionStage:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
-        with self._meter.batch(rows):
+        with self._meter.batch(rows) as record:
             if self._met_before is not None:
                 self._met_before.by_bytes(rows)
             for row in filter(is_active, rows):
                 self._partition(row)
             if self._met_before is not None:
                 self._met_before.by_likeness(rows)
+            record["image_notes"] = _counted(rows)
         return to_table(rows, self._schema)
 
     def _partition(self, row: Row) -> None:
@@ -78,4 +82,11 @@ class PartitionStage:
                 phash=image.phash,
                 num_partitions=image.num_partitions,
                 partitions=image.pixels,
+                image_notes=list(image.notes),
             )
+
+
+def _counted(rows: list[Row]) -> str | None:
+    """How many images have a note of each kind, as JSON; None if none has any."""
+    times = Counter(kind_of(note) for row in rows for note in row.get("image_notes") or ())
+    return json.dumps(times) if times else None

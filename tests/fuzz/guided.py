@@ -16,9 +16,13 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["PIL", "hired_core", "pipeline.sources", "tarfile"]):
+with atheris.instrument_imports(
+    include=["PIL", "pi_heif", "hired_core", "pipeline.sources", "tarfile"]
+):
+    import PIL.AvifImagePlugin
     import PIL.BmpImagePlugin
     import PIL.GifImagePlugin
+    import PIL.Jpeg2KImagePlugin
     import PIL.JpegImagePlugin
     import PIL.PngImagePlugin
     import PIL.TiffImagePlugin

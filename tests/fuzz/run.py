@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--shards", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--truncated", choices=("refuse", "accept"), default="refuse")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / "in", Path(folder) / "out"
@@ -47,12 +48,13 @@ def main() -> int:
         wanted = write_damaged_images(source, arguments.images, rng)
         wanted |= write_damaged_shards(source, arguments.shards, rng)
         started = time.monotonic()
-        code = _run(source, output)
+        code = _run(source, output, arguments.truncated)
         report = account(output, wanted, sorted(path.name for path in source.iterdir()))
     report |= {
         "seed": arguments.seed,
         "images": arguments.images,
         "shards": arguments.shards,
+        "truncated": arguments.truncated,
         "exit_code": code,
         "wall_sec": round(time.monotonic() - started, 1),
     }
@@ -61,7 +63,7 @@ def main() -> int:
     return 0 if ended and not (report["lost"] or report["twice"] or report["silent"]) else 1
 
 
-def _run(source: Path, output: Path) -> int:
+def _run(source: Path, output: Path, truncated: str) -> int:
     """The job in this process, on a small cluster of its own."""
     from tests.chaos.stand_in import StandInSelect
     from tests.fuzz.stand_in import Echo
@@ -70,6 +72,7 @@ def _run(source: Path, output: Path) -> int:
     ray.init(num_cpus=2, object_store_memory=400 * 1024**2, include_dashboard=False)
     graph.SelectStage, graph.GenerateStage = StandInSelect, Echo  # type: ignore[misc,assignment]
     flags = ["--max-pixels", "4000000", "--decode-timeout-sec", "10", "--id-column", "id"]
+    flags += ["--truncated", truncated]
     try:
         return job(["--input", str(source), "--output", str(output), *flags], CaptionConfig, "")
     finally:
@@ -152,12 +155,17 @@ def account(output: Path, wanted: set[str], shards: list[str]) -> dict[str, obje
     """What is stored against what must be; nothing of the job's own code takes part."""
     times: Counter[str] = Counter()
     codes: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
     for kind in ("captions", "quarantine"):
         for path in (output / kind).glob("*.parquet"):
             table = pq.read_table(path)
             times.update(table["image_id"].to_pylist())
             bad = table["error_code"].to_pylist() if kind == "quarantine" else ()
             codes.update(bad or ["ok"] * len(table))
+            if kind == "captions":
+                notes.update(
+                    n.rstrip("_0123456789") for row in table["image_notes"] for n in row.as_py()
+                )
     told = {image_id.partition("#")[0] for image_id in times}
     return {
         "rows": sum(times.values()),
@@ -165,6 +173,7 @@ def account(output: Path, wanted: set[str], shards: list[str]) -> dict[str, obje
         "twice": sorted(i for i, count in times.items() if count > 1)[:10],
         "silent": [name for name in shards if name not in told],
         "ends": dict(codes.most_common()),
+        "image_notes": dict(notes.most_common()),
     }
 
 

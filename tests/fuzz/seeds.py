@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from tests.support.bad_images import CASES, encode, picture
+from tests.support.bad_images import CASES, encode, heic, picture
+from tests.support.odd_pictures import ODD
 
 _Made = Callable[[], bytes]
 
@@ -19,7 +20,11 @@ def image_seeds() -> list[bytes]:
     modes = [encode(picture(mode), "PNG") for mode in ("L", "LA", "P", "RGBA", "1", "I;16")]
     modes += [encode(picture("CMYK"), "JPEG"), encode(picture("L"), "JPEG")]
     bad = [case.data for case in CASES if 0 < len(case.data) < 100_000]
-    return [*plain, *modes, _animation("GIF"), _animation("WEBP"), _with_exif(), *bad]
+    odd = [odd.data for odd in ODD if len(odd.data) < 100_000]
+    deep = [encode(picture(), "AVIF"), heic(picture()), encode(picture(), "JPEG2000")]
+    deep += [encode(picture("RGBA"), fmt) for fmt in ("AVIF", "JPEG2000")]
+    moving = [_animation(fmt) for fmt in ("GIF", "WEBP")]
+    return [*plain, *modes, *moving, _with_exif(), *bad, *odd, *deep, _animation("AVIF")]
 
 
 _FORMATS: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -23,7 +23,8 @@ from tests.support.s3_server import S3Server, s3
 
 CAPTION_COLUMNS = [
     *("image_id", "shard", "key", "sha256", "width", "height", "prompt", "text", "finish_reason"),
-    *("flags", "num_partitions", "visual_tokens_dense", "visual_tokens_kept", "partition_budgets"),
+    *("flags", "image_notes", "num_partitions", "visual_tokens_dense", "visual_tokens_kept"),
+    "partition_budgets",
     *("prompt_tokens", "output_tokens", "model", "method", "token_budget", "fingerprint", "run_id"),
 ]
 pytestmark = pytest.mark.usefixtures("cluster")

@@ -24,6 +24,7 @@ MEMORY = MARK + b"memory"
 HANG = MARK + b"hang"
 BUG = MARK + b"bug"
 NONSENSE = MARK + b"nonsense"
+NOTES = MARK + b"notes"
 LIMITS = MARK + b"limits"
 ONCE = MARK + b"once:"  # and the path of a file that remembers it
 
@@ -32,7 +33,8 @@ def cut(data: bytes, settings: CutSettings) -> Cut:
     good, mark, rest = data.partition(MARK)
     if mark:
         _misbehave(mark + rest)
-    return really_cut(good, settings)
+    size, pixels, notes = really_cut(good, settings)
+    return size, pixels, ("<script>",) if mark + rest == NOTES else notes
 
 
 def _misbehave(mark: bytes) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import torch
 
-from hired_core.backends.base import Capacity
+from hired_core.backends.base import NOT_A_NUMBER, Capacity
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.slots.admission import Admission
 from hired_core.backends.slots.decoder import SlotDecoder
@@ -178,7 +178,7 @@ class SlotBackend:
     def _read_prompt(self, slot: Slot, request: Request) -> None:
         logits = self._reader.read(slot, self._slots, request)
         if not logits.isfinite().all():
-            raise RuntimeError("the model's output for this prompt is not a number")
+            raise RuntimeError(f"{NOT_A_NUMBER}, for this prompt")
         if self._masks is not None:
             self._masks.begin(slot.index)
         self._state.begin(
@@ -224,9 +224,12 @@ class SlotBackend:
 
     def _end_finished(self) -> None:
         """Ends requests that generated a stop token, or all they may, or took too long."""
-        finished = self._finished()
+        finished, broken = self._finished()
         limit = self.settings.generation_timeout_sec
         for slot, ticket in list(self._busy()):
+            if broken[slot.index]:
+                self._fail([ticket], RuntimeError(NOT_A_NUMBER))
+                continue
             full = slot.generated == self.settings.max_new_tokens
             late = limit is not None and ticket.own_sec > limit
             if finished[slot.index] or full or late:
@@ -235,15 +238,16 @@ class SlotBackend:
                 self._release(slot)
                 self._admission.note_end()
 
-    def _finished(self) -> list[bool]:
-        """By slot: whether it has a stop token or, of those that run, a stop string."""
-        finished: list[bool] = self._state.finished.tolist()
+    def _finished(self) -> tuple[list[bool], list[bool]]:
+        """By slot: whether it has a stop token or, of those that run, a stop string; whether it is
+        broken. One look at the device."""
+        finished, broken = torch.stack([self._state.finished, self._state.broken]).tolist()
         if self._stop_strings is not None:
             generated = self._state.generated.tolist()
             for slot, _ in self._busy():
                 text = generated[slot.index][: slot.generated]
                 finished[slot.index] |= self._stop_strings.end(text) is not None
-        return finished
+        return finished, broken
 
     def _completion(self, generated: list[int], *, cut_short: bool) -> Completion:
         return self.model.complete(generated, cut_short=cut_short, stop_strings=self._stop_strings)

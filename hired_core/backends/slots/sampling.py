@@ -54,7 +54,8 @@ class SlotState:
         dropped: int64 [S] for each drop between layers: how far behind positions are from there on.
         shifts: int64 [S], how far ahead of that their rotary positions are.
         generated: int64 [S, M]; `counts` int64 [S] of them are real.
-        finished: bool [S], whether a stop token was among them.
+        finished: bool [S], whether a stop token was among them, or nothing is to come any more.
+        broken: bool [S], whether the model's output was once not a number; such a slot is finished.
         running: int64 [S], 1 where a request is under way. Idle slots below a busy one are computed
             along, over and over at the same position, which no request looks at any more.
         masks: int32 [S, W], the tokens that may come next (`hired_core.language.grammar`); None
@@ -80,7 +81,7 @@ class SlotState:
         self.shifts, self.seeds, self.running = zeros(), zeros(), zeros()
         self.dropped = [zeros() for _ in range(num_drops)]
         self.generated = zeros(settings.max_new_tokens)
-        self.finished = zeros().bool()
+        self.finished, self.broken = zeros().bool(), zeros().bool()
         self.masks: Tensor | None = None
         if mask_words is not None:
             self.masks = torch.full((num_slots, mask_words), -1, dtype=torch.int32, device=device)
@@ -104,6 +105,7 @@ class SlotState:
         self.seeds[slot] = seed
         self.running[slot] = 1
         self.finished[slot] = False
+        self.broken[slot] = False
         self._accept(slice(slot, slot + 1), logits[None])
 
     def advance(self, logits: Tensor) -> None:
@@ -132,6 +134,7 @@ class SlotState:
             self.running,
             self.generated,
             self.finished,
+            self.broken,
             *self.dropped,
         ]
 
@@ -161,6 +164,8 @@ class SlotState:
 
     def _accept(self, slots: slice, logits: Tensor) -> None:
         settings, counts = self._settings, self.counts[slots]
+        # Before constraints: they may forbid tokens by -inf. The highest is NaN if one is.
+        broken = ~logits.amax(-1).isfinite()
         self._constrain(logits, slots)
         chosen = choose(
             logits,
@@ -171,10 +176,11 @@ class SlotState:
         )
         # An idle slot may have used up its places; its last one is nobody's any more.
         place = counts.clamp(max=self.generated.shape[1] - 1)
-        stopped = (chosen[:, None] == self._stop).any(-1)
+        ended = (chosen[:, None] == self._stop).any(-1) | broken
         # Nothing below asks for memory: a step that runs out of it has changed no state.
         self.tokens[slots] = chosen
         self.generated[slots].scatter_(1, place[:, None], chosen[:, None])
-        self.finished[slots] |= stopped
+        self.broken[slots] |= broken
+        self.finished[slots] |= ended
         self.counts[slots] += self.running[slots]
         self.positions[slots] += self.running[slots]

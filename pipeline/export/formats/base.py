@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from hired_core.images.opening import is_heif
 from pipeline.rows.row import Row
 
 __all__ = ["File", "Format", "Item", "Link", "Piece", "image_suffix"]
@@ -80,6 +81,8 @@ def image_suffix(data: bytes) -> str:
     known."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
+    if data[4:8] == b"ftyp":
+        return "heic" if is_heif(data) else "avif"
     return next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), "bin")
 
 
@@ -89,6 +92,8 @@ _MAGIC = (
     (b"GIF8", "gif"),
     (b"BM", "bmp"),
     (b"II*\0", "tif"),
+    (b"\0\0\0\x0cjP  ", "jp2"),
+    (b"\xff\x4f\xff\x51", "j2k"),
     (b"MM\0*", "tif"),
     (b"II+\0", "tif"),
     (b"MM\0+", "tif"),

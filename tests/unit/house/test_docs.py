@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from hired_core.images.notes import NOTES
 from hired_core.methods.base import Method
 from hired_core.methods.registry import METHODS, make_options, method
 from hired_core.models.base import Family
@@ -198,6 +199,7 @@ def test_every_column_and_code_is_told() -> None:
         listed = ", ".join(schema.names)
         assert listed in page.replace("\n", " "), listed
     assert ROW_ERROR_CODES.keys() <= set(first_cells(page))
+    assert list(NOTES) == first_cells(page.partition("## Notes on images")[2].partition("\n## ")[0])
     assert list(FLAGS) == first_cells(page.partition("## Flags")[2].partition("\n## ")[0])
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hired_core.images.decode import FORMATS, ImageError, _to_eight_bits, decode_image
+from hired_core.images.decode import ImageError, decode_image
+from hired_core.images.opening import FORMATS
 from pipeline.rows.errors import ROW_ERROR_CODES
 from tests.support.bad_images import CASES
 
@@ -167,7 +168,7 @@ def test_first_frame_of_an_animation(kind: str) -> None:
 
 def test_empty_and_garbage() -> None:
     assert code_of(b"") == "image_empty"
-    assert code_of(b"no image at all") == "image_unidentified"
+    assert code_of(b"no image at all") == "image_is_text"
     assert code_of(bytes(RNG.integers(0, 256, 5000, dtype=np.uint8))) == "image_unidentified"
     assert code_of(encoded(NOISE, "PNG")[:3]) == "image_unidentified"
 
@@ -175,7 +176,9 @@ def test_empty_and_garbage() -> None:
 @pytest.mark.parametrize("kind", ["PPM", "PCX", "TGA", "ICO", "EPS", "PDF"])
 def test_formats_off_the_list_are_not_opened(kind: str) -> None:
     assert kind not in FORMATS
-    assert code_of(encoded(NOISE, kind)) == "image_unidentified"
+    documents = ("EPS", "PDF")
+    expected = "image_is_pdf" if kind in documents else "image_unidentified"
+    assert code_of(encoded(NOISE, kind)) == expected
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
@@ -230,16 +233,6 @@ def test_damaged_data() -> None:
 
 def test_wrong_compressed_stream() -> None:
     assert code_of(png_of(8, 8, b"\0" * 10)) in {"image_corrupt", "image_truncated"}
-
-
-def test_sixteen_bits_are_scaled_and_rounded_to_eight() -> None:
-    """Every value there is, and some that Pillow's 32-bit mode could hold beyond."""
-    values = np.arange(65536)
-    exact = (values / 257).round()
-    assert (_to_eight_bits(values.astype(np.uint16)) == exact).all()
-    assert (_to_eight_bits(values.astype(">u2")) == exact).all()
-    assert (_to_eight_bits(values.astype(np.int32)) == exact).all()
-    assert _to_eight_bits(np.array([-5, 70_000, 2**31 - 1])).tolist() == [0, 255, 255]
 
 
 def test_a_claim_of_size_takes_no_memory() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hired_core.geometry.canvas import CanvasFit, Size, select_best_resolution
 from hired_core.geometry.layout import LayoutError
-from hired_core.images.decode import ImageError, decode_at_least, decode_image
+from hired_core.images.decode import Decoded, ImageError, decode_at_least, decode_image
 from hired_core.images.partition import partition_image
 from tests.support.bad_images import encode
 from tests.support.geometry import anyres
@@ -21,6 +21,11 @@ from tests.unit.hired_core.images.test_partition import pinpoints, smooth
 
 def jpeg(height: int, width: int, **options: object) -> bytes:
     return encode(smooth(height, width), "JPEG", quality=95, **options)
+
+
+def parts(decoded: Decoded) -> tuple[Image.Image, Size]:
+    assert not decoded.notes
+    return decoded.image, decoded.size
 
 
 def turned(data: bytes, orientation: int) -> bytes:
@@ -47,7 +52,7 @@ def turned(data: bytes, orientation: int) -> bytes:
     ],
 )
 def test_scales(least: Size, decoded: Size) -> None:
-    image, size = decode_at_least(jpeg(200, 300), lambda whole: least)
+    image, size = parts(decode_at_least(jpeg(200, 300), lambda whole: least))
     assert (image.height, image.width) == decoded
     assert size == (200, 300)
 
@@ -57,7 +62,7 @@ def test_scales(least: Size, decoded: Size) -> None:
     [((800, 1600), 8), ((804, 1608), 4), ((804, 1602), 2), ((1602, 804), 2), ((801, 1600), 1)],
 )
 def test_both_sides_have_to_divide(size: Size, scale: int) -> None:
-    image, _ = decode_at_least(jpeg(*size), lambda whole: (1, 1))
+    image, _ = parts(decode_at_least(jpeg(*size), lambda whole: (1, 1)))
     assert (image.height * scale, image.width * scale) == size
 
 
@@ -71,7 +76,7 @@ def test_it_is_the_upright_size_that_counts(orientation: int) -> None:
         asked.append(whole)
         return (100, 70) if orientation < 5 else (70, 100)
 
-    image, size = decode_at_least(data, needed)
+    image, size = parts(decode_at_least(data, needed))
     whole = decode_image(data)
     upright = (200, 300) if orientation < 5 else (300, 200)
     assert asked == [upright]
@@ -84,7 +89,7 @@ def test_it_is_the_upright_size_that_counts(orientation: int) -> None:
 @pytest.mark.parametrize("fmt", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_other_formats_are_decoded_whole(fmt: str) -> None:
     data = encode(smooth(200, 300), fmt)
-    image, size = decode_at_least(data, lambda whole: (1, 1))
+    image, size = parts(decode_at_least(data, lambda whole: (1, 1)))
     assert size == (200, 300)
     assert np.array_equal(np.asarray(image), np.asarray(decode_image(data)))
 
@@ -92,7 +97,7 @@ def test_other_formats_are_decoded_whole(fmt: str) -> None:
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_four_colours_are_reduced_too(mode: str) -> None:
     data = encode(smooth(200, 300).convert(mode), "JPEG", quality=95)
-    image, size = decode_at_least(data, lambda whole: (100, 150))
+    image, size = parts(decode_at_least(data, lambda whole: (100, 150)))
     assert (image.mode, image.size, size) == ("RGB", (150, 100), (200, 300))
     halved = decode_image(data).resize((150, 100), Image.Resampling.BOX)
     assert np.abs(np.asarray(image).astype(int) - np.asarray(halved)).max() <= 8
@@ -106,7 +111,7 @@ def test_a_file_cut_short_is_refused_all_the_same() -> None:
 
 def test_the_pixel_limit_is_on_the_whole() -> None:
     data = jpeg(200, 300)
-    assert decode_at_least(data, lambda whole: (1, 1), max_pixels=60_000)[1] == (200, 300)
+    assert decode_at_least(data, lambda whole: (1, 1), max_pixels=60_000).size == (200, 300)
     with pytest.raises(ImageError) as caught:
         decode_at_least(data, lambda whole: (1, 1), max_pixels=59_999)
     assert caught.value.code == "image_too_many_pixels"
@@ -129,7 +134,7 @@ def test_what_is_needed_is_the_content_and_the_full_image(height: int, width: in
 def test_partitions_are_nearly_those_of_the_whole(size: Size) -> None:
     data = jpeg(*size)
     grids = pinpoints(112)
-    image, whole = decode_at_least(data, lambda whole: anyres(grids, 112).needed_size(whole))
+    image, whole = parts(decode_at_least(data, lambda whole: anyres(grids, 112).needed_size(whole)))
     assert image.height < size[0] and image.width < size[1]
     result = partition_image(image, anyres(grids, 112), image_size=whole)
     expected = partition_image(decode_image(data), anyres(grids, 112))

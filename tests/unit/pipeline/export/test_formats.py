@@ -16,12 +16,13 @@ import pytest
 import webdataset
 from PIL import Image
 
-from hired_core.images.decode import FORMATS as DECODED
+from hired_core.images.opening import FORMATS as DECODED
 from pipeline.export.formats.base import image_suffix
 from pipeline.export.formats.registry import FORMATS
 from pipeline.export.options import FormatName
 from pipeline.job.commands import export
 from pipeline.rows.schemas import CAPTIONS_SCHEMA
+from tests.support.bad_images import heic
 from tests.support.exports import Corpus, captioned, colour, png
 
 
@@ -176,12 +177,14 @@ def test_pandas_and_duckdb_read_parquet_and_json(corpus: Corpus, tmp_path: Path)
 
 def encoded(form: str) -> bytes:
     buffer = io.BytesIO()
+    if form == "HEIF":
+        return heic(Image.new("RGB", (64, 64)))
     Image.new("RGB", (2, 2)).save(buffer, form)
     return buffer.getvalue()
 
 
 def test_endings_suit_the_bytes() -> None:
     endings = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp"}
-    endings |= {"TIFF": "tif"}
+    endings |= {"TIFF": "tif", "AVIF": "avif", "JPEG2000": "jp2", "HEIF": "heic"}
     assert {form: image_suffix(encoded(form)) for form in DECODED} == endings
     assert image_suffix(b"") == image_suffix(b"RIFFxxxxWAVE") == "bin"

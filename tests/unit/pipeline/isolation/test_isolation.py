@@ -21,8 +21,9 @@ from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, IsolatedDe
 from pipeline.isolation.cut import cut
 from pipeline.isolation.decoder import IMAGES_PER_CHILD
 from tests.support import poison
-from tests.support.bad_images import CASES, GOOD, Case, encode, picture
+from tests.support.bad_images import CASES, GOOD, Case, encode, heic, picture
 from tests.support.models import load_spec
+from tests.support.odd_pictures import ODD, PICTURE, Odd
 
 SPEC = load_spec("embedded")
 SIDE = SPEC.partition_size
@@ -76,9 +77,10 @@ def refusal(decoder: IsolatedDecoder, data: bytes) -> tuple[str, str]:
 
 
 def is_good(decoder: IsolatedDecoder, data: bytes = GOOD) -> bool:
-    (height, width), partitions, _ = cut(data, REAL)
+    (height, width), partitions, notes, _ = cut(data, REAL)
     found = decoder.partition(data)
     assert found.num_partitions == len(partitions)
+    assert found.notes == notes
     return (found.height, found.width, found.pixels) == (height, width, partitions.tobytes())
 
 
@@ -107,6 +109,39 @@ def test_cutting_on_this_side_finds_the_same(fast: IsolatedDecoder, case: Case) 
         assert (found.height, found.width) == size == pixels.shape[:2]
         assert found.num_partitions == len(expected)
         assert found.pixels == expected.tobytes()
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.name)
+def test_odd_pictures_and_their_notes(
+    real: IsolatedDecoder, fast: IsolatedDecoder, odd: Odd
+) -> None:
+    assert is_good(real, odd.data)
+    assert real.partition(odd.data).notes == fast.partition(odd.data).notes == odd.notes
+
+
+@pytest.mark.parametrize("name", ["avif", "heic", "jp2"])
+def test_every_decoder_works_within_its_memory(name: str) -> None:
+    """Loaded before the limit is set, and without threads that would take address space."""
+    little = dataclasses.replace(REAL.limits, max_mib=96)
+    decoder = IsolatedDecoder(dataclasses.replace(REAL, limits=little))
+    large = PICTURE.resize((960, 640))
+    made = {"avif": encode(large, "AVIF"), "heic": heic(large), "jp2": encode(large, "JPEG2000")}
+    assert is_good(decoder, made[name])
+    first = pid_of(decoder)
+    assert is_good(decoder, made[name]) and pid_of(decoder) == first
+    decoder.close()
+
+
+def test_truncated_images_are_accepted_where_that_is_asked_for() -> None:
+    settings = dataclasses.replace(
+        REAL, limits=dataclasses.replace(REAL.limits, truncated="accept")
+    )
+    data = encode(PICTURE.resize((480, 320)), "PNG")
+    decoder = IsolatedDecoder(settings)
+    found = decoder.partition(data[: len(data) // 2])
+    decoder.close()
+    assert found.notes == ("truncated",)
+    assert found.width == 480 and 0 < found.height < 320
 
 
 @pytest.mark.parametrize("settings", REDUCED, ids=["exact", "fast"])
@@ -179,6 +214,7 @@ def test_a_child_that_has_done_its_share_is_replaced(decoder: IsolatedDecoder) -
         (poison.SEGFAULT, "image_kills_decoder", "SIGSEGV"),
         (poison.MEMORY, "image_too_much_memory", "MemoryError"),
         (poison.NONSENSE, "image_kills_decoder", "nonsense"),
+        (poison.NOTES, "image_kills_decoder", "notes that are none"),
     ],
 )
 def test_poison_costs_its_own_image(

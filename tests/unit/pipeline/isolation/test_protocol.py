@@ -15,6 +15,7 @@ from pipeline.isolation.protocol import (
     REFUSED,
     AnswerHeader,
     BadAnswer,
+    parse_notes,
     parse_refusal,
 )
 from tests.support.models import load_spec
@@ -30,7 +31,7 @@ EACH = 3 * SIDE * SIDE
 
 
 def header(kind: int, width: int, height: int, count: int, length: int) -> AnswerHeader:
-    return AnswerHeader.parse(ANSWER.pack(kind, width, height, count, length), REAL)
+    return AnswerHeader.parse(ANSWER.pack(kind, width, height, count, length, 0), REAL)
 
 
 def test_answers_of_the_right_size_are_taken() -> None:
@@ -58,8 +59,25 @@ def test_answers_of_any_other_size_are_not(fields: tuple[int, int, int, int, int
         header(*fields)
 
 
+@pytest.mark.parametrize(("kind", "notes"), [(PARTITIONED, 257), (REFUSED, 1), (BROKEN, 1)])
+def test_notes_are_short_and_on_images_alone(kind: int, notes: int) -> None:
+    sizes = (224, 112, 5, 5 * EACH) if kind == PARTITIONED else (0, 0, 0, 20)
+    most = 256 if kind == PARTITIONED else 0
+    assert AnswerHeader.parse(ANSWER.pack(kind, *sizes, most), REAL).notes_length == most
+    with pytest.raises(BadAnswer):
+        AnswerHeader.parse(ANSWER.pack(kind, *sizes, notes), REAL)
+
+
+def test_notes_are_those_there_are() -> None:
+    assert parse_notes(b"") == ()
+    assert parse_notes(b"end_missing,frame_12") == ("end_missing", "frame_12")
+    for text in (b"x", b"end_missing,", b",", b"frame", b"\xff", b"frame_2\n"):
+        with pytest.raises(BadAnswer):
+            parse_notes(text)
+
+
 def decoded(width: int, height: int, count: int, length: int) -> AnswerHeader:
-    return AnswerHeader.parse(ANSWER.pack(DECODED, width, height, count, length), FAST)
+    return AnswerHeader.parse(ANSWER.pack(DECODED, width, height, count, length, 0), FAST)
 
 
 def test_pixels_are_taken_if_they_are_those_of_the_image() -> None:
@@ -89,7 +107,7 @@ def test_each_way_of_cutting_has_its_answer() -> None:
     with pytest.raises(BadAnswer):
         header(DECODED, 224, 112, 1, 3 * 224 * 112)
     with pytest.raises(BadAnswer):
-        AnswerHeader.parse(ANSWER.pack(PARTITIONED, 224, 112, 1, EACH), FAST)
+        AnswerHeader.parse(ANSWER.pack(PARTITIONED, 224, 112, 1, EACH, 0), FAST)
 
 
 def test_a_refusal_needs_a_code_of_ours() -> None:

@@ -35,9 +35,10 @@ def record(stage: str, worker: str, busy: float, idle: float, **more: Any) -> di
 
 
 FLAGGED = '{"truncated": 1200, "loop": 2}'
+NOTED = '{"frame": 1, "end_missing": 1}'
 STATS = [
-    record("partition", "n:1", 1.0, 0.0, num_images=3, errors=1),
-    record("partition", "n:2", 2.0, 1.0, num_images=2, errors=0),
+    record("partition", "n:1", 1.0, 0.0, num_images=3, errors=1, image_notes='{"frame": 2}'),
+    record("partition", "n:2", 2.0, 1.0, num_images=2, errors=0, image_notes=NOTED),
     record(
         "select", "n:3", 4.0, 0.0, num_images=3, visual_tokens_dense=900, visual_tokens_kept=180
     ),
@@ -111,6 +112,13 @@ def test_flags_are_those_of_this_run(plan: Plan, ledger_writer: LedgerWriter) ->
         plan.sink.remove(path)
     report = report_of(plan, ledger_writer)
     assert report["flags"] == {} and "  flags  " not in summary(report)
+    assert report["image_notes"] == {} and "  image notes  " not in summary(report)
+
+
+def test_notes_are_counted_by_kind(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    report = report_of(plan, ledger_writer)
+    assert report["image_notes"] == {"end_missing": 1, "frame": 3}
+    assert "image notes  end_missing 1, frame 3" in summary(report)
 
 
 def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan, ledger_writer: LedgerWriter) -> None:
@@ -183,7 +191,7 @@ def test_what_copies_saved_is_estimated(
 
 def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
     lines = [line.strip() for line in summary(report_of(plan, ledger_writer)).splitlines()]
-    assert lines[:8] == [
+    assert lines[:9] == [
         "rows  9 from 3 shards, 3 of them in the 1 opened now",
         "captioned  7",
         "quarantined  2 (generation_failed 2)",
@@ -192,6 +200,7 @@ def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
         "time  50.0 s, 0.08 images/s, 0.04 images per GPU-second",
         "text  250 tokens, 5.0 /s",
         "flags  truncated 1,200, loop 3",
+        "image notes  end_missing 1, frame 3",
         "stages  partition 3.0 s busy, select 8.0 s busy (80%), generate 30.0 s busy (75%)",
     ]
     prices = "(GPU-hour 3.60, CPU-hour 0.360)"

@@ -1,4 +1,4 @@
-"""Parts of versions before there were flags are read, verified, exported and resumed."""
+"""Parts of versions before there were flags and notes are read, verified, exported and resumed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_an_output_without_the_column(tmp_path: Path) -> None:
     corpus = captioned(tmp_path)
     for path in (corpus.output / "captions").glob("*.parquet"):
         table = pq.read_table(path)
-        assert "flags" in table.column_names
-        pq.write_table(table.drop_columns(["flags"]), path)
+        assert {"flags", "image_notes"} <= set(table.column_names)
+        pq.write_table(table.drop_columns(["flags", "image_notes"]), path)
     assert verify([str(corpus.output)]) == 0
     (corpus.root / "photos" / "new.png").write_bytes((corpus.root / "photos/d.e.png").read_bytes())
     sink = Sink(url=str(corpus.output))
@@ -33,4 +33,7 @@ def test_an_output_without_the_column(tmp_path: Path) -> None:
     found = pq.read_table(tmp_path / "x").to_pylist()
     assert len(found) == 12
     assert {row["run_id"] for row in found} == {"1", "2"}
-    assert all(row["flags"] == (None if row["run_id"] == "1" else []) for row in found)
+    for row in found:
+        old = row["run_id"] == "1"
+        assert row["flags"] == (None if old else [])
+        assert (row["image_notes"] is None) or not old

@@ -186,6 +186,7 @@ def test_the_published_code_with_and_without_its_transposed_grid_differ() -> Non
         {"output": OutputConfig(output="elsewhere", rows_per_part=7, max_error_rate=0.5)},
         {"input": InputConfig(input=["b", "c"], limit=5, input_root="/")},
         {"input": InputConfig(input=["a"], decode_timeout_sec=1.0, max_decode_mib=1)},
+        {"input": InputConfig(input=["a"], truncated="accept")},
         {"run": RunConfig(placement="split", torch_threads=3, gpu_hour_price=1.0, progress=False)},
         {"reduction": reduction(budget=None)},  # 0.2 by default
         {"reduction": reduction(budget=0.2, newline="none")},  # what auto comes to

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.stages import PartitionStage
 from pipeline.stages.context import StageContext
 from tests.support.bad_images import CASES, encode, picture
 from tests.support.models import load_spec
+from tests.support.odd_pictures import ODD, PICTURE, animation
 
 CONTEXT = StageContext(run_id="r", prices=Prices(gpu_hour_usd=0, cpu_hour_usd=0))
 SPEC = load_spec("embedded")
@@ -81,6 +83,30 @@ def test_every_bad_image_fails_alone_under_its_code() -> None:
     for row in found:
         assert (row["error_code"] is None) == (row["partitions"] is not None)
         assert row["error_stage"] == ("partition" if row["error_code"] else None)
+
+
+def test_notes_are_of_their_row_and_counted_by_kind() -> None:
+    blank = Image.new("RGB", PICTURE.size)
+    third = animation("WEBP", blank, blank.point(lambda _: 90), PICTURE)
+    rows = [image_row(odd.name, odd.data) for odd in ODD]
+    rows += [image_row("third", third), image_row("bad", b"no image")]
+    found = run(rows)
+    notes = {row["image_id"]: row["image_notes"] for row in found}
+    assert notes == {odd.name: list(odd.notes) for odd in ODD} | {"third": ["frame_3"], "bad": None}
+    (record,) = [json.loads(text) for row in found for text in row["stats"] or []]
+    times = Counter(note.rstrip("_0123456789") for odd in ODD for note in odd.notes)
+    assert json.loads(record["image_notes"]) == times + Counter(["frame"])
+    assert times["frame"] == 3
+
+
+@pytest.mark.parametrize("resize", ["exact", "fast"])
+def test_truncated_images_are_refused_or_captioned_from_what_is_there(resize: str) -> None:
+    data = encode(picture(size=(480, 320)), "PNG")
+    rows = [image_row("a", data[: len(data) // 2])]
+    (refused,), (taken,) = (run(rows, resize=resize, truncated=t) for t in ("refuse", "accept"))
+    assert refused["error_code"] == "image_truncated"
+    assert (taken["error_code"], taken["image_notes"]) == (None, ["truncated"])
+    assert taken["width"] == 480 and 0 < taken["height"] < 320
 
 
 def test_the_pixel_limit_is_the_configured_one() -> None:

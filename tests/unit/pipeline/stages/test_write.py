@@ -40,6 +40,7 @@ CAPTIONS = [
     "text",
     "finish_reason",
     "flags",
+    "image_notes",
     "num_partitions",
     "visual_tokens_dense",
     "visual_tokens_kept",
@@ -74,6 +75,7 @@ def answer(image_id: str, **more: Any) -> dict[str, Any]:
         "text": "a red disc",
         "finish_reason": "stop",
         "flags": ["long"],
+        "image_notes": ["frame_2"],
         "prompt_tokens": 80,
         "output_tokens": 4,
     } | more
