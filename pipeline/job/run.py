@@ -19,7 +19,7 @@ from pipeline.job.resolve import resolve
 from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.ledger.writer import LedgerWriter, ResumeOptions
-from pipeline.parts.sink import REPORT
+from pipeline.parts.sink import REPORT, REPORTS
 from pipeline.resources.placement import Cluster
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
 from pipeline.settings.config import JobConfig, OutputConfig
@@ -53,6 +53,7 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         _tell_resume(plan, ledger_writer, assignments, log)
         occupancy = _execute(plan, ledger_writer, assignments, started, log)
         report = build_report(plan, ledger_writer, occupancy)
+        plan.sink.put_json(f"{REPORTS}/{run_id}.json", report)
         plan.sink.put_json(REPORT, report)
         ledger_writer.close()
     print(summary(report), file=out)

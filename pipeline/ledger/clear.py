@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pipeline.ledger.identity import CLEARING, IDENTITY
 from pipeline.ledger.snapshots import load_ledger, remove_ledger
-from pipeline.parts.sink import KINDS, REPORT, Sink
+from pipeline.parts.sink import KINDS, REPORT, REPORTS, Sink
 from pipeline.rows.errors import StorageError
 
 
 def clear(sink: Sink) -> tuple[str, ...]:
-    """Delete every part, the report and the ledger; nothing else that may lie in the folder."""
+    """Delete every part, the reports and the ledger; nothing else that may lie in the folder."""
     try:
         ledger = load_ledger(sink)
     except StorageError:
@@ -30,6 +30,9 @@ def finish_clearing(sink: Sink) -> tuple[str, ...]:
     for kind in KINDS:
         for path in sink.parts(kind):
             sink.remove(path)
+    for name in sink.names(REPORTS):
+        if name.endswith(".json"):
+            sink.remove(name)
     sink.remove(REPORT)
     remove_ledger(sink)
     sink.remove(IDENTITY)

@@ -17,6 +17,8 @@ from pipeline.storage.store import Store
 ROW_KINDS: Final = ("captions", "quarantine")
 KINDS: Final = (*ROW_KINDS, "stats")
 REPORT: Final = "report.json"
+REPORTS: Final = "reports"
+"""Folder of what each run said at its end; `REPORT` is that of the last one."""
 LEDGER_FOLDER: Final = "_ledger"
 LOCK: Final = f"{LEDGER_FOLDER}/lock.json"
 METADATA_KEY: Final = b"hired"
@@ -25,7 +27,7 @@ _CHECK_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Sink(Store):
-    """The output: `<kind>/part-<run>-<digest>.parquet` and `report.json`.
+    """The output: `<kind>/part-<run>-<digest>.parquet`, `report.json` and `reports/<run>.json`.
 
     Parts are named by their path below the output. Every part carries, as Parquet metadata, what
     made it and which rows of which shards it holds: it is its own commit record.
@@ -53,7 +55,9 @@ class Sink(Store):
         Not that of the lock, which a thread of the run that holds it may be writing just now.
         """
         found = [
-            path for folder in ("", *KINDS, LEDGER_FOLDER) for path in self.half_written(folder)
+            path
+            for folder in ("", *KINDS, REPORTS, LEDGER_FOLDER)
+            for path in self.half_written(folder)
         ]
         lock = LOCK.rpartition("/")[2]
         return [path for path in found if not path.startswith(f"{LEDGER_FOLDER}/.{lock}.")]
