@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.report.reading.parts_read import Parts, Place
+from pipeline.report.reading.parts_read import Batch, Parts, Place
 
 __all__ = ["Comparison", "Pair", "Word", "compare", "words_of"]
 
@@ -137,23 +138,23 @@ def _load(connection: duckdb.DuckDBPyConnection, name: str, parts: Parts) -> Non
 
 def _batches(parts: Parts) -> Iterator[pa.RecordBatch]:
     for batch in parts.batches("captions", _COLUMNS):
-        ids = batch.plain("image_id")
-        names = batch.plain("prompt_name")
         rows = batch.table.num_rows
+        counts = (batch.column(n, pa.int64()) for n in ("visual_tokens_kept", "output_tokens"))
         columns = [
-            pa.array(
-                [f"{i or ''}\n{n}" if n else i for i, n in zip(ids, names, strict=True)],
-                pa.string(),
-            ),
-            pa.array(batch.plain("text"), pa.string()),
-            *(
-                batch.column(n, pa.int64()).combine_chunks()
-                for n in ("visual_tokens_kept", "output_tokens")
-            ),
+            _ids(batch),
+            batch.valid("text"),
+            *(column.combine_chunks() for column in counts),
             pa.array([batch.path] * rows, pa.string()),
             pa.array(range(batch.first, batch.first + rows), pa.int64()),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+
+
+def _ids(batch: Batch) -> pa.Array:
+    """What a caption is joined by: its id, and its prompt's name where that has one."""
+    ids, names = (pc.fill_null(batch.valid(n), "") for n in ("image_id", "prompt_name"))
+    named = pc.binary_join_element_wise(ids, names, "\n")
+    return pc.if_else(pc.equal(names, ""), ids, named)
 
 
 _JOINED: Final = "a join b using (id)"

@@ -37,6 +37,15 @@ class Findings:
     def rows(self) -> int:
         return self.captions.rows + self.quarantine.rows
 
+    @property
+    def made_with(self) -> tuple[Any, Any, Any]:
+        """Model, method and budget of most captions; of an output without any, of its settings."""
+        if self.captions.made_with:
+            ((model, method, budget), _), *_ = self.captions.made_with.most_common(1)
+            return model, method, budget
+        fields = self.subject.fields
+        return fields.get("model"), fields.get("method"), fields.get("token_budget")
+
     def notes(self) -> list[str]:
         """What a reader has to know before the figures."""
         ledger, unfinished = self.subject.ledger.totals(), self.subject.unfinished()

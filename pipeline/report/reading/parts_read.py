@@ -44,9 +44,14 @@ class Batch:
             return self.table[name].cast(kind, safe=False)
         return pa.chunked_array([pa.nulls(self.table.num_rows, kind)])
 
-    def plain(self, column: str) -> list[Any]:
-        """A column of texts as Python values."""
-        return texts_of(self.column(column, pa.string()))
+    def valid(self, column: str) -> pa.Array:
+        """A column of texts, bytes that are no UTF-8 replaced."""
+        found = self.column(column, pa.string()).combine_chunks()
+        try:
+            found.validate(full=True)
+        except pa.ArrowInvalid:
+            return pa.array(texts_of(pa.chunked_array([found])), pa.string())
+        return found
 
     def names(self, column: str) -> Names:
         """A column of few different texts; "" for null."""
@@ -116,11 +121,18 @@ class Parts:
         try:
             yield
         except StorageError as exc:
-            if not isinstance(exc.__cause__, FileNotFoundError):
+            if isinstance(exc.__cause__, FileNotFoundError):
+                self.gone.add(path)
+            elif _is_damage(exc.__cause__):
+                self.unreadable[path] = " ".join(str(exc.__cause__).split())
+            else:
                 raise
-            self.gone.add(path)
-        except (pa.ArrowException, OSError) as exc:
-            self.unreadable[path] = " ".join(str(exc).split())
+
+
+def _is_damage(cause: BaseException | None) -> bool:
+    """Whether it is the file's content, not the way to it: Arrow tells of the former by errors of
+    its own, or by an OSError without a number."""
+    return isinstance(cause, pa.ArrowException) or (type(cause) is OSError and cause.errno is None)
 
 
 def _picked(batch: Batch, positions: set[int]) -> dict[Place, Row]:

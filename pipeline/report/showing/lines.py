@@ -22,10 +22,7 @@ def told(findings: Findings) -> str:
     """What a person wants to know first."""
     captions, quarantine = findings.captions, findings.quarantine
     kept, dense = captions.visual_tokens_kept, captions.visual_tokens_dense
-    fields = findings.subject.fields
-    made = ", ".join(
-        str(fields[name]) for name in ("model", "method", "token_budget") if fields.get(name)
-    )
+    made = ", ".join(str(value) for value in findings.made_with if value is not None)
     lines = [
         ("output", findings.subject.name),
         ("made with", f"{made or '-'}, fingerprint {findings.subject.fingerprint or '-'}"),

@@ -106,7 +106,7 @@ def view_of(findings: Findings, number: int, pictures: Pictures) -> OutputView:
         flags=_flags(findings, cards),
         prompt_names=shares({name: n for name, n in captions.names.items() if name}),
         cards=random_cards,
-        maps=[card for card in random_cards if card.budgets and card.picture.uri][:_MAPS],
+        maps=[card for card in random_cards if card.budgets][:_MAPS],
         lengths=length_chart(captions.lengths, "tokens"),
         runs=runs[-_RUNS:],
         throughput=[
