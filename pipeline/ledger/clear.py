@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipeline.ledger.identity import CLEARING, IDENTITY
 from pipeline.ledger.snapshots import load_ledger, remove_ledger
-from pipeline.parts.sink import KINDS, REPORT, REPORTS, Sink
+from pipeline.parts.sink import KINDS, REPORT, Sink
 from pipeline.rows.errors import StorageError
 
 
@@ -30,9 +30,8 @@ def finish_clearing(sink: Sink) -> tuple[str, ...]:
     for kind in KINDS:
         for path in sink.parts(kind):
             sink.remove(path)
-    for name in sink.names(REPORTS):
-        if name.endswith(".json"):
-            sink.remove(name)
+    for name in sink.reports():
+        sink.remove(name)
     sink.remove(REPORT)
     remove_ledger(sink)
     sink.remove(IDENTITY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,7 @@ KINDS: Final = (*ROW_KINDS, "stats")
 REPORT: Final = "report.json"
 REPORTS: Final = "reports"
 """Folder of what each run said at its end; `REPORT` is that of the last one."""
+_RUN_REPORT: Final = re.compile(rf"{REPORTS}/\d{{8}}T\d{{6}}-[0-9a-f]+\.json")
 LEDGER_FOLDER: Final = "_ledger"
 LOCK: Final = f"{LEDGER_FOLDER}/lock.json"
 METADATA_KEY: Final = b"hired"
@@ -48,6 +50,10 @@ class Sink(Store):
         """Paths of the parts of `kind`, of one run or of all; sorted."""
         found = self.names(kind, prefix=f"part-{run_id}-" if run_id else "part-")
         return [path for path in found if path.endswith(".parquet")]
+
+    def reports(self) -> list[str]:
+        """Names of what single runs said at their end, by time."""
+        return [name for name in self.names(REPORTS) if _RUN_REPORT.fullmatch(name)]
 
     def temporaries(self) -> list[str]:
         """What writers that were killed left behind.

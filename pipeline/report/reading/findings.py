@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.parts.sink import REPORTS, Sink
 from pipeline.report.asked import ReportOptions
 from pipeline.report.reading.parts_read import Parts
 from pipeline.report.reading.refused import Quarantine, look_at_quarantine
@@ -91,10 +90,6 @@ def _reports(subject: Subject) -> dict[str, Mapping[str, Any]]:
     found = {str(subject.report.get("run_id")): subject.report} if subject.report else {}
     return found | {
         name.rpartition("/")[2].removesuffix(".json"): report
-        for name in _kept(subject.sink)
+        for name in subject.sink.reports()[-_MOST_REPORTS:]
         if (report := subject.sink.get_json(name))
     }
-
-
-def _kept(sink: Sink) -> list[str]:
-    return [name for name in sink.names(REPORTS) if name.endswith(".json")][-_MOST_REPORTS:]

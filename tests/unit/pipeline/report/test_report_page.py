@@ -156,7 +156,8 @@ def test_runs_below_an_output_come_with_it(tmp_path: Path) -> None:
 
 def test_cost_of_each_run_is_told(tmp_path: Path) -> None:
     sink = Sink(url=str(tmp_path / "out"))
-    for number, (run, usd) in enumerate((("r1", 0.5), ("r2", 0.25))):
+    costs = (("20261120T201500-aa", 0.5), ("20261121T201500-bb", 0.25))
+    for number, (run, usd) in enumerate(costs):
         times = {"run_id": run, "started_at": 1e9 + 86400 * number}
         rows = [stats("select", **times), stats("generate", **times)]
         add_part(sink, "stats", rows, name=f"part-{run}-1")
