@@ -30,7 +30,7 @@ _EXPORT: Final = Manual(
     description="""\
 Take captions away from an output, in a form that other programs read. What is killed goes on when
 it is run again; what is there already is left as it is.""",
-    common=("to", "into", "where", "side_by_side", "rows_per_file", "input_root"),
+    common=("to", "into", "where", "side_by_side", "rows_per_file", "input_root", "push_to_hub"),
     more="Exit codes: 0 done, 1 failed, run it again, 2 bad settings, or images that are gone.",
 )
 
@@ -61,9 +61,13 @@ def export(argv: Sequence[str]) -> int:
 
     def run() -> int:
         options = parse_export(argv)
-        from pipeline.export import exporter
+        from pipeline.export import exporter, hub
 
-        return exporter.export(options, sys.stdout, sys.stderr)
+        hub.check_hub(options)
+        code = exporter.export(options, sys.stdout, sys.stderr)
+        if options.push_to_hub:
+            hub.push_to_hub(options, sys.stdout)
+        return code
 
     return exit_code_of(run)
 
