@@ -22,13 +22,14 @@ class ReportOptions:
     """File or URL to write the page to: one file, which needs no network. Default: no page, but a
     few lines are printed."""
     compare: list[str] = field(default_factory=list, repr=False)
-    """Two outputs side by side, on the images that both have captioned, with the words that
-    differ."""
+    """Two outputs side by side, with the words that differ. On the images that both have
+    captioned."""
     examples: int = 12
     """Captions that are shown at random, and pairs of --compare. Of each flag and each error code
     a third as many."""
     seed: int = 0
-    """Another seed shows other examples; the same one the same, while the output stays as it is."""
+    """Another seed shows other examples. The same one the same, while the output stays as it
+    is."""
     images: bool = True
     """Show the images themselves, read again from where the job found them."""
     max_shards: int = 16
