@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "vqa": ("pipeline.job.commands:vqa", "answer questions about images"),
     "verify": ("pipeline.verify.command:main", "check an output, and mend it"),
     "export": ("pipeline.job.commands:export", "take captions away: .txt, tars, JSON, Parquet"),
+    "report": ("pipeline.job.commands:report", "look at outputs: lines, or a page in a browser"),
     "demo": ("lab.demo.command:main", "caption the shipped samples with the shipped model"),
     "explain": ("lab.evaluation.page.command:main", "show which visual tokens are kept"),
     "evaluate": ("lab.evaluation.command:main", "accuracy against budget, method by method"),

@@ -224,8 +224,8 @@ class ReferenceBackend:
         """Those that are asked for, behind the check, which needs logits as they are.
 
         None of them by its name: by that, transformers 5.23 has the penalty leave out as many
-        generated tokens as a prompt has padding, so that it would depend on the batch; and some warn
-        each time that they do not see the prompt.
+        generated tokens as a prompt has padding, so that it would depend on the batch; and some
+        warn each time that they do not see the prompt.
         """
         settings, bans = self.settings, LogitsProcessorList()
         found = LogitsProcessorList([check])

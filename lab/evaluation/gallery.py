@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lab.evaluation.scoring.captions import Items, items_named, items_shown
+from pipeline.report.style import base_style
 
 if TYPE_CHECKING:  # The benchmark reads samples where there is no storage to speak to.
     from pipeline.parts.sink import Sink
@@ -100,12 +101,14 @@ def overall_f1(comparisons: list[Comparison]) -> float:
     return float(2 * counts[0] / max(1, counts[1] + counts[2]))
 
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Captions</title>
-<style>
-body {{ font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1.5rem; }}
-figure {{ margin: 0; }} img {{ max-width: 100%; border: 1px solid #ccc; }}
-figcaption small {{ color: #666; display: block; }}
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">\
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>Captions</title>
+<style>{style}
+main {{ display: grid; gap: 1.5rem; }}
+main {{ grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }}
+figure {{ margin: 0; min-width: 0; overflow-wrap: anywhere; }}
+img {{ max-width: 100%; border: 1px solid var(--rule); }}
+figcaption small {{ color: var(--faint); display: block; }}
 </style>
 <h1>{title}</h1><main>{figures}</main></html>
 """
@@ -114,7 +117,7 @@ figcaption small {{ color: #666; display: block; }}
 def page(comparisons: list[Comparison], title: str) -> str:
     """A self-contained HTML page: each image, its caption, and what is true."""
     figures = "\n".join(_figure(item) for item in comparisons)
-    return _PAGE.format(title=html.escape(title), figures=figures)
+    return _PAGE.format(style=base_style(), title=html.escape(title), figures=figures)
 
 
 _KINDS = {b"\xff\xd8": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}

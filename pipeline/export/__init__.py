@@ -11,4 +11,5 @@ images `pipeline.sources`', and how a byte gets to its place `pipeline.storage`'
     journal    how far an export is, so that a killed one goes on
     exporter   all of it: captions to items to files
     formats    one file for each form
+    hub        a dataset handed on to the Hugging Face Hub
 """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from hired_core.errors import SettingError, require
 from pipeline.export.formats.text_files import SideBySide
@@ -12,6 +13,9 @@ from pipeline.settings.config import InputConfig
 __all__ = ["ExportOptions", "FormatName"]
 
 FormatName = Literal["txt", "webdataset", "jsonl", "parquet", "hf-dataset"]
+
+
+_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,12 @@ class ExportOptions:
     where the job found them."""
     max_image_bytes: int = InputConfig.max_image_bytes
     """Larger encoded images are not read. As it was for the job."""
+    push_to_hub: str | None = None
+    """Send the dataset to the Hugging Face Hub as USER/NAME. Of --to hf-dataset into a folder of
+    this machine; the token is HF_TOKEN or that of `hf auth login`. After a failure the same command
+    goes on."""
+    private: bool = False
+    """Make the dataset on the Hub private, if it is made now."""
     storage_options: dict[str, Any] = field(default_factory=dict, repr=False)
     """Arguments for the fsspec filesystem. Credentials belong in the environment."""
 
@@ -48,6 +58,17 @@ class ExportOptions:
         require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
         if self.side_by_side != "no" and self.to != "txt":
             raise SettingError(f"side_by_side: of --to txt only, not of {self.to}")
+        self._check_hub()
+
+    def _check_hub(self) -> None:
+        name = self.push_to_hub
+        if name is None:
+            if self.private:
+                raise SettingError("private: of --push-to-hub only")
+            return
+        if self.to != "hf-dataset":
+            raise SettingError(f"push_to_hub: of --to hf-dataset only, not of {self.to}")
+        require(bool(_HUB_NAME.fullmatch(name)), "push_to_hub", name, "USER/NAME")
 
     @property
     def destination(self) -> str:

@@ -55,7 +55,7 @@ class Originals:
         """
         left = dict(digests)
         with self._told_as_gone(group):
-            for row in self._rows(group, keys):
+            for row in self.rows(group, keys):
                 digest = left.pop(row["image_id"], None)
                 if digest is None:
                     continue
@@ -72,7 +72,12 @@ class Originals:
             "an image out by --where"
         )
 
-    def _rows(self, group: Group, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def rows(self, group: Group, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Rows of the shard as the job reads them, of whatever content their images are now.
+
+        Args:
+            keys: of the images; files of the folder, where the group is one.
+        """
         for table in read_shard(self._shard(group, keys), self._options):
             yield from (row for row in table.to_pylist() if row["shard_rows"] is None)
 

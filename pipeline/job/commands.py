@@ -1,4 +1,4 @@
-"""The commands whose settings are dataclasses: captions, answers to questions, exports."""
+"""The commands whose settings are dataclasses: captions, answers, exports, reports."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pipeline.export.options import ExportOptions
 from pipeline.job.cli import parse_sections
 from pipeline.job.manual import Manual
 from pipeline.job.session import exit_code_of, main
+from pipeline.report.asked import ReportOptions
 from pipeline.settings.config import CaptionConfig, QuestionConfig
 
-__all__ = ["caption", "export", "parse_export", "vqa"]
+__all__ = ["caption", "export", "parse_export", "parse_report", "report", "vqa"]
 
 _CAPTION: Final = """\
 Caption images with a high-resolution vision-language model at a fixed budget of visual tokens.
@@ -29,8 +30,19 @@ _EXPORT: Final = Manual(
     description="""\
 Take captions away from an output, in a form that other programs read. What is killed goes on when
 it is run again; what is there already is left as it is.""",
-    common=("to", "into", "where", "side_by_side", "rows_per_file", "input_root"),
+    common=("to", "into", "where", "side_by_side", "rows_per_file", "input_root", "push_to_hub"),
     more="Exit codes: 0 done, 1 failed, run it again, 2 bad settings, or images that are gone.",
+)
+
+_REPORT: Final = Manual(
+    command="report",
+    usage="OUTPUT... [--html FILE] [--compare A B] [OPTION]...",
+    description="""\
+Look at what is stored in outputs: rows by outcome, cost of runs, captions beside their images,
+quarantine by reason and what to do about it. As lines of text, or with --html as one page that
+needs no network. Outputs are read and not changed.""",
+    common=("html", "compare", "examples", "seed", "images", "max_shards", "input_root"),
+    more="Exit codes: 0 done, 1 failed, run it again, 2 bad settings, or there are no results.",
 )
 
 
@@ -49,9 +61,13 @@ def export(argv: Sequence[str]) -> int:
 
     def run() -> int:
         options = parse_export(argv)
-        from pipeline.export import exporter
+        from pipeline.export import exporter, hub
 
-        return exporter.export(options, sys.stdout, sys.stderr)
+        hub.check_hub(options)
+        code = exporter.export(options, sys.stdout, sys.stderr)
+        if options.push_to_hub:
+            hub.push_to_hub(options, sys.stdout)
+        return code
 
     return exit_code_of(run)
 
@@ -65,4 +81,28 @@ def parse_export(argv: Sequence[str]) -> ExportOptions:
     words = ["--output", *argv] if argv and not argv[0].startswith("-") else argv
     found = parse_sections(words, {"export": ExportOptions}, _EXPORT)
     options: ExportOptions = found["export"]
+    return options
+
+
+def report(argv: Sequence[str]) -> int:
+    """Returns the exit code."""
+
+    def run() -> int:
+        options = parse_report(argv)
+        from pipeline.report import reporter
+
+        return reporter.report(options, sys.stdout)
+
+    return exit_code_of(run)
+
+
+def parse_report(argv: Sequence[str]) -> ReportOptions:
+    """What `argv` asks for. Its first words may be outputs without a flag.
+
+    Raises:
+        ConfigError: with one line naming the key, the value and what is allowed.
+    """
+    words = ["--output", *argv] if argv and not argv[0].startswith("-") else argv
+    found = parse_sections(words, {"report": ReportOptions}, _REPORT)
+    options: ReportOptions = found["report"]
     return options

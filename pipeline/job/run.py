@@ -15,7 +15,7 @@ from pipeline.job.stream import Streamed, stream
 from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.ledger.writer import LedgerWriter, ResumeOptions
-from pipeline.parts.sink import REPORT
+from pipeline.parts.sink import REPORT, REPORTS
 from pipeline.resources.placement import Cluster
 from pipeline.rows.errors import (
     EXIT_DONE,
@@ -56,6 +56,7 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         except KeyboardInterrupt:
             raise _interrupted(plan, ledger_writer) from None
         report = build_report(plan, ledger_writer, occupancy, done.fill)
+        plan.sink.put_json(f"{REPORTS}/{run_id}.json", report)
         plan.sink.put_json(REPORT, report)
         ledger_writer.close()
     print(summary(report), file=out)

@@ -13,7 +13,7 @@ from pipeline.rows.errors import StorageError
 
 
 def clear(sink: Sink) -> tuple[str, ...]:
-    """Delete every part, the report and the ledger; nothing else that may lie in the folder."""
+    """Delete every part, the reports and the ledger; nothing else that may lie in the folder."""
     try:
         ledger = load_ledger(sink)
     except StorageError:
@@ -30,6 +30,8 @@ def finish_clearing(sink: Sink) -> tuple[str, ...]:
     for kind in KINDS:
         for path in sink.parts(kind):
             sink.remove(path)
+    for name in sink.reports():
+        sink.remove(name)
     sink.remove(REPORT)
     remove_ledger(sink)
     sink.remove(IDENTITY)

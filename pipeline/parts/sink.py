@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,9 @@ WAITING: Final = "waiting"
 """Parts with rows of the run that is under way, until there is a caption to copy to them."""
 KINDS: Final = (*ROW_KINDS, WAITING, "stats")
 REPORT: Final = "report.json"
+REPORTS: Final = "reports"
+"""Folder of what each run said at its end; `REPORT` is that of the last one."""
+_RUN_REPORT: Final = re.compile(rf"{REPORTS}/\d{{8}}T\d{{6}}-[0-9a-f]+\.json")
 LEDGER_FOLDER: Final = "_ledger"
 LOCK: Final = f"{LEDGER_FOLDER}/lock.json"
 METADATA_KEY: Final = b"hired"
@@ -27,7 +31,7 @@ _CHECK_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Sink(Store):
-    """The output: `<kind>/part-<run>-<digest>.parquet` and `report.json`.
+    """The output: `<kind>/part-<run>-<digest>.parquet`, `report.json` and `reports/<run>.json`.
 
     Parts are named by their path below the output. Every part carries, as Parquet metadata, what
     made it and which rows of which shards it holds: it is its own commit record.
@@ -49,13 +53,19 @@ class Sink(Store):
         found = self.names(kind, prefix=f"part-{run_id}-" if run_id else "part-")
         return [path for path in found if path.endswith(".parquet")]
 
+    def reports(self) -> list[str]:
+        """Names of what single runs said at their end, by time."""
+        return [name for name in self.names(REPORTS) if _RUN_REPORT.fullmatch(name)]
+
     def temporaries(self) -> list[str]:
         """What writers that were killed left behind.
 
         Not that of the lock, which a thread of the run that holds it may be writing just now.
         """
         found = [
-            path for folder in ("", *KINDS, LEDGER_FOLDER) for path in self.half_written(folder)
+            path
+            for folder in ("", *KINDS, REPORTS, LEDGER_FOLDER)
+            for path in self.half_written(folder)
         ]
         lock = LOCK.rpartition("/")[2]
         return [path for path in found if not path.startswith(f"{LEDGER_FOLDER}/.{lock}.")]

@@ -177,6 +177,8 @@ def test_output_is_what_design_says(tmp_path: Path) -> None:
         1000 * report["wall_sec"] / 3600 * 2 * report["cpu_hour_usd"] / report["images"]
     )
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+    kept = tmp_path / "out" / "reports" / f"{report['run_id']}.json"
+    assert json.loads(kept.read_text()) == report
 
 
 def test_split_placement_gives_the_same_texts(tmp_path: Path) -> None:

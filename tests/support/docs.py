@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pipeline.export.options import ExportOptions
 from pipeline.job.setting import Setting, descriptions, settings_of
+from pipeline.report.asked import ReportOptions
 from pipeline.settings.config import JobConfig
 from tests.support.import_graph import ROOT, read_modules
 
@@ -162,5 +163,6 @@ if __name__ == "__main__":
 
     write(ROOT / "docs/configuration.md", "settings", settings_tables())
     write(ROOT / "docs/export.md", "export", settings_tables([ExportOptions]))
+    write(ROOT / "docs/report.md", "report", settings_tables([ReportOptions]))
     picture = f"```mermaid\n{house_picture(HOUSE, ROOMS)}\n```"
     write(ROOT / "docs/architecture.md", "house", picture)

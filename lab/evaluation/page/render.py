@@ -14,6 +14,7 @@ from typing import Final
 from lab.evaluation.page.answers import answer_table
 from lab.evaluation.page.board import board, budgets_of, definitions, masks, methods_of
 from lab.evaluation.page.examples import Example, budget_text
+from pipeline.report.style import base_style
 
 __all__ = ["render_page"]
 
@@ -46,7 +47,7 @@ def render_page(examples: Sequence[Example], *, title: str, notes: Sequence[str]
         notes: sentences under the title: the model, how examples were picked.
     """
     methods, budgets = methods_of(examples), budgets_of(examples)
-    style, script = _read("style.css"), _read("script.js")
+    style, script = base_style() + _read("style.css"), _read("script.js")
     pictures = "".join(definitions(one.trace, n) for n, one in enumerate(examples))
     data = json.dumps([masks(one) for one in examples], separators=(",", ":"))
     noted = "".join(f"<p>{escape(note)}</p>" for note in notes)

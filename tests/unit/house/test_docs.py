@@ -25,9 +25,10 @@ from lab.training.config import TrainingConfig
 from pipeline.export.formats.registry import FORMATS
 from pipeline.export.options import ExportOptions
 from pipeline.job.cli import parse_job, parse_sections
-from pipeline.job.commands import parse_export
+from pipeline.job.commands import parse_export, parse_report
 from pipeline.job.manual import Manual
 from pipeline.quality.criteria import FLAGS
+from pipeline.report.asked import ReportOptions
 from pipeline.rows.errors import ROW_ERROR_CODES
 from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA
 from pipeline.settings.config import CaptionConfig, QuestionConfig
@@ -74,6 +75,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "caption": lambda argv: parse_job(argv, CaptionConfig, ""),
     "vqa": lambda argv: parse_job(argv, QuestionConfig, ""),
     "export": parse_export,
+    "report": parse_report,
     "verify": lambda argv: verify_parser().parse_args(argv),
     "demo": demo,
     "explain": parse_explain,
@@ -187,6 +189,8 @@ def test_every_setting_is_told() -> None:
     assert between((DOCS / "configuration.md").read_text(), "settings") == settings_tables(), WRITE
     told = between((DOCS / "export.md").read_text(), "export")
     assert told == settings_tables([ExportOptions]), WRITE
+    told = between((DOCS / "report.md").read_text(), "report")
+    assert told == settings_tables([ReportOptions]), WRITE
 
 
 def test_every_form_of_export_has_a_row() -> None:

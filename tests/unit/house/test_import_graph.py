@@ -31,6 +31,7 @@ HOUSE: Floors = [{"jobs", "checks"}, {"lab"}, {"pipeline"}, {"hired_core"}]
 ROOMS: dict[str, Floors] = {
     "pipeline": [
         {"job"},
+        {"report"},
         {"stages", "verify", "export"},
         {"ledger", "accounting", "copies"},
         {"parts", "resources"},

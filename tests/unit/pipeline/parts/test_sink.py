@@ -18,7 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.ledger.clear import clear
 from pipeline.ledger.identity import Identity
-from pipeline.ledger.lease import Lease
+from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.snapshots import LedgerLog
 from pipeline.parts.sink import KINDS, METADATA_KEY, REPORT, Sink
@@ -83,10 +83,11 @@ def test_clear_deletes_its_own_files_only(tmp_path: Path) -> None:
     for kind in KINDS:
         sink.write(f"{kind}/part-0.parquet", TABLE, {})
     sink.put_json(REPORT, {})
+    sink.put_json(f"reports/{new_run_id()}.json", {})
     Identity(fingerprint="f", fields={}, input_root="file/in").save(sink)
     LedgerLog(store=sink, ledger=Ledger(), run_id="r", may_write=lambda: None).snapshot()
     others = ["notes.txt", "captions/mine.parquet", "captions/part-x.csv", "images/part-0.parquet"]
-    others += ["_ledger/lock.json"]  # the clearing run's own
+    others += ["reports/mine.json", "_ledger/lock.json"]  # the clearing run's own
     for name in others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("mine")
