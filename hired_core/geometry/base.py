@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,16 +30,24 @@ class Geometry(Protocol):
 
     Attributes:
         partition_size, patch_size: in pixels.
+        merge: r, patches along a side of a visual token: r x r of them are one.
     """
 
     @property
     def partition_size(self) -> int: ...
     @property
     def patch_size(self) -> int: ...
+    @property
+    def merge(self) -> int: ...
 
     @property
     def num_patches(self) -> int:
-        """N, patches per partition."""
+        """Patches per partition: what the vision tower sees."""
+        ...
+
+    @property
+    def num_tokens(self) -> int:
+        """N, visual tokens per partition: what methods choose from."""
         ...
 
     @property
@@ -47,8 +55,17 @@ class Geometry(Protocol):
         """The largest P of any image."""
         ...
 
+    @property
+    def nominal_tokens(self) -> int:
+        """The most visual tokens of any image: what a fractional token budget is taken of."""
+        ...
+
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         """The most row ends that any image has; 0 where rows end without a mark."""
+        ...
+
+    def max_marks(self, num_kept: int) -> int:
+        """The most other embeddings that stand among so many tokens (`PartitionLayout.marks`)."""
         ...
 
     def check(self, size: Size) -> None:
@@ -80,9 +97,40 @@ class Geometry(Protocol):
         ...
 
 
-def nominal_tokens(geometry: Geometry) -> int:
-    """The largest P*N: what a fractional token budget is taken of."""
-    return geometry.max_partitions * geometry.num_patches
+@dataclass(frozen=True, kw_only=True)
+class SquarePartitions:
+    """What geometries of square partitions, all of one size, have in common; see `Geometry`."""
+
+    partition_size: int
+    patch_size: int
+    merge: int = 1
+
+    @property
+    def side(self) -> int:
+        """Visual tokens along a side of a partition."""
+        return self.partition_size // self.patch_size // self.merge
+
+    @property
+    def num_patches(self) -> int:
+        return (self.partition_size // self.patch_size) ** 2
+
+    @property
+    def num_tokens(self) -> int:
+        return self.side**2
+
+    @property
+    def max_partitions(self) -> int:
+        return 1
+
+    @property
+    def nominal_tokens(self) -> int:
+        return self.max_partitions * self.num_tokens
+
+    def max_row_ends(self, *, transposed_grid: bool = False) -> int:
+        return 0
+
+    def max_marks(self, num_kept: int) -> int:
+        return 0
 
 
 def to_json(geometry: Geometry) -> dict[str, Any]:

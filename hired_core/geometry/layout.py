@@ -1,7 +1,8 @@
-"""Where every patch of every partition lies: in the image, in the padding, in the sequence.
+"""Where every visual token of every partition lies: in the image, in the padding, in the sequence.
 
 Geometry only, no pixels and no model. Shape letters: P partitions of one image (the full-image
-first, then sub-images in raster order), N patches per partition, B images.
+first, then sub-images in raster order, whatever their order in the sequence), N visual tokens per
+partition, B images. A visual token is r x r patches of the vision tower; most often r is 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hired_core.geometry.canvas import CanvasFit, LayoutError, Size, select_best_resolution
+from hired_core.geometry.marks import Marks
 from hired_core.transfer import upload
 
 __all__ = [
@@ -47,16 +49,19 @@ class PartitionLayout:
 
     Attributes:
         grid: (rows, cols) of sub-images; (0, 0) where there are none.
-        side: patches along one side of a partition; `num_patches` is its square.
-        stitched: (rows, cols) of the stitched sub-image patch grid, as it is emitted.
-        valid: bool [P, N]; False where a patch lies in padding. The full-image is always True.
-        sub_image_of: int64 [N]; for each full-image patch, the sub-image (0..P-2) its centre falls
-            in. The full-image is squeezed without padding, sub-images come from a centred, padded
-            canvas, so this goes through that transform.
-        place: int64 [P, N]; a permutation of 0..P*N-1: full-image patches in raster order, then
-            sub-image patches in raster order of the stitched grid, padding included.
-        centre: float32 [P, N, 2]; (y, x) of each patch's centre as fractions of the image, or of
+        side: tokens along one side of a partition; `num_tokens` is its square.
+        stitched: (rows, cols) of the stitched sub-image token grid, as it is emitted; (0, 0) where
+            rows end without a mark.
+        valid: bool [P, N]; False where a token lies in padding. The full-image is always True.
+        sub_image_of: int64 [N]; for each full-image token, the sub-image (0..P-2) its centre falls
+            in. The full-image is squeezed without padding, sub-images may come from a centred,
+            padded canvas, so this goes through that transform.
+        place: int64 [P, N]; a permutation of 0..P*N-1, the order of the sequence, padding included.
+            Of AnyRes: full-image tokens in raster order, then sub-image tokens in raster order of
+            the stitched grid.
+        centre: float32 [P, N, 2]; (y, x) of each token's centre as fractions of the image, or of
             what one square shows of it; outside 0 to 1 in padding.
+        marks: embeddings of the prompt that stand among the tokens, beside row ends; None: none.
     """
 
     grid: Size
@@ -66,13 +71,14 @@ class PartitionLayout:
     sub_image_of: Tensor
     place: Tensor
     centre: Tensor
+    marks: Marks | None = None
 
     @property
     def num_partitions(self) -> int:
         return self.valid.shape[0]
 
     @property
-    def num_patches(self) -> int:
+    def num_tokens(self) -> int:
         return self.valid.shape[1]
 
     @property
@@ -230,12 +236,12 @@ class LayoutBatch:
     def stack(
         cls, layouts: Sequence[PartitionLayout], *, device: torch.device | str = "cpu"
     ) -> LayoutBatch:
-        """Raises `ValueError` on an empty list or layouts of different patch counts."""
-        if len({layout.num_patches for layout in layouts}) != 1:
-            raise ValueError("a batch needs at least one layout, all with the same patch count")
+        """Raises `ValueError` on an empty list or layouts of different token counts."""
+        if len({layout.num_tokens for layout in layouts}) != 1:
+            raise ValueError("a batch needs at least one layout, all with the same token count")
         target = torch.device(device)
         most = max(layout.num_partitions for layout in layouts)
-        count = layouts[0].num_patches
+        count = layouts[0].num_tokens
         absent = torch.arange(most * count).view(most, count)
         valid = torch.zeros(len(layouts), most, count, dtype=torch.bool)
         place = absent.expand(len(layouts), -1, -1).clone()

@@ -1,6 +1,6 @@
 """Images to the rows that the language model will see: the vision half as one call.
 
-Legend: B images, P partitions, N patches, K rows, M partitions of a micro-batch, C width.
+Legend: B images, P partitions, N visual tokens, K rows, M partitions of a micro-batch, C width.
 """
 
 from __future__ import annotations
@@ -74,13 +74,15 @@ class VisionHalf:
         self.vision = vision
         self.spec = spec
         self.settings = settings
+        settings.check_tower(has_cls=vision.tower.has_cls)
         self.method, self.options = settings.resolve()
         self.needs = self.method.needs(self.options)
         self.projector = projector
         if self.needs.projected and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
-        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method)
+        size = spec.geometry.patch_size * spec.geometry.merge
+        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
         self._all_features = self.method.merges or self.needs.features or self.needs.projected
         # Before anything is encoded only the initial layer's attention is known.
         self._looks_first = self.needs.full_image_layer == "initial"
@@ -118,7 +120,8 @@ class VisionHalf:
             seeds: int64 per image, derived from its content; only `random` looks at it.
         """
         layouts = [self._layout(height, width) for height, width in sizes]
-        groups = micro_batches([lay.valid.numel() for lay in layouts], self.vision.micro_batch)
+        patches = [lay.num_partitions * self.spec.num_patches for lay in layouts]
+        groups = micro_batches(patches, self.vision.micro_batch)
         device = self.vision.tower.device
         uploaded = upload_ahead((partitions[group] for group in groups), device)
         found = []
@@ -239,19 +242,19 @@ class VisionHalf:
         if reduction.weights is not None:
             assert evidence.features is not None, "a method that merges says so"
             return weighted_rows(reduction.weights, evidence.features)
-        source, num_patches = reduction.source, evidence.layout.valid.shape[-1]
+        source, num_tokens = reduction.source, evidence.layout.valid.shape[-1]
         if evidence.features is not None:
             index = source[..., None].expand(-1, -1, evidence.features.shape[-1])
             return evidence.features.flatten(1, 2).gather(1, index)
-        row, patch = rows.gather(1, source // num_patches), source % num_patches
-        return self.vision.finish(final, row, patch)
+        row, token = rows.gather(1, source // num_tokens), source % num_tokens
+        return self.vision.finish(final, row, token)
 
     def _layout(self, height: int, width: int) -> PartitionLayout:
         transposed = self.settings.transposed_grid
         return self.spec.layout(height, width, transposed_grid=transposed)
 
     def _budget(self, layout: PartitionLayout) -> int:
-        own = layout.num_partitions * layout.num_patches
+        own = layout.num_partitions * layout.num_tokens
         if self.method.keeps_all:
             return own
         basis: BudgetBasis = "image" if self.method.own_basis else self.settings.budget_basis
