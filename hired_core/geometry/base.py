@@ -57,7 +57,13 @@ class Geometry(Protocol):
 
     @property
     def nominal_tokens(self) -> int:
-        """The most visual tokens of any image: what a fractional token budget is taken of."""
+        """The most visual tokens that the unmodified model sees of any image: what a fractional
+        token budget is taken of."""
+        ...
+
+    @property
+    def resizes_tokens(self) -> bool:
+        """Whether the unmodified model resizes the tokens of large images (`layout.shrunk`)."""
         ...
 
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
@@ -125,6 +131,10 @@ class SquarePartitions:
     @property
     def nominal_tokens(self) -> int:
         return self.max_partitions * self.num_tokens
+
+    @property
+    def resizes_tokens(self) -> bool:
+        return False
 
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         return 0

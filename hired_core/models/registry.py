@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FAMILIES: Final = {
     "llava": "hired_core.models.llava",
     "llava_next": "hired_core.models.llava_next",
+    "llava_onevision": "hired_core.models.llava_onevision",
 }
 """`model_type` -> module with a `FAMILY`."""
 

@@ -15,9 +15,15 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaNextConfig,
+    LlavaOnevisionConfig,
     LlavaProcessor,
+    Qwen2Config,
+    SiglipVisionConfig,
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
 
 from lab.benchmark.contestants.models import GRIDS, STOP_ID, random_model, write_processor
 
@@ -85,6 +91,12 @@ def build_llava(folder: Path, *, seed: int, size: int = 56, **text: Any) -> Path
     return folder
 
 
+def write_text_files(folder: Path) -> None:
+    """Tokenizer and chat template; what is said of images is for another file, as on the hub."""
+    write_processor(folder, 56)
+    (folder / "processor_config.json").unlink()
+
+
 def _config(
     partition_size: int, vision_layers: int, feature_layer: int, tied: bool, text: dict[str, Any]
 ) -> LlavaNextConfig:
@@ -111,7 +123,11 @@ def _vision(size: int, layers: int) -> CLIPVisionConfig:
 
 
 def _text(*, tied: bool, **more: Any) -> LlamaConfig:
-    settings = {
+    return LlamaConfig(**(_decoder(tied) | more))
+
+
+def _decoder(tied: bool = False) -> dict[str, Any]:
+    return {
         "vocab_size": VOCABULARY,
         "hidden_size": 128,
         "intermediate_size": 256,
@@ -124,4 +140,39 @@ def _text(*, tied: bool, **more: Any) -> LlamaConfig:
         "pad_token_id": 0,
         "tie_word_embeddings": tied,
     }
-    return LlamaConfig(**(settings | more))
+
+
+def build_onevision(folder: Path, *, seed: int, size: int = 60, most: int = 6, **text: Any) -> Path:
+    """The same of LLaVA-OneVision: grids up to `most` x `most` of `size` pixels, of which whole
+    patches cover 56 of 60."""
+    pinpoints = [[r * size, c * size] for r in range(1, most + 1) for c in range(1, most + 1)]
+    config = LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=size,
+            patch_size=14,
+            vision_use_head=False,
+        ),
+        text_config=_qwen2(**text),
+        image_grid_pinpoints=pinpoints,
+        image_token_index=3,
+        video_token_index=4,
+    )
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    write_text_files(folder)
+    LlavaOnevisionImageProcessorPil(
+        size={"height": size, "width": size},
+        image_grid_pinpoints=pinpoints,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    ).save_pretrained(folder)
+    return folder
+
+
+def _qwen2(**more: Any) -> Qwen2Config:
+    return Qwen2Config(**(_decoder() | more))
