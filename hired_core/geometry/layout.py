@@ -50,6 +50,22 @@ def unpadded_range(image_size: Size, stitched: Size) -> tuple[range, range]:
     return range(rows), range(pad, cols - pad)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A square partition of `size` pixels and its tokens of `token` pixels each.
+
+    Where these do not fill it, what is left at the right and below belongs to no token.
+    """
+
+    size: int
+    token: int
+
+    @property
+    def side(self) -> int:
+        """Tokens along a side."""
+        return self.size // self.token
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PartitionLayout:
     """The partitions of one image under AnyRes.
@@ -156,25 +172,30 @@ class PartitionLayout:
         return _build((height, width), points, cell, most_sub_images, transposed_grid)
 
     @classmethod
+    def tiles(cls, grid: Size, cell: Cell, marks: Marks | None = None) -> PartitionLayout:
+        """Of an image squeezed on `grid` tiles without padding, one after the other in raster
+        order, the full-image behind them in the sequence; of one tile, it is the full-image."""
+        rows, cols = grid
+        count, tiles = cell.side**2, rows * cols if rows * cols > 1 else 0
+        canvas = (rows * cell.size, cols * cell.size)
+        fit = CanvasFit(canvas=canvas, content=canvas, top=0, left=0)
+        places = torch.arange((1 + tiles) * count).view(1 + tiles, count).roll(1, 0)
+        own = [full_image_centre(cell)[None], *([centre(fit, grid, cell)] if tiles else [])]
+        return cls(
+            grid=grid if tiles else (0, 0),
+            side=cell.side,
+            stitched=(0, 0),
+            valid=torch.ones(1 + tiles, count, dtype=torch.bool),
+            sub_image_of=sub_image_of(fit, grid, cell),
+            place=places,
+            centre=torch.cat(own),
+            marks=marks,
+        )
+
+    @classmethod
     def single(cls, side: int) -> PartitionLayout:
         """Of one partition, all of it image, in raster order; there is no sub-image."""
         return _single(side)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A square partition of `size` pixels and its tokens of `token` pixels each.
-
-    Where these do not fill it, what is left at the right and below belongs to no token.
-    """
-
-    size: int
-    token: int
-
-    @property
-    def side(self) -> int:
-        """Tokens along a side."""
-        return self.size // self.token
 
 
 @lru_cache(maxsize=16)

@@ -12,6 +12,8 @@ from typing import Any
 from transformers import (
     AutoTokenizer,
     CLIPVisionConfig,
+    InternVLConfig,
+    InternVLVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaNextConfig,
@@ -20,6 +22,7 @@ from transformers import (
     Qwen2Config,
     SiglipVisionConfig,
 )
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
@@ -176,3 +179,53 @@ def build_onevision(folder: Path, *, seed: int, size: int = 60, most: int = 6, *
 
 def _qwen2(**more: Any) -> Qwen2Config:
     return Qwen2Config(**(_decoder() | more))
+
+
+def build_internvl(
+    folder: Path, *, seed: int, decoder: type[Any] = Qwen2Config, norms: bool = False, **text: Any
+) -> Path:
+    """The same of InternVL: tiles of 56 pixels, 2 x 2 tokens of 2 x 2 patches each."""
+    words = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }
+    image = words["context_image_token"]
+    ids = write_words(folder, image, list(words.values()), extra_special_tokens=words)
+    config = InternVLConfig(
+        vision_config=InternVLVisionConfig(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=56,
+            patch_size=14,
+            use_qk_norm=norms,
+            norm_type="rms_norm" if norms else "layer_norm",
+        ),
+        text_config=decoder(**(_decoder() | {"vocab_size": VOCABULARY + len(ids)} | text)),
+        image_token_id=ids[image],
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    GotOcr2ImageProcessorPil(
+        size={"height": 56, "width": 56},
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    ).save_pretrained(folder)
+    return folder
+
+
+def write_words(folder: Path, image: str, words: list[str], **settings: Any) -> dict[str, int]:
+    """`write_text_files` with more special tokens, and `image` in the template; their ids."""
+    write_text_files(folder)
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<image>", image))
+    tokenizer = AutoTokenizer.from_pretrained(folder, **settings)
+    tokenizer.add_special_tokens({"additional_special_tokens": words})
+    tokenizer.save_pretrained(folder)
+    return {word: tokenizer.convert_tokens_to_ids(word) for word in words}

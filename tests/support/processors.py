@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, LlavaOnevisionProcessor
+from transformers import AutoTokenizer, InternVLProcessor, LlavaOnevisionProcessor
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
@@ -33,7 +34,19 @@ def onevision(folder: Path) -> Any:
     )
 
 
-PROCESSORS: dict[str, Callable[[Path], Any]] = {"llava_onevision": onevision}
+def internvl(folder: Path) -> Any:
+    return images_only(InternVLProcessor)(
+        image_processor=GotOcr2ImageProcessorPil.from_pretrained(folder),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        video_processor=None,
+        image_seq_length=read_json(folder, "config.json")["image_seq_length"],
+    )
+
+
+PROCESSORS: dict[str, Callable[[Path], Any]] = {
+    "internvl": internvl,
+    "llava_onevision": onevision,
+}
 
 
 def processor_of(folder: Path) -> Any:

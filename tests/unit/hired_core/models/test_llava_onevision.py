@@ -68,8 +68,8 @@ def test_several_questions_about_one_image(model: Model, size: tuple[int, int]) 
     check_questions(*model, size, PROMPTS)
 
 
-def test_every_method_but_the_published_code(folder: Path) -> None:
-    assert check_every_method(folder, [(90, 170), (230, 240)], 60) == {"hired-upstream"}
+def test_every_method_but_the_published_code(model: Model) -> None:
+    assert check_every_method(model[0], [(90, 170), (230, 240)], 60) == {"hired-upstream"}
 
 
 def of_transformers(image: Image.Image) -> np.ndarray:
