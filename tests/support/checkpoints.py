@@ -12,6 +12,8 @@ from typing import Any
 from transformers import (
     AutoTokenizer,
     CLIPVisionConfig,
+    Idefics3Config,
+    Idefics3VisionConfig,
     InternVLConfig,
     InternVLVisionConfig,
     LlamaConfig,
@@ -21,8 +23,11 @@ from transformers import (
     LlavaProcessor,
     Qwen2Config,
     SiglipVisionConfig,
+    SmolVLMConfig,
+    SmolVLMVisionConfig,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
@@ -229,3 +234,49 @@ def write_words(folder: Path, image: str, words: list[str], **settings: Any) -> 
     tokenizer.add_special_tokens({"additional_special_tokens": words})
     tokenizer.save_pretrained(folder)
     return {word: tokenizer.convert_tokens_to_ids(word) for word in words}
+
+
+def build_idefics3(
+    folder: Path, *, seed: int, kind: str = "idefics3", lines_join: bool = False, **text: Any
+) -> Path:
+    """The same of Idefics3, or SmolVLM: tiles of 60 pixels, 2 x 2 tokens of 2 x 2 patches each, up
+    to 4 along a side.
+
+    Args:
+        lines_join: whether the tokenizer has a token for two line ends.
+    """
+    tiles = [f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)]
+    words = ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles]
+    ids = write_words(folder, "<image>", words)
+    if lines_join:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens(["\n\n"])
+        tokenizer.save_pretrained(folder)
+    whole, vision = _IDEFICS[kind]
+    config = whole(
+        vision_config=vision(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=60,
+            patch_size=14,
+        ),
+        text_config=_text(tied=False, vocab_size=VOCABULARY + len(ids) + 1, **text),
+        image_token_id=3,
+        scale_factor=2,
+        tie_word_embeddings=False,
+    )
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    Idefics3ImageProcessorPil(
+        size={"longest_edge": 240}, max_image_size={"longest_edge": 60}
+    ).save_pretrained(folder)
+    return folder
+
+
+_IDEFICS = {
+    "idefics3": (Idefics3Config, Idefics3VisionConfig),
+    "smolvlm": (SmolVLMConfig, SmolVLMVisionConfig),
+}

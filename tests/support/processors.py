@@ -9,8 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, InternVLProcessor, LlavaOnevisionProcessor
+from transformers import (
+    AutoTokenizer,
+    Idefics3Processor,
+    InternVLProcessor,
+    LlavaOnevisionProcessor,
+)
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
@@ -43,9 +49,22 @@ def internvl(folder: Path) -> Any:
     )
 
 
+def idefics3(folder: Path) -> Any:
+    """Also SmolVLM's, whose own lays out images alike and asks for one more package for videos."""
+    config = read_json(folder, "config.json")
+    side = config["vision_config"]["image_size"] // config["vision_config"]["patch_size"]
+    return Idefics3Processor(
+        image_processor=Idefics3ImageProcessorPil.from_pretrained(folder),
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        image_seq_len=(side // config["scale_factor"]) ** 2,
+    )
+
+
 PROCESSORS: dict[str, Callable[[Path], Any]] = {
+    "idefics3": idefics3,
     "internvl": internvl,
     "llava_onevision": onevision,
+    "smolvlm": idefics3,
 }
 
 
