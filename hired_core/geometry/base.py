@@ -7,9 +7,9 @@ in a fraction of the time without torch.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-Resize = Callable[[Size], Pixels]
-"""An image in any (height, width), as uint8 [3, height, width]."""
+Resample = Literal["bicubic", "lanczos"]
+
+
+class Resize(Protocol):
+    """An image, or pixels that came of it, in any size."""
+
+    def __call__(self, size: Size, of: Pixels | None = None) -> Pixels:
+        """uint8 [3, height, width] of the image, or of uint8 [3, height, width] `of`."""
+        ...
 
 
 class Geometry(Protocol):
@@ -30,16 +37,24 @@ class Geometry(Protocol):
 
     Attributes:
         partition_size, patch_size: in pixels.
+        merge: r, patches along a side of a visual token: r x r of them are one.
     """
 
     @property
     def partition_size(self) -> int: ...
     @property
     def patch_size(self) -> int: ...
+    @property
+    def merge(self) -> int: ...
 
     @property
     def num_patches(self) -> int:
-        """N, patches per partition."""
+        """Patches per partition: what the vision tower sees."""
+        ...
+
+    @property
+    def num_tokens(self) -> int:
+        """N, visual tokens per partition: what methods choose from."""
         ...
 
     @property
@@ -47,8 +62,28 @@ class Geometry(Protocol):
         """The largest P of any image."""
         ...
 
+    @property
+    def nominal_tokens(self) -> int:
+        """The most visual tokens that the unmodified model sees of any image: what a fractional
+        token budget is taken of."""
+        ...
+
+    @property
+    def resizes_tokens(self) -> bool:
+        """Whether the unmodified model resizes the tokens of large images (`layout.shrunk`)."""
+        ...
+
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         """The most row ends that any image has; 0 where rows end without a mark."""
+        ...
+
+    def max_marks(self, num_kept: int) -> int:
+        """The most other embeddings that stand among so many tokens (`PartitionLayout.marks`)."""
+        ...
+
+    @property
+    def resample(self) -> Resample:
+        """How an image is resized."""
         ...
 
     def check(self, size: Size) -> None:
@@ -80,9 +115,48 @@ class Geometry(Protocol):
         ...
 
 
-def nominal_tokens(geometry: Geometry) -> int:
-    """The largest P*N: what a fractional token budget is taken of."""
-    return geometry.max_partitions * geometry.num_patches
+@dataclass(frozen=True, kw_only=True)
+class SquarePartitions:
+    """What geometries of square partitions, all of one size, have in common; see `Geometry`."""
+
+    partition_size: int
+    patch_size: int
+    merge: int = 1
+
+    @property
+    def side(self) -> int:
+        """Visual tokens along a side of a partition."""
+        return self.partition_size // self.patch_size // self.merge
+
+    @property
+    def num_patches(self) -> int:
+        return (self.partition_size // self.patch_size) ** 2
+
+    @property
+    def num_tokens(self) -> int:
+        return self.side**2
+
+    @property
+    def max_partitions(self) -> int:
+        return 1
+
+    @property
+    def nominal_tokens(self) -> int:
+        return self.max_partitions * self.num_tokens
+
+    @property
+    def resizes_tokens(self) -> bool:
+        return False
+
+    @property
+    def resample(self) -> Resample:
+        return "bicubic"
+
+    def max_row_ends(self, *, transposed_grid: bool = False) -> int:
+        return 0
+
+    def max_marks(self, num_kept: int) -> int:
+        return 0
 
 
 def to_json(geometry: Geometry) -> dict[str, Any]:

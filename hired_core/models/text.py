@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.initialization import no_init_weights
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models.checkpoint import fill, iter_tensors, part, read_json
+from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
 
 
 @contextmanager
@@ -58,27 +59,31 @@ def count(module: nn.Module) -> int:
 
 
 def load_decoder(
-    folder: Path, config: Any, *, device: torch.device, dtype: torch.dtype
+    folder: Path, config: Any, name: str, *, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    """transformers' causal language model, in evaluation mode."""
+    """transformers' causal language model, in evaluation mode.
+
+    Args:
+        name: what its layers are called in the checkpoint, e.g. "language_model".
+    """
     with no_init(device):
         decoder = AutoModelForCausalLM.from_config(
             config.text_config, dtype=dtype, attn_implementation="sdpa"
         )
     decoder.tie_weights()
     tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
-    fill(decoder, iter_tensors(folder, _decoder_name), tied=tied)
+    fill(decoder, iter_tensors(folder, partial(_decoder_name, name)), tied=tied)
     return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
 
 
-def live_decoder(model: Any) -> nn.Module:
+def live_decoder(model: Any, name: str) -> nn.Module:
     """The causal language model around a live decoder and head; no weight is copied."""
     config = copy.deepcopy(model.config.text_config)
     with no_init("meta"):
         decoder = AutoModelForCausalLM.from_config(
             config, dtype=model.dtype, attn_implementation="sdpa"
         )
-    decoder.model = model.model.language_model
+    decoder.model = getattr(model.model, name)
     decoder.lm_head = model.lm_head
     decoder.eval()
     return decoder  # type: ignore[no-any-return]  # transformers is untyped.
@@ -99,6 +104,21 @@ def load_prompt_template(spec: ModelSpec, image_token_id: int) -> PromptTemplate
     return PromptTemplate(tokenizer=tokenizer, template=template, image_token=image_token)
 
 
+def embeddings_of(words: Sequence[str], decoder: Any, tokenizer: Any) -> Tensor:
+    """[S, D]: how the decoder reads these tokens.
+
+    Raises:
+        CheckpointError: if the tokenizer does not have one of them.
+    """
+    known = tokenizer.get_vocab()
+    missing = [word for word in words if word not in known]
+    if missing:
+        raise CheckpointError(f"the tokenizer has no token {missing[0]!r}")
+    ids = torch.tensor([known[word] for word in words])
+    table: Tensor = decoder.get_input_embeddings().weight.detach()
+    return table[ids.to(table.device)]
+
+
 def stop_ids(folder: Path, config: Any) -> frozenset[int]:
     """Ids that end a text."""
     stop = read_json(folder, "generation_config.json").get("eos_token_id")
@@ -106,9 +126,9 @@ def stop_ids(folder: Path, config: Any) -> frozenset[int]:
     return frozenset(stop if isinstance(stop, list) else [stop])
 
 
-def _decoder_name(name: str) -> str | None:
-    head = name.removeprefix("model.").removeprefix("language_model.")
+def _decoder_name(decoder: str, name: str) -> str | None:
+    head = name.removeprefix("model.").removeprefix(f"{decoder}.")
     if head.startswith("lm_head."):
         return head
-    inner = part("language_model", "model")(name)
+    inner = part(decoder, "model")(name)
     return None if inner is None else f"model.{inner}"

@@ -43,6 +43,8 @@ class RequestBuilder:
     def visual(self, kept: KeptTokens) -> VisualInput:
         """Of one image; give the same object to all questions about it."""
         layout = self.spec.layout(*kept.size, transposed_grid=self.settings.transposed_grid)
+        if layout.shrunk is not None and self.settings.resolve()[0].keeps_all:
+            layout = layout.resized()
         policy = self.settings.newline_policy
         compact = self.settings.effective_positions == "compact"
         return VisualInput(

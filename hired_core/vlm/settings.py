@@ -15,6 +15,7 @@ from hired_core.errors import SettingError, require
 from hired_core.methods import registry
 
 if TYPE_CHECKING:
+    from hired_core.geometry.spec import ModelSpec
     from hired_core.methods.base import Method
     from hired_core.methods.schedule import KeepSchedule
 
@@ -114,6 +115,25 @@ class ReductionSettings:
         if self.token_budget == 1:
             return registry.method(DENSE), registry.make_options(DENSE, {})
         return registry.method(self.method), self.options
+
+    def check_tower(self, *, has_cls: bool) -> None:
+        """Raises `SettingError` for a method that the vision tower cannot serve."""
+        if self.resolve()[0].needs_cls and not has_cls:
+            raise SettingError(
+                f"method: {self.method} reads the attention of a CLS token, and this model's "
+                "vision tower has none; hired does the same with the attention that tokens receive"
+            )
+
+    def projects_rows(self, spec: ModelSpec) -> bool:
+        """Whether rows leave the vision half behind the projector.
+
+        Where the method looks there, where the unmodified model resizes what comes out of it, and
+        where that is narrower than what goes in, so that less travels.
+        """
+        method, options = self.resolve()
+        resizes = method.keeps_all and spec.geometry.resizes_tokens
+        narrower = spec.text_width < spec.feature_width
+        return resizes or narrower or method.needs(options).projected
 
     @property
     def keeps_all_before(self) -> bool:

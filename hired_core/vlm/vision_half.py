@@ -1,13 +1,12 @@
 """Images to the rows that the language model will see: the vision half as one call.
 
-Legend: B images, P partitions, N patches, K rows, M partitions of a micro-batch, C width.
+Legend: B images, P partitions, N visual tokens, K rows, M partitions of a micro-batch, C width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from hired_core.methods.budget import BudgetBasis, token_budget_to_count
 from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
 from hired_core.vision.tower import FinalLayer, VisionEncoder
+from hired_core.vlm.resized_grids import ReducedImages, resize_grids
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.shrinking import Shrinker
 
@@ -35,7 +35,7 @@ class KeptTokens:
         place: int64 [K], ascending: where each row stands (`PartitionLayout.place`).
         budgets: int64 [P], rows given to each partition. Kept are as many, but for
             `hired-upstream`, which loses those it spends on padding.
-        num_dense: visual tokens the dense model would see, newlines not counted.
+        num_dense: visual tokens the dense model would see, newlines and marks not counted.
         size: (height, width) of the image in pixels.
         projected: whether features are behind the projector.
     """
@@ -48,20 +48,11 @@ class KeptTokens:
     projected: bool = False
 
 
-class _Reduced(NamedTuple):
-    """Of B images: features [B, K, C], place [B, K], `num_rows` [B] are real, budgets [B, P]."""
-
-    features: Tensor
-    place: Tensor
-    num_rows: Tensor
-    budgets: Tensor
-
-
 class VisionHalf:
     """Encodes batches of images of any mix of grids.
 
     Args:
-        projector: needed by methods whose rows are taken behind it.
+        projector: needed where rows travel projected (`ReductionSettings.projects_rows`).
     """
 
     def __init__(
@@ -74,13 +65,17 @@ class VisionHalf:
         self.vision = vision
         self.spec = spec
         self.settings = settings
+        settings.check_tower(has_cls=vision.tower.has_cls)
         self.method, self.options = settings.resolve()
         self.needs = self.method.needs(self.options)
         self.projector = projector
-        if self.needs.projected and projector is None:
+        self._projects = settings.projects_rows(spec)
+        self._resizes = self.method.keeps_all and spec.geometry.resizes_tokens
+        if self._projects and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
-        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method)
+        size = spec.geometry.patch_size * spec.geometry.merge
+        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
         self._all_features = self.method.merges or self.needs.features or self.needs.projected
         # Before anything is encoded only the initial layer's attention is known.
         self._looks_first = self.needs.full_image_layer == "initial"
@@ -100,10 +95,9 @@ class VisionHalf:
             CheckpointError: if they are missing or of another form.
         """
         family = family_of(spec)
-        method, options = settings.resolve()
         vision = VisionEncoder(family.load_vision(spec, device=device, dtype=dtype))
-        projected = method.needs(options).projected
-        projector = family.load_projector(spec, device=device, dtype=dtype) if projected else None
+        projects = settings.projects_rows(spec)
+        projector = family.load_projector(spec, device=device, dtype=dtype) if projects else None
         return cls(vision, spec, settings, projector)
 
     @torch.inference_mode()
@@ -118,24 +112,25 @@ class VisionHalf:
             seeds: int64 per image, derived from its content; only `random` looks at it.
         """
         layouts = [self._layout(height, width) for height, width in sizes]
-        groups = micro_batches([lay.valid.numel() for lay in layouts], self.vision.micro_batch)
+        patches = [lay.num_partitions * self.spec.num_patches for lay in layouts]
+        groups = micro_batches(patches, self.vision.micro_batch)
         device = self.vision.tower.device
         uploaded = upload_ahead((partitions[group] for group in groups), device)
         found = []
         for group, pixels in zip(groups, uploaded, strict=True):
             reduced = self._reduce(pixels, layouts[group], seeds[group])
-            found.append(_Reduced(*map(download, reduced)))
+            found.append(ReducedImages(*map(download, reduced)))
         wait_for(device)
         each = [
             kept
             for group, reduced in zip(groups, found, strict=True)
-            for kept in _split(reduced, layouts[group], sizes[group], self.needs.projected)
+            for kept in _split(reduced, layouts[group], sizes[group], self._projects)
         ]
         return each
 
     def _reduce(
         self, pixels: Tensor, layouts: Sequence[PartitionLayout], seeds: Sequence[int]
-    ) -> _Reduced:
+    ) -> ReducedImages:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
         vision, wanted = self.vision, [self._budget(one) for one in layouts]
         if self.shrinker is not None:
@@ -152,16 +147,25 @@ class VisionHalf:
         rows, final = _rows(encoded), vision.encode(hidden, *self._looked_at())
         evidence = self._look(evidence, final, rows)
         reduction = self._decide(evidence, budget)
-        features = self._features(reduction, evidence, final, rows)
-        return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
+        features = self._behind(self._features(reduction, evidence, final, rows))
+        found = ReducedImages(features, reduction.place, reduction.count, reduction.budgets)
+        return resize_grids(found, layouts) if self._resizes else found
+
+    def _behind(self, features: Tensor) -> Tensor:
+        """Rows as they travel: behind the projector where they are, and are not yet."""
+        if not self._projects or self.needs.projected:
+            return features
+        assert self.projector is not None, "checked when this was made"
+        projected: Tensor = self.projector(features)
+        return projected
 
     def _reduce_small(
         self, shrinker: Shrinker, evidence: Evidence, pixels: Tensor, budget: Tensor
-    ) -> _Reduced:
+    ) -> ReducedImages:
         """One micro-batch of partitions that are encoded small; decided on the host."""
         reduction = self._decide(evidence, budget)
-        features = shrinker.encode(pixels, evidence, budget).at(reduction.source)
-        return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
+        features = self._behind(shrinker.encode(pixels, evidence, budget).at(reduction.source))
+        return ReducedImages(features, reduction.place, reduction.count, reduction.budgets)
 
     def _begin(
         self,
@@ -239,26 +243,27 @@ class VisionHalf:
         if reduction.weights is not None:
             assert evidence.features is not None, "a method that merges says so"
             return weighted_rows(reduction.weights, evidence.features)
-        source, num_patches = reduction.source, evidence.layout.valid.shape[-1]
+        source, num_tokens = reduction.source, evidence.layout.valid.shape[-1]
         if evidence.features is not None:
             index = source[..., None].expand(-1, -1, evidence.features.shape[-1])
             return evidence.features.flatten(1, 2).gather(1, index)
-        row, patch = rows.gather(1, source // num_patches), source % num_patches
-        return self.vision.finish(final, row, patch)
+        row, token = rows.gather(1, source // num_tokens), source % num_tokens
+        return self.vision.finish(final, row, token)
 
     def _layout(self, height: int, width: int) -> PartitionLayout:
         transposed = self.settings.transposed_grid
         return self.spec.layout(height, width, transposed_grid=transposed)
 
     def _budget(self, layout: PartitionLayout) -> int:
-        own = layout.num_partitions * layout.num_patches
+        most = layout.num_partitions * layout.num_tokens
         if self.method.keeps_all:
-            return own
+            return most
+        own = most if layout.shrunk is None else layout.num_dense
         basis: BudgetBasis = "image" if self.method.own_basis else self.settings.budget_basis
         count = token_budget_to_count(
             self.settings.token_budget, nominal=self.spec.nominal_tokens, own=own, basis=basis
         )
-        return own if count is None else min(count, own)
+        return most if count is None else min(count, most)
 
 
 def micro_batches(sizes: Sequence[int], limit: int) -> list[slice]:
@@ -281,7 +286,7 @@ def _rows(encoded: Tensor) -> Tensor:
 
 
 def _split(
-    reduced: _Reduced,
+    reduced: ReducedImages,
     layouts: Sequence[PartitionLayout],
     sizes: Sequence[Size],
     projected: bool,
@@ -292,7 +297,7 @@ def _split(
             features=reduced.features[row, :count],
             place=reduced.place[row, :count],
             budgets=reduced.budgets[row, : layout.num_partitions],
-            num_dense=layout.num_valid,
+            num_dense=layout.num_dense,
             size=size,
             projected=projected,
         )

@@ -28,6 +28,7 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
         ModelError, ConfigError: with one line on what to change.
     """
     spec = load_spec(config.model)
+    config.reduction.check_tower(has_cls=spec.has_cls)
     template = _load_template(spec)
     prompt = _prompt_tokens(config, template)
     _check_length(config, spec, prompt or 0)
@@ -97,9 +98,9 @@ def _prompt_tokens(config: JobConfig, template: PromptTemplate) -> int | None:
 
 def _check_length(config: JobConfig, spec: ModelSpec, text: int) -> None:
     """What would fail every row alike, after all its images were encoded, fails here."""
-    visual = min(config.reduction.num_before(spec.nominal_tokens), spec.num_patches)
+    visual = min(config.reduction.num_before(spec.nominal_tokens), spec.num_tokens)
     if config.reduction.effective_positions == "original":
-        visual = spec.num_patches  # No dense sequence is shorter.
+        visual = spec.num_tokens  # No dense sequence is shorter.
     new = config.generation.max_new_tokens
     if text + visual + new > spec.max_context:
         needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"

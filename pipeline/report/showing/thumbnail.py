@@ -21,14 +21,17 @@ def shrink(data: bytes, settings: CutSettings) -> Cut:
         ImageError: if the image cannot be used.
     """
     side = settings.geometry.partition_size
-    image, size = decode_at_least(
-        data, lambda whole: fitted(whole, side), max_pixels=settings.limits.max_pixels
+    decoded = decode_at_least(
+        data,
+        lambda whole: fitted(whole, side),
+        max_pixels=settings.limits.max_pixels,
+        accept_truncated=True,  # What is there of it shows why it is in quarantine.
     )
-    height, width = fitted(size, side)
+    height, width = fitted(decoded.size, side)
     pixels = np.zeros((1, 3, side, side), np.uint8)
-    small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
+    small = decoded.image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
     pixels[0, :, :height, :width] = np.asarray(small).transpose(2, 0, 1)
-    return size, pixels
+    return Cut(decoded.size, pixels)
 
 
 def fitted(size: Size, side: int) -> Size:

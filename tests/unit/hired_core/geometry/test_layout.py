@@ -91,7 +91,7 @@ def test_counts_worked_by_hand(
     layout = layout_of(height, width)
     assert layout.grid == grid
     assert layout.num_partitions == 1 + grid[0] * grid[1]
-    assert layout.num_patches == 576
+    assert layout.num_tokens == 576
     assert layout.stitched == (24 * grid[0], 24 * grid[1])
     assert layout.num_valid == 576 + rows_kept * cols_kept
 
@@ -277,7 +277,7 @@ def test_order_is_a_permutation_with_the_full_image_first(
         return
     layout = layout_of(*size, scale=3, transposed=transposed)
     assert layout.place.flatten().sort().values.tolist() == list(range(layout.place.numel()))
-    assert layout.place[0].tolist() == list(range(layout.num_patches))
+    assert layout.place[0].tolist() == list(range(layout.num_tokens))
     assert layout.valid[0].all()
 
 
@@ -315,8 +315,8 @@ def test_batch_pads_to_the_largest_partition_count() -> None:
         assert torch.equal(batch.sub_image_of[row], layout.sub_image_of)
 
 
-def test_batch_of_nothing_or_of_unequal_patch_counts_is_refused() -> None:
+def test_batch_of_nothing_or_of_unequal_token_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         LayoutBatch.stack([])
-    with pytest.raises(ValueError, match="same patch count"):
+    with pytest.raises(ValueError, match="same token count"):
         LayoutBatch.stack([layout_of(336, 672), layout_of(336, 672, scale=3)])

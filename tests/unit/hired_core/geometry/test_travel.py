@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hired_core.geometry.base import Geometry, from_json, nominal_tokens, to_json
+from hired_core.geometry.base import Geometry, from_json, to_json
 from hired_core.geometry.square import Square
 from tests.support.geometry import anyres
 
@@ -24,4 +24,4 @@ def test_only_of_this_folder() -> None:
 
 
 def test_nominal_tokens() -> None:
-    assert [nominal_tokens(geometry) for geometry in GEOMETRIES] == [3 * 16, 16]
+    assert [geometry.nominal_tokens for geometry in GEOMETRIES] == [3 * 16, 16]
