@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hired_core.geometry.base import Pixels, Resize
+from hired_core.geometry.base import Pixels, Resize, SquarePartitions
 from hired_core.geometry.canvas import CanvasFit, Size, select_best_resolution
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnyRes:
+class AnyRes(SquarePartitions):
     """See `Geometry`; the full-image comes first, then sub-images in raster order.
 
     Attributes:
@@ -27,12 +27,6 @@ class AnyRes:
     """
 
     pinpoints: tuple[Size, ...]
-    partition_size: int
-    patch_size: int
-
-    @property
-    def num_patches(self) -> int:
-        return (self.partition_size // self.patch_size) ** 2
 
     @property
     def max_partitions(self) -> int:
@@ -41,7 +35,7 @@ class AnyRes:
 
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         heights = [width if transposed_grid else height for height, width in self.pinpoints]
-        return max(heights) // self.patch_size
+        return max(heights) // self.partition_size * self.side
 
     def check(self, size: Size) -> None:
         select_best_resolution(size, self.pinpoints)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,21 +30,57 @@ class Geometry(Protocol):
 
     Attributes:
         partition_size, patch_size: in pixels.
+        merge: r, patches along a side of a visual token: r x r of them are one.
     """
 
     @property
     def partition_size(self) -> int: ...
     @property
     def patch_size(self) -> int: ...
+    @property
+    def merge(self) -> int: ...
 
     @property
     def num_patches(self) -> int:
-        """N, patches per partition."""
+        """Patches per partition: what the vision tower sees."""
+        ...
+
+    @property
+    def num_tokens(self) -> int:
+        """N, visual tokens per partition: what methods choose from."""
         ...
 
     @property
     def max_partitions(self) -> int:
         """The largest P of any image."""
+        ...
+
+    @property
+    def nominal_tokens(self) -> int:
+        """The most visual tokens of any image: what a fractional token budget is taken of."""
+        ...
+
+    @property
+    def piece_size(self) -> int:
+        """Side, in pixels, of each of the squares that `cut` gives."""
+        ...
+
+    @property
+    def max_pieces(self) -> int:
+        """The most squares that `cut` gives."""
+        ...
+
+    @property
+    def max_encoded(self) -> int:
+        """The most patches of one image that the vision tower encodes."""
+        ...
+
+    @property
+    def max_side(self) -> int | None:
+        """The most visual tokens along a side of an image, of which positions tell row and column.
+
+        None: positions are places in the sequence.
+        """
         ...
 
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
@@ -66,6 +102,8 @@ class Geometry(Protocol):
     def cut(self, resize: Resize, size: Size) -> Pixels:
         """uint8 [P, 3, S, S] of an image of `size`, which `resize` gives in any size.
 
+        Of a geometry whose images are encoded as a whole: all its patches, each a square.
+
         Raises:
             LayoutError: as `check`.
         """
@@ -80,9 +118,53 @@ class Geometry(Protocol):
         ...
 
 
-def nominal_tokens(geometry: Geometry) -> int:
-    """The largest P*N: what a fractional token budget is taken of."""
-    return geometry.max_partitions * geometry.num_patches
+@dataclass(frozen=True, kw_only=True)
+class SquarePartitions:
+    """What geometries of square partitions, all of one size, have in common; see `Geometry`."""
+
+    partition_size: int
+    patch_size: int
+    merge: int = 1
+
+    @property
+    def side(self) -> int:
+        """Visual tokens along a side of a partition."""
+        return self.partition_size // self.patch_size // self.merge
+
+    @property
+    def num_patches(self) -> int:
+        return (self.partition_size // self.patch_size) ** 2
+
+    @property
+    def num_tokens(self) -> int:
+        return self.side**2
+
+    @property
+    def max_partitions(self) -> int:
+        return 1
+
+    @property
+    def nominal_tokens(self) -> int:
+        return self.max_partitions * self.num_tokens
+
+    @property
+    def piece_size(self) -> int:
+        return self.partition_size
+
+    @property
+    def max_pieces(self) -> int:
+        return self.max_partitions
+
+    @property
+    def max_encoded(self) -> int:
+        return self.max_partitions * self.num_patches
+
+    @property
+    def max_side(self) -> int | None:
+        return None
+
+    def max_row_ends(self, *, transposed_grid: bool = False) -> int:
+        return 0
 
 
 def to_json(geometry: Geometry) -> dict[str, Any]:

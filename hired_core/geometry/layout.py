@@ -1,7 +1,8 @@
-"""Where every patch of every partition lies: in the image, in the padding, in the sequence.
+"""Where every visual token of every partition lies: in the image, in the padding, in the sequence.
 
 Geometry only, no pixels and no model. Shape letters: P partitions of one image (the full-image
-first, then sub-images in raster order), N patches per partition, B images.
+first, then sub-images in raster order, whatever their order in the sequence), N visual tokens per
+partition, B images. A visual token is r x r patches of the vision tower; most often r is 1.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hired_core.geometry.canvas import CanvasFit, LayoutError, Size, select_best_resolution
 from hired_core.transfer import upload
@@ -47,16 +49,21 @@ class PartitionLayout:
 
     Attributes:
         grid: (rows, cols) of sub-images; (0, 0) where there are none.
-        side: patches along one side of a partition; `num_patches` is its square.
-        stitched: (rows, cols) of the stitched sub-image patch grid, as it is emitted.
-        valid: bool [P, N]; False where a patch lies in padding. The full-image is always True.
-        sub_image_of: int64 [N]; for each full-image patch, the sub-image (0..P-2) its centre falls
-            in. The full-image is squeezed without padding, sub-images come from a centred, padded
-            canvas, so this goes through that transform.
-        place: int64 [P, N]; a permutation of 0..P*N-1: full-image patches in raster order, then
-            sub-image patches in raster order of the stitched grid, padding included.
-        centre: float32 [P, N, 2]; (y, x) of each patch's centre as fractions of the image, or of
+        side: tokens along one side of a partition; `num_tokens` is its square.
+        stitched: (rows, cols) of the stitched sub-image token grid, as it is emitted; (0, 0) where
+            rows end without a mark.
+        valid: bool [P, N]; False where a token lies in padding. The full-image is always True.
+        sub_image_of: int64 [N]; for each full-image token, the sub-image (0..P-2) its centre falls
+            in. The full-image is squeezed without padding, sub-images may come from a centred,
+            padded canvas, so this goes through that transform. Without a full-image int64 [P*N]:
+            the cell of each place itself, -1 in padding.
+        place: int64 [P, N]; a permutation of 0..P*N-1, the order of the sequence, padding included.
+            Of AnyRes: full-image tokens in raster order, then sub-image tokens in raster order of
+            the stitched grid.
+        centre: float32 [P, N, 2]; (y, x) of each token's centre as fractions of the image, or of
             what one square shows of it; outside 0 to 1 in padding.
+        has_full_image: whether the first partition is the full-image; else it has no tokens, and
+            the others are cells of one image that is encoded as a whole.
     """
 
     grid: Size
@@ -66,19 +73,25 @@ class PartitionLayout:
     sub_image_of: Tensor
     place: Tensor
     centre: Tensor
+    has_full_image: bool = True
 
     @property
     def num_partitions(self) -> int:
         return self.valid.shape[0]
 
     @property
-    def num_patches(self) -> int:
+    def num_tokens(self) -> int:
         return self.valid.shape[1]
 
     @property
     def num_valid(self) -> int:
         """Visual tokens of the dense model for this image, newline embeddings not counted."""
         return int(self.valid.sum())
+
+    @property
+    def num_nominal(self) -> int:
+        """What a fraction of this image's own count is taken of: P*N, or all tokens of cells."""
+        return self.valid.numel() if self.has_full_image else self.num_valid
 
     @classmethod
     def from_image_size(
@@ -214,7 +227,7 @@ class LayoutBatch:
 
     Attributes:
         valid: bool [B, P, N]; False also for partitions an image does not have.
-        sub_image_of: int64 [B, N].
+        sub_image_of: int64 [B, N], or [B, P*N] without a full-image.
         place: int64 [B, P, N]; absent partitions hold positions after all others.
         centre: float32 [B, P, N, 2]; zeros of absent partitions.
         num_partitions: int64 [B].
@@ -230,12 +243,12 @@ class LayoutBatch:
     def stack(
         cls, layouts: Sequence[PartitionLayout], *, device: torch.device | str = "cpu"
     ) -> LayoutBatch:
-        """Raises `ValueError` on an empty list or layouts of different patch counts."""
-        if len({layout.num_patches for layout in layouts}) != 1:
-            raise ValueError("a batch needs at least one layout, all with the same patch count")
+        """Raises `ValueError` on an empty list or layouts of different token counts."""
+        if len({layout.num_tokens for layout in layouts}) != 1:
+            raise ValueError("a batch needs at least one layout, all with the same token count")
         target = torch.device(device)
         most = max(layout.num_partitions for layout in layouts)
-        count = layouts[0].num_patches
+        count = layouts[0].num_tokens
         absent = torch.arange(most * count).view(most, count)
         valid = torch.zeros(len(layouts), most, count, dtype=torch.bool)
         place = absent.expand(len(layouts), -1, -1).clone()
@@ -246,7 +259,7 @@ class LayoutBatch:
             centre[row, : layout.num_partitions] = layout.centre
         return cls(
             valid=upload(valid, target),
-            sub_image_of=upload(torch.stack([lay.sub_image_of for lay in layouts]), target),
+            sub_image_of=upload(_stacked([lay.sub_image_of for lay in layouts]), target),
             place=upload(place, target),
             centre=upload(centre, target),
             num_partitions=upload(torch.tensor([lay.num_partitions for lay in layouts]), target),
@@ -257,3 +270,8 @@ class LayoutBatch:
         """bool [B, P]: the partitions each image has."""
         index = torch.arange(self.valid.shape[1], device=self.valid.device)
         return index < self.num_partitions[:, None]
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    """[B, longest], -1 behind shorter ones."""
+    return pad_sequence(list(rows), batch_first=True, padding_value=-1)

@@ -49,9 +49,20 @@ def dense_positions(place: Tensor, layout: PartitionLayout, policy: NewlinePolic
     return torch.cat([positions, positions.new_tensor([dense.shape[0]])])
 
 
+def grid_positions(place: Tensor, layout: PartitionLayout) -> Tensor:
+    """int64 [K + 1, 3]: time, row and column of kept tokens in the image, which is one moment.
+
+    The last is where the text after the image begins: behind the longer side, as in the dense
+    sequence, and the same in all three.
+    """
+    rows, cols = layout.stitched
+    where = torch.stack([torch.zeros_like(place), place // cols, place % cols], dim=-1)
+    return torch.cat([where, where.new_full((1, 3), max(rows, cols))])
+
+
 def _row_ends(place: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> Tensor:
     """Keys of the newlines, ascending; `policy` is not "none"."""
     ending = place if policy == "kept-rows" else layout.place[layout.valid]
-    first, width = layout.num_patches, layout.stitched[1]
+    first, width = layout.num_tokens, layout.stitched[1]
     rows: Tensor = ((ending[ending >= first] - first) // max(width, 1)).unique()
     return 2 * (first + (rows + 1) * width) - 1

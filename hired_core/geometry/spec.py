@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hired_core.geometry.base import Geometry, nominal_tokens
+from hired_core.geometry.base import Geometry
 from hired_core.geometry.layout import PartitionLayout
 from hired_core.geometry.sequence import NewlinePolicy
 
@@ -19,7 +19,7 @@ class ModelSpec:
         family: key of `hired_core.models.registry`, the `model_type` of config.json.
         geometry: how an image is cut, and where its visual tokens lie.
         feature_layer: index of the vision layer whose output the language model sees.
-        vision_width: C. `text_width`: D.
+        vision_width: of the vision tower. `text_width`: D.
         vision_inner, text_inner: width of the MLP of a layer.
         query_width, kv_width: of all query heads, and of all key-value heads, of the decoder.
         num_text_layers: of the decoder.
@@ -60,8 +60,18 @@ class ModelSpec:
 
     @property
     def num_patches(self) -> int:
-        """N, patches per partition."""
+        """Patches per partition: what the vision tower sees."""
         return self.geometry.num_patches
+
+    @property
+    def num_tokens(self) -> int:
+        """N, visual tokens per partition."""
+        return self.geometry.num_tokens
+
+    @property
+    def feature_width(self) -> int:
+        """C of a visual token: its patches' features side by side."""
+        return int(self.vision_width * self.geometry.merge**2)
 
     @property
     def max_partitions(self) -> int:
@@ -70,8 +80,8 @@ class ModelSpec:
 
     @property
     def nominal_tokens(self) -> int:
-        """The largest P*N: what a fractional token budget is taken of."""
-        return nominal_tokens(self.geometry)
+        """The most of any image, row ends and marks not counted."""
+        return self.geometry.nominal_tokens
 
     def max_visual_positions(
         self, num_kept: int, newline: NewlinePolicy, *, transposed_grid: bool = False
@@ -82,7 +92,8 @@ class ModelSpec:
         no more than kept tokens.
         """
         rows = self.geometry.max_row_ends(transposed_grid=transposed_grid)
-        return num_kept + {"none": 0, "kept-rows": min(rows, num_kept), "all": rows}[newline]
+        ends = {"none": 0, "kept-rows": min(rows, num_kept), "all": rows}[newline]
+        return num_kept + ends
 
     def layout(self, height: int, width: int, *, transposed_grid: bool = False) -> PartitionLayout:
         """Layout of an image of this many pixels; raises `LayoutError` if it is too elongated."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hired_core.geometry.base import Pixels, Resize
+from hired_core.geometry.base import Pixels, Resize, SquarePartitions
 from hired_core.geometry.canvas import LayoutError, Size
 
 if TYPE_CHECKING:
@@ -18,22 +18,8 @@ MAX_ASPECT: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square:
+class Square(SquarePartitions):
     """See `Geometry`; there is one partition, whose rows end without a mark."""
-
-    partition_size: int
-    patch_size: int
-
-    @property
-    def num_patches(self) -> int:
-        return (self.partition_size // self.patch_size) ** 2
-
-    @property
-    def max_partitions(self) -> int:
-        return 1
-
-    def max_row_ends(self, *, transposed_grid: bool = False) -> int:
-        return 0
 
     def check(self, size: Size) -> None:
         if max(size) > MAX_ASPECT * min(size):
@@ -60,4 +46,4 @@ class Square:
         from hired_core.geometry.layout import PartitionLayout
 
         self.check((height, width))
-        return PartitionLayout.single(self.partition_size // self.patch_size)
+        return PartitionLayout.single(self.side)

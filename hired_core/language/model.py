@@ -30,7 +30,8 @@ class Request:
             (see `geometry.sequence`).
         before, after: ids of the prompt around the image.
         places: int64 [V + 1] on the CPU; rotary positions of the visual part and of the text after
-            it, from the image's first (see `dense_positions`). None: one after another.
+            it, from the image's first (see `dense_positions`). [V + 1, 3] where they have three
+            dimensions (see `grid_positions`). None: one after another.
         seed: of the sampler; greedy decoding ignores it.
     """
 
@@ -49,16 +50,29 @@ class Request:
 
     @property
     def shift(self) -> int:
-        """How far the rotary positions of the text after the image are ahead of its tokens."""
-        return 0 if self.places is None else int(self.places[-1]) - self.sequence.shape[0]
+        """How far the rotary positions of the text after the image are ahead of its tokens.
+
+        Below 0 where rows and columns are counted and most tokens are there.
+        """
+        return 0 if self.places is None else int(self.places[-1].max()) - self.sequence.shape[0]
+
+    @property
+    def num_positions(self) -> int:
+        """Above all rotary positions of the prompt."""
+        return max(int(self.positions().max()) + 1, self.num_prompt_tokens + self.shift)
 
     def positions(self) -> Tensor:
-        """int64 [L], on the CPU: the rotary position of each token of the prompt."""
+        """int64 [L] or [L, 3], on the CPU: the rotary position of each token of the prompt."""
         if self.places is None:
             return torch.arange(self.num_prompt_tokens)
         image = len(self.before) + self.places
-        after = image[-1] + torch.arange(len(self.after))
-        return torch.cat([torch.arange(len(self.before)), image[:-1], after])
+        before, after = (_counted(len(ids), image) for ids in (self.before, self.after))
+        return torch.cat([before, image[:-1], image[-1] + after])
+
+
+def _counted(length: int, like: Tensor) -> Tensor:
+    """0, 1, 2, ..., in as many dimensions as the rows of `like`."""
+    return torch.arange(length).view(-1, *[1] * (like.ndim - 1)).expand(-1, *like.shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)

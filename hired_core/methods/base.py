@@ -145,6 +145,7 @@ class Method(ABC):
         positions: where the language model sees the rows, unless the user says.
         newline: row ends that go in with them, unless the user says or nothing is dropped.
         shrinks: partitions are resized before they are encoded, see `shrink`.
+        needs_full_image: it says something only of an image squeezed beside its own sub-images.
         schedule: of a method inside the language model, which drops rows between its layers: from
             (visual tokens to keep, the most that an image brings, number of layers, options) to
             what each layer sees. None: the method has done its work before the language model.
@@ -157,6 +158,7 @@ class Method(ABC):
     positions: Positions = "compact"
     newline: NewlinePolicy = "none"
     shrinks: bool = False
+    needs_full_image: bool = False
     schedule: MakeSchedule | None = None
 
     @abstractmethod

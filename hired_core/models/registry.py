@@ -6,7 +6,8 @@ Importing this imports no transformers; asking for a family does.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.checkpoint import CheckpointError, read_json, resolve_checkpoint
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 FAMILIES: Final = {
     "llava": "hired_core.models.llava",
     "llava_next": "hired_core.models.llava_next",
+    "qwen2_vl": "hired_core.models.qwen.qwen2_vl",
 }
 """`model_type` -> module with a `FAMILY`."""
 
@@ -31,13 +33,17 @@ def family_of(spec: ModelSpec) -> Family:
     return family(spec.family)
 
 
-def load_spec(model: str, revision: str | None = None) -> ModelSpec:
+def load_spec(
+    model: str, revision: str | None = None, image_options: Mapping[str, Any] | None = None
+) -> ModelSpec:
     """What a checkpoint says of itself; reads configuration files only.
 
     Args:
         model: "embedded", a folder or a Hugging Face id.
+        image_options: the family's own, of how images are cut.
 
     Raises:
+        SettingError: for an option that the family does not have, or a value that it cannot take.
         CheckpointError: if there is none, or none that a family here supports; the message says
             what differs.
     """
@@ -48,4 +54,4 @@ def load_spec(model: str, revision: str | None = None) -> ModelSpec:
         found = f"model_type {kind!r}" if content else "no config.json"
         there = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"{folder.name} has {found}; families that are read: {there}")
-    return family(kind).spec(folder, model)
+    return family(kind).spec(folder, model, image_options)

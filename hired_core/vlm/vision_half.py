@@ -1,6 +1,6 @@
 """Images to the rows that the language model will see: the vision half as one call.
 
-Legend: B images, P partitions, N patches, K rows, M partitions of a micro-batch, C width.
+Legend: B images, P partitions, N visual tokens, K rows, M partitions of a micro-batch, C width.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import LayoutBatch, PartitionLayout
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.base import Evidence, Reduction, weighted_rows
-from hired_core.methods.budget import BudgetBasis, token_budget_to_count
+from hired_core.methods.budget import token_budget_to_count
 from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
+from hired_core.vision.packed import Encoder, PackedEncoder, make_encoder
 from hired_core.vision.tower import FinalLayer, VisionEncoder
 from hired_core.vlm.settings import ReductionSettings
+from hired_core.vlm.fitting import require_fit
 from hired_core.vlm.shrinking import Shrinker
+from hired_core.vlm.whole_images import WholeImages, token_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +69,13 @@ class VisionHalf:
 
     def __init__(
         self,
-        vision: VisionEncoder,
+        vision: Encoder,
         spec: ModelSpec,
         settings: ReductionSettings,
         projector: nn.Module | None = None,
     ) -> None:
-        self.vision = vision
+        require_fit(spec, settings)
+        self.encoder = vision
         self.spec = spec
         self.settings = settings
         self.method, self.options = settings.resolve()
@@ -80,7 +84,11 @@ class VisionHalf:
         if self.needs.projected and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
-        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method)
+        whole = isinstance(vision, PackedEncoder)
+        self.whole = WholeImages(encoder=vision, needs=self.needs) if whole else None
+        self.shrinker = (
+            None if whole else Shrinker.of(self.method, self.options, vision, settings.method)
+        )
         self._all_features = self.method.merges or self.needs.features or self.needs.projected
         # Before anything is encoded only the initial layer's attention is known.
         self._looks_first = self.needs.full_image_layer == "initial"
@@ -101,7 +109,7 @@ class VisionHalf:
         """
         family = family_of(spec)
         method, options = settings.resolve()
-        vision = VisionEncoder(family.load_vision(spec, device=device, dtype=dtype))
+        vision = make_encoder(family.load_vision(spec, device=device, dtype=dtype))
         projected = method.needs(options).projected
         projector = family.load_projector(spec, device=device, dtype=dtype) if projected else None
         return cls(vision, spec, settings, projector)
@@ -113,13 +121,14 @@ class VisionHalf:
         """Kept tokens of each image.
 
         Args:
-            partitions: uint8 [P, 3, S, S] per image.
+            partitions: uint8 [P, 3, S, S] per image, or what else `Geometry.cut` gives.
             sizes: (height, width) in pixels of each image.
             seeds: int64 per image, derived from its content; only `random` looks at it.
         """
         layouts = [self._layout(height, width) for height, width in sizes]
-        groups = micro_batches([lay.valid.numel() for lay in layouts], self.vision.micro_batch)
-        device = self.vision.tower.device
+        patches = [lay.num_nominal * self.spec.geometry.merge**2 for lay in layouts]
+        groups = micro_batches(patches, self.encoder.micro_batch)
+        device = self.encoder.tower.device
         uploaded = upload_ahead((partitions[group] for group in groups), device)
         found = []
         for group, pixels in zip(groups, uploaded, strict=True):
@@ -137,7 +146,10 @@ class VisionHalf:
         self, pixels: Tensor, layouts: Sequence[PartitionLayout], seeds: Sequence[int]
     ) -> _Reduced:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
-        vision, wanted = self.vision, [self._budget(one) for one in layouts]
+        wanted = [self._budget(one) for one in layouts]
+        if self.whole is not None:
+            return self._reduce_whole(self.whole, pixels, layouts, seeds, wanted)
+        vision = self.vision
         if self.shrinker is not None:
             evidence = self._begin(layouts, seeds, wanted, torch.device("cpu"))
             return self._reduce_small(self.shrinker, evidence, pixels, torch.tensor(wanted))
@@ -162,6 +174,34 @@ class VisionHalf:
         reduction = self._decide(evidence, budget)
         features = shrinker.encode(pixels, evidence, budget).at(reduction.source)
         return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
+
+    def _reduce_whole(
+        self,
+        whole: WholeImages,
+        pixels: Tensor,
+        layouts: Sequence[PartitionLayout],
+        seeds: Sequence[int],
+        wanted: Sequence[int],
+    ) -> _Reduced:
+        """One micro-batch of images that are encoded as a whole."""
+        evidence = self._begin(layouts, seeds, wanted, pixels.device)
+        final, shape = whole.encode(pixels, layouts), evidence.layout.valid.shape
+        rows = token_rows(layouts, shape[1], pixels.device)
+        evidence = whole.look(evidence, final, rows)
+        if self._all_features:
+            every = self._projected(whole.encoder.finish_all(final))[rows]
+            evidence = replace(evidence, features=every.unflatten(1, shape[1:]))
+        reduction = self._decide(evidence, upload(torch.tensor(wanted), pixels.device))
+        found = self._of_all(reduction, evidence)
+        if found is None:
+            found = whole.encoder.finish(final, rows.gather(1, reduction.source))
+        return _Reduced(found, reduction.place, reduction.count, reduction.budgets)
+
+    @property
+    def vision(self) -> VisionEncoder:
+        """What encodes squares."""
+        assert isinstance(self.encoder, VisionEncoder), "asked for squares of a whole image"
+        return self.encoder
 
     def _begin(
         self,
@@ -226,35 +266,44 @@ class VisionHalf:
 
     def _every_feature(self, final: FinalLayer) -> Tensor:
         """[M, N, C] of the feature layer, projected where rows are taken behind the projector."""
-        features = self.vision.finish_all(final)
+        return self._projected(self.vision.finish_all(final))
+
+    def _projected(self, features: Tensor) -> Tensor:
         if self.needs.projected:
             assert self.projector is not None, "checked when this was made"
             features = self.projector(features)
         return features
 
+    def _of_all(self, reduction: Reduction, evidence: Evidence) -> Tensor | None:
+        """[B, K, C] where features of all visual tokens are there, else None."""
+        if reduction.weights is not None:
+            assert evidence.features is not None, "a method that merges says so"
+            return weighted_rows(reduction.weights, evidence.features)
+        if evidence.features is None:
+            return None
+        index = reduction.source[..., None].expand(-1, -1, evidence.features.shape[-1])
+        return evidence.features.flatten(1, 2).gather(1, index)
+
     def _features(
         self, reduction: Reduction, evidence: Evidence, final: FinalLayer, rows: Tensor
     ) -> Tensor:
         """[B, K, C]; of a selection only what is kept goes through the feature layer."""
-        if reduction.weights is not None:
-            assert evidence.features is not None, "a method that merges says so"
-            return weighted_rows(reduction.weights, evidence.features)
-        source, num_patches = reduction.source, evidence.layout.valid.shape[-1]
-        if evidence.features is not None:
-            index = source[..., None].expand(-1, -1, evidence.features.shape[-1])
-            return evidence.features.flatten(1, 2).gather(1, index)
-        row, patch = rows.gather(1, source // num_patches), source % num_patches
-        return self.vision.finish(final, row, patch)
+        found = self._of_all(reduction, evidence)
+        if found is not None:
+            return found
+        source, num_tokens = reduction.source, evidence.layout.valid.shape[-1]
+        row, token = rows.gather(1, source // num_tokens), source % num_tokens
+        return self.vision.finish(final, row, token)
 
     def _layout(self, height: int, width: int) -> PartitionLayout:
         transposed = self.settings.transposed_grid
         return self.spec.layout(height, width, transposed_grid=transposed)
 
     def _budget(self, layout: PartitionLayout) -> int:
-        own = layout.num_partitions * layout.num_patches
+        own = layout.num_nominal
         if self.method.keeps_all:
             return own
-        basis: BudgetBasis = "image" if self.method.own_basis else self.settings.budget_basis
+        basis = "image" if self.method.own_basis else self.settings.basis_for(self.spec)
         count = token_budget_to_count(
             self.settings.token_budget, nominal=self.spec.nominal_tokens, own=own, basis=basis
         )

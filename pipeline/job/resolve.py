@@ -82,9 +82,9 @@ def _prompt_tokens(config: JobConfig, template: PromptTemplate) -> int | None:
 
 def _check_length(config: JobConfig, spec: ModelSpec, text: int) -> None:
     """What would fail every row alike, after all its images were encoded, fails here."""
-    visual = min(config.reduction.num_before(spec.nominal_tokens), spec.num_patches)
+    visual = min(config.reduction.num_before(spec.nominal_tokens), spec.num_tokens)
     if config.reduction.effective_positions == "original":
-        visual = spec.num_patches  # No dense sequence is shorter.
+        visual = spec.num_tokens  # No dense sequence is shorter.
     new = config.generation.max_new_tokens
     if text + visual + new > spec.max_context:
         needed = f"prompt, {visual} visual tokens and these take {text + visual + new} positions"

@@ -64,7 +64,7 @@ class StandInSelect:
     def __init__(
         self, context: StageContext, resolved: Resolved, queue: DeviceQueue | None = None
     ) -> None:
-        width = resolved.spec.vision_width
+        width = resolved.spec.feature_width
         self._columns = {
             "visual_tokens_dense": 1,
             "visual_tokens_kept": 1,

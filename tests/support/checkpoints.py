@@ -16,6 +16,7 @@ from transformers import (
     LlavaConfig,
     LlavaNextConfig,
     LlavaProcessor,
+    Qwen2VLConfig,
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
@@ -83,6 +84,43 @@ def build_llava(folder: Path, *, seed: int, size: int = 56, **text: Any) -> Path
         chat_template=(folder / "chat_template.jinja").read_text(),
     ).save_pretrained(folder)
     return folder
+
+
+def build_qwen2_vl(
+    folder: Path, *, seed: int, min_pixels: int = 56 * 56, max_pixels: int = 120 * 784, **text: Any
+) -> Path:
+    """The same of Qwen2-VL, whose processor is written as checkpoints on the hub have it."""
+    config = Qwen2VLConfig(
+        vision_config={
+            "depth": 3,
+            "embed_dim": 64,
+            "hidden_size": 128,
+            "mlp_ratio": 2,
+            "num_heads": 4,
+        },
+        text_config=_mrope_text([4, 6, 6], **text),
+        image_token_id=3,
+        video_token_id=VOCABULARY - 1,
+    )
+    image = {"min_pixels": min_pixels, "max_pixels": max_pixels, "patch_size": 14}
+    return _save_qwen(config, folder, seed, image)
+
+
+def _save_qwen(config: Any, folder: Path, seed: int, image: dict[str, Any]) -> Path:
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    write_processor(folder, 56)
+    (folder / "processor_config.json").unlink()
+    kind = {"image_processor_type": "Qwen2VLImageProcessor", "merge_size": 2}
+    stored = kind | {"temporal_patch_size": 2} | image
+    (folder / "preprocessor_config.json").write_text(json.dumps(stored))
+    return folder
+
+
+def _mrope_text(sections: list[int], **more: Any) -> dict[str, Any]:
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections}
+    return _text(tied=False).to_dict() | {"rope_parameters": rope, "model_type": None} | more
 
 
 def _config(

@@ -44,7 +44,7 @@ class SlotDecoder:
 
     def __init__(self, decoder: Any, layout: SlotLayout) -> None:
         check_decoder(decoder.config, layout.max_length)
-        self._layers = layers = DecoderLayers(decoder, layout.rotary_length)
+        self._layers = layers = DecoderLayers(decoder, max(layout.rotary_length, layout.max_length))
         self._chunk = layout.chunk
         self._schedule = layout.schedule
         whole = [range(len(layers))]
@@ -77,7 +77,7 @@ class SlotDecoder:
         Args:
             start: positions that the slot holds already, none of them of a visual token if there is
                 a schedule; so they are the same in all caches.
-            rotary: int64 [n], rotary positions; by default those of the slot.
+            rotary: int64 [n] or [n, 3], rotary positions; by default those of the slot.
             visual: int64, ascending: which of the n rows are visual tokens; for a schedule.
             num_text: how many of the last rows are text after the image; likewise.
         """

@@ -27,7 +27,7 @@ class Rows:
 
     Attributes:
         hidden: [n, D].
-        rotary: int64 [n], rotary positions; a row keeps its own when others leave.
+        rotary: int64 [n] or [n, 3], rotary positions; a row keeps its own when others leave.
         visual: int64 [V], ascending: which of them are visual tokens. None: nobody asks.
         num_text: how many of the last rows are text after the image.
     """
@@ -45,7 +45,7 @@ class Rows:
     def left(self, visual: Tensor, choice: Choice) -> Rows:
         """All but the visual rows that are not kept; merged ones come before the text."""
         kept = visual[choice.kept]
-        stays = torch.ones_like(self.rotary, dtype=torch.bool)
+        stays = torch.ones(len(self.rotary), dtype=torch.bool, device=self.rotary.device)
         stays[visual] = False
         stays[kept] = True
         left = self.rotary.shape[0] - visual.shape[0] + kept.shape[0]

@@ -137,7 +137,7 @@ def lay_out_slots(
             engine does.
         rotary_length: see `SlotLayout`; by default `max_length`.
         schedule, num_visual: see `SlotLayout`.
-        row_width: of what comes out of the vision stage; by default C.
+        row_width: of what comes out of the vision stage; by default that of a feature.
         all_features: whether the vision stage computes those of all patches, not of the kept alone.
         pairs: whether it compares them with each other, see `Needs`.
 
@@ -146,7 +146,7 @@ def lay_out_slots(
         MemoryLimitError: if there is room for none; tells the numbers and what would help.
     """
     slot_bytes = value_bytes * _slot_values(spec, max_length, schedule, num_visual)
-    width = row_width or spec.vision_width
+    width = row_width or spec.feature_width
 
     def sized(num_slots: int) -> SlotLayout:
         own = generate_bytes(

@@ -44,11 +44,12 @@ def encode_bytes(
     width = spec.vision_width
     row = max(8 * width, 5 * width + spec.vision_inner)
     layer = at_once * (spec.num_patches + 1) * row * value_bytes
-    out = row_width or width
+    out = row_width or spec.feature_width
     kept = num_images * spec.nominal_tokens * out * value_bytes
-    # Those of all patches, and the projector's two layers where they go through it.
-    every = at_once * spec.num_patches * (width + 2 * out) * value_bytes if all_features else 0
-    alike = _pair_bytes(spec, pairs, max(width, out)) * at_once
+    # Those of all tokens, and the projector's two layers where they go through it.
+    feature = spec.feature_width + 2 * out
+    every = at_once * spec.num_tokens * feature * value_bytes if all_features else 0
+    alike = _pair_bytes(spec, pairs, max(spec.feature_width, out)) * at_once
     return pixels + max(2 * 4 * pixels, layer) + kept + every + alike
 
 
@@ -56,8 +57,8 @@ def _pair_bytes(spec: ModelSpec, pairs: Pairs | None, width: int) -> int:
     """For each partition: its tokens in float32, and those again or what is told of pairs."""
     if pairs is None:
         return 0
-    others = spec.num_patches if pairs == "partition" else spec.nominal_tokens
-    return 4 * spec.num_patches * (width + max(width, PAIR_ARRAYS[pairs] * others))
+    others = spec.num_tokens if pairs == "partition" else spec.max_partitions * spec.num_tokens
+    return 4 * spec.num_tokens * (width + max(width, PAIR_ARRAYS[pairs] * others))
 
 
 def generate_bytes(

@@ -130,7 +130,7 @@ def _prompt(subject: Subject, layout: PartitionLayout, budget: float) -> tuple[i
     """(visual tokens, positions) of a prompt at a budget."""
     before, after = subject.template.token_ids(subject.setting.prompt)
     words = len(before) + len(after)
-    own = layout.num_partitions * layout.num_patches
+    own = layout.num_partitions * layout.num_tokens
     count = token_budget_to_count(budget, nominal=subject.spec.nominal_tokens, own=own)
     if count is not None:
         kept = min(count, layout.num_valid)

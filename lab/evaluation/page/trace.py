@@ -159,7 +159,7 @@ class Tracer:
         half.method = cast(Method, watched)  # All but `reduce` is the method's own.
         (tokens,) = half([cut.partitions], [cut.size], [cut.seed])
         layout = self.spec.layout(*cut.size, transposed_grid=settings.transposed_grid)
-        weights = watched.weights(layout.num_patches)
+        weights = watched.weights(layout.num_tokens)
         placed: Bools = kept_mask(tokens.place, layout).numpy()
         keep = placed if weights is None else (weights != 0).any(axis=0)
         rows = len(tokens.place)

@@ -91,7 +91,7 @@ def test_counts_worked_by_hand(
     layout = layout_of(height, width)
     assert layout.grid == grid
     assert layout.num_partitions == 1 + grid[0] * grid[1]
-    assert layout.num_patches == 576
+    assert layout.num_tokens == 576
     assert layout.stitched == (24 * grid[0], 24 * grid[1])
     assert layout.num_valid == 576 + rows_kept * cols_kept
 
@@ -277,7 +277,7 @@ def test_order_is_a_permutation_with_the_full_image_first(
         return
     layout = layout_of(*size, scale=3, transposed=transposed)
     assert layout.place.flatten().sort().values.tolist() == list(range(layout.place.numel()))
-    assert layout.place[0].tolist() == list(range(layout.num_patches))
+    assert layout.place[0].tolist() == list(range(layout.num_tokens))
     assert layout.valid[0].all()
 
 

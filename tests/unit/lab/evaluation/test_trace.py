@@ -76,8 +76,8 @@ def test_shapes_and_counts(halves: Halves, traces: list[ImageTrace]) -> None:
     for size, trace in zip(SIZES, traces, strict=True):
         layout = halves.spec.layout(*size)
         rows, cols = trace.grid
-        shape = (1 + rows * cols, layout.num_patches)
-        assert trace.size == size and trace.side**2 == layout.num_patches
+        shape = (1 + rows * cols, layout.num_tokens)
+        assert trace.size == size and trace.side**2 == layout.num_tokens
         assert trace.partitions.shape == (shape[0], 3, 56, 56)
         assert trace.valid.shape == trace.initial.shape == trace.final.shape == shape
         assert trace.content_scores.shape == (shape[0] - 1,)
