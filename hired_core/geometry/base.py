@@ -72,7 +72,7 @@ class Geometry(Protocol):
 
     @property
     def max_encoded(self) -> int:
-        """The most patches of one image that the vision tower encodes."""
+        """The most tokens that the vision tower encodes for an image: patches, and CLS tokens."""
         ...
 
     @property
@@ -157,7 +157,7 @@ class SquarePartitions:
 
     @property
     def max_encoded(self) -> int:
-        return self.max_partitions * self.num_patches
+        return self.max_partitions * (self.num_patches + 1)
 
     @property
     def max_side(self) -> int | None:

@@ -62,6 +62,6 @@ class PartitionStage:
                 sha256=hashlib.sha256(row["image"]).hexdigest(),
                 width=image.width,
                 height=image.height,
-                num_partitions=image.num_partitions,
+                num_partitions=image.num_pieces,
                 partitions=image.pixels,
             )
