@@ -87,6 +87,10 @@ class Geometry(Protocol):
         """The most row ends that any image has; 0 where rows end without a mark."""
         ...
 
+    def max_marks(self, num_kept: int) -> int:
+        """The most other embeddings that stand among so many tokens (`PartitionLayout.marks`)."""
+        ...
+
     def check(self, size: Size) -> None:
         """Raises `LayoutError` for an image too elongated to be cut."""
         ...
@@ -164,6 +168,9 @@ class SquarePartitions:
         return None
 
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
+        return 0
+
+    def max_marks(self, num_kept: int) -> int:
         return 0
 
 

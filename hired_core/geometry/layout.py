@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from hired_core.geometry.canvas import CanvasFit, LayoutError, Size, select_best_resolution
+from hired_core.geometry.marks import Marks
 from hired_core.transfer import upload
 
 __all__ = [
@@ -62,6 +63,7 @@ class PartitionLayout:
             the stitched grid.
         centre: float32 [P, N, 2]; (y, x) of each token's centre as fractions of the image, or of
             what one square shows of it; outside 0 to 1 in padding.
+        marks: embeddings of the prompt that stand among the tokens, beside row ends; None: none.
         has_full_image: whether the first partition is the full-image; else it has no tokens, and
             the others are cells of one image that is encoded as a whole.
     """
@@ -73,6 +75,7 @@ class PartitionLayout:
     sub_image_of: Tensor
     place: Tensor
     centre: Tensor
+    marks: Marks | None = None
     has_full_image: bool = True
 
     @property

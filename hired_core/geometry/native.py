@@ -101,6 +101,9 @@ class Native:
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         return 0
 
+    def max_marks(self, num_kept: int) -> int:
+        return 0
+
     def check(self, size: Size) -> None:
         if max(size) > MAX_ASPECT * min(size):
             raise LayoutError(

@@ -30,6 +30,7 @@ class ModelSpec:
             layer; projector, decoder and head. For estimates of time and memory.
         kv_values_per_token: numbers the key-value cache stores for one position.
         stored_dtype: of the weights, e.g. "float16".
+        has_cls: whether the vision tower has a CLS token.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ModelSpec:
     text_params: int
     kv_values_per_token: int
     stored_dtype: str
+    has_cls: bool = True
 
     @property
     def partition_size(self) -> int:
@@ -86,14 +88,14 @@ class ModelSpec:
     def max_visual_positions(
         self, num_kept: int, newline: NewlinePolicy, *, transposed_grid: bool = False
     ) -> int:
-        """The most positions that the image of a request can take: kept tokens and row ends.
+        """The most positions that the image of a request can take: kept tokens, row ends, marks.
 
         One newline for each row of the stitched grid at most; of rows with a kept token there are
         no more than kept tokens.
         """
         rows = self.geometry.max_row_ends(transposed_grid=transposed_grid)
         ends = {"none": 0, "kept-rows": min(rows, num_kept), "all": rows}[newline]
-        return num_kept + ends
+        return num_kept + ends + self.geometry.max_marks(num_kept)
 
     def layout(self, height: int, width: int, *, transposed_grid: bool = False) -> PartitionLayout:
         """Layout of an image of this many pixels; raises `LayoutError` if it is too elongated."""

@@ -3,9 +3,10 @@
 A method says which evidence it looks at (`Needs`), is handed that and nothing more (`Evidence`),
 and returns rows (`Reduction`): a selection keeps visual tokens as they are, a merging sums several
 into one. How many each partition gets (allocation) and which (selection) are plain functions
-(`PairedSelection`; `GroupedSelection`, where any allocation goes with any selection). Shape
-letters: B images, P partitions (padded to the batch's most), H heads, N patches, K rows, C width of
-a feature.
+(`PairedSelection`; `GroupedSelection`, where any allocation goes with any selection). Where a
+visual token is several patches, their scores are summed before a method is shown them. Shape
+letters: B images, P partitions (padded to the batch's most), H heads, N visual tokens, K rows, C
+width of a feature.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Needs:
             anything is encoded.
         cls_layers: attention from the CLS token, of all partitions; of a tower without one, the
             attention that patches receive.
-        received_layers: mean attention that patches receive, whatever the tower.
+        received_layers: mean attention that tokens receive, whatever the tower.
         keys_layer: keys, heads side by side.
         features: all of the feature layer's, not only those that are kept.
         projected: features as the language model sees them. Rows are then taken behind the
@@ -146,6 +147,8 @@ class Method(ABC):
         newline: row ends that go in with them, unless the user says or nothing is dropped.
         shrinks: partitions are resized before they are encoded, see `shrink`.
         needs_full_image: it says something only of an image squeezed beside its own sub-images.
+        needs_cls: refused on a tower without a CLS token; other methods are shown the attention
+            that tokens receive there.
         schedule: of a method inside the language model, which drops rows between its layers: from
             (visual tokens to keep, the most that an image brings, number of layers, options) to
             what each layer sees. None: the method has done its work before the language model.
@@ -159,6 +162,7 @@ class Method(ABC):
     newline: NewlinePolicy = "none"
     shrinks: bool = False
     needs_full_image: bool = False
+    needs_cls: bool = False
     schedule: MakeSchedule | None = None
 
     @abstractmethod

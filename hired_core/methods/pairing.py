@@ -57,6 +57,7 @@ class PairedSelection(Method):
     newline: NewlinePolicy = "none"
     worthwhile: Allocate | None = None
     wants_to_skip: Callable[[Any], bool] = bool
+    needs_cls: bool = False
     schedule: MakeSchedule | None = None
 
     def needs(self, options: Any) -> Needs:

@@ -1,9 +1,9 @@
 """What a family says of a checkpoint, and what most families have in common.
 
 A family is one file with one subclass of `Family`: how an image is cut (`Geometry`), the tower and
-which attention it can show, the projector, what separates rows, the decoder. The two halves load
-apart, so that an actor holds only the weights it runs. Reads both the names that transformers 4
-stored (`language_model.model.*`) and those of transformers 5.
+which attention it can show (`TowerKind`), the projector, what separates rows, the decoder. The two
+halves load apart, so that an actor holds only the weights it runs. Reads both the names that
+transformers 4 stored (`language_model.model.*`) and those of transformers 5.
 """
 
 from __future__ import annotations
@@ -21,19 +21,31 @@ from hired_core.geometry.base import Geometry
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.model import LanguageModel
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models import clip_tower, text
+from hired_core.models import text
 from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
+from hired_core.models.towers.clip import CLIP
+from hired_core.models.towers.kind import TowerKind
 from hired_core.vision.tower import VisionTower
 
 
 class Family(ABC):
-    """One `model_type`; stateless."""
+    """One `model_type`; stateless.
+
+    Attributes:
+        name: the `model_type` of config.json.
+        tower: the kind of vision tower.
+        feature_strategy: the `vision_feature_select_strategy` that the code does; None: there is no
+            such setting.
+        vision_part, projector_part, decoder_part: what transformers calls these, in weights' names
+            and as attributes of its model.
+    """
 
     name: str
-    """The `model_type` of config.json."""
-
-    num_separators = 0
-    """S, embeddings that may stand between visual tokens, such as row ends."""
+    tower: TowerKind = CLIP
+    feature_strategy: str | None = "default"
+    vision_part = "vision_tower"
+    projector_part = "multi_modal_projector"
+    decoder_part = "language_model"
 
     @abstractmethod
     def geometry(self, folder: Path, config: Any) -> Geometry:
@@ -47,22 +59,45 @@ class Family(ABC):
     def make_projector(self, config: Any) -> nn.Module:
         """From the tower's features [K, C] to visual tokens [K, D]; without weights yet."""
 
-    def separators(self, folder: Path, spec: ModelSpec) -> Tensor:
-        """[S, D], the embeddings that stand between visual tokens."""
+    def num_separators(self, spec: ModelSpec) -> int:
+        """S, embeddings that may stand between visual tokens, such as row ends."""
+        return 0
+
+    def separators(self, spec: ModelSpec, decoder: Any, tokenizer: Any) -> Tensor:
+        """[S, D], the embeddings that stand between visual tokens.
+
+        Args:
+            decoder: the language model, for separators that are words of its own.
+        """
         return torch.empty(0, spec.text_width)
 
-    def live_separators(self, model: Any) -> Tensor:
+    def live_separators(self, model: Any, spec: ModelSpec, decoder: Any, tokenizer: Any) -> Tensor:
         """The same of a model in memory."""
-        return torch.empty(0, model.config.text_config.hidden_size)
+        return self.separators(spec, decoder, tokenizer)
+
+    def feature_layer(self, config: Any) -> int:
+        """Index of the layer whose output is `hidden_states[vision_feature_layer]`.
+
+        Raises:
+            CheckpointError: if there are several, or it is none of the tower's.
+        """
+        chosen, depth = config.vision_feature_layer, config.vision_config.num_hidden_layers
+        if not isinstance(chosen, int):
+            raise CheckpointError("several vision feature layers are not supported")
+        index = depth + chosen if chosen < 0 else chosen - 1
+        if not 0 <= index < depth:
+            raise CheckpointError(f"vision_feature_layer {chosen} is outside the {depth} layers")
+        return index
 
     def check(self, config: Any) -> None:
         """Raises `CheckpointError` for what the family's code does not do."""
-        if config.vision_config.model_type != "clip_vision_model":
-            kind = config.vision_config.model_type
-            only = "only clip_vision_model is supported"
+        kind = config.vision_config.model_type
+        if kind not in self.tower.kinds:
+            only = f"only {' and '.join(self.tower.kinds)} is supported"
             raise CheckpointError(f"the vision tower is {kind}; {only}")
-        if config.vision_feature_select_strategy != "default":
-            raise CheckpointError("only vision_feature_select_strategy 'default' is supported")
+        wanted = self.feature_strategy
+        if wanted is not None and config.vision_feature_select_strategy != wanted:
+            raise CheckpointError(f"only vision_feature_select_strategy {wanted!r} is supported")
 
     def config(self, folder: Path) -> Any:
         """transformers' configuration, checked."""
@@ -99,18 +134,19 @@ class Family(ABC):
                 differs.
         """
         config = self.config(folder)
-        mean, std = clip_tower.normalisation(image_processor(folder))
+        mean, std = self.tower.normalisation(image_processor(folder))
         projector = sum(weight.numel() for weight in self._empty_projector(config).parameters())
-        feature_layer = clip_tower.feature_layer(config)
+        feature_layer = self.feature_layer(config)
         return ModelSpec(
             name=name,
             path=str(folder),
             family=self.name,
             geometry=self.with_options(self.geometry(folder, config), options or {}),
+            has_cls=self.tower.has_cls,
             feature_layer=feature_layer,
             vision_width=config.vision_config.hidden_size,
             vision_inner=config.vision_config.intermediate_size,
-            vision_params=clip_tower.params(config.vision_config, feature_layer + 1),
+            vision_params=self.tower.params(config.vision_config, feature_layer + 1),
             mean=mean,
             std=std,
             stored_dtype=str(config.dtype or torch.float16).removeprefix("torch."),
@@ -121,8 +157,8 @@ class Family(ABC):
         """Numbers that `load_vision` and `load_language` hold; reads no weights."""
         config = self.config(Path(spec.path))
         parts = (text.empty_decoder(config), self._empty_projector(config))
-        language = self.num_separators * spec.text_width + sum(map(text.count, parts))
-        return clip_tower.count(config, spec.feature_layer + 1), language
+        language = self.num_separators(spec) * spec.text_width + sum(map(text.count, parts))
+        return self.tower.count(config.vision_config, spec.feature_layer + 1), language
 
     def projector_count(self, spec: ModelSpec) -> int:
         """Numbers that `load_projector` holds."""
@@ -132,8 +168,8 @@ class Family(ABC):
         self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
     ) -> VisionTower:
         """The tower up to the feature layer; later layers are neither read nor kept."""
-        config = self.config(Path(spec.path))
-        return clip_tower.load(spec, config, device=device, dtype=dtype)
+        config, names = self.config(Path(spec.path)), part(self.vision_part, "vision_model")
+        return self.tower.load(spec, config.vision_config, names, device=device, dtype=dtype)
 
     def load_projector(
         self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
@@ -143,7 +179,7 @@ class Family(ABC):
         config = self.config(folder)
         with text.no_init(device):
             projector = self.make_projector(config).to(dtype)
-        fill(projector, iter_tensors(folder, part("multi_modal_projector")), tied=set())
+        fill(projector, iter_tensors(folder, part(self.projector_part)), tied=set())
         return projector.eval()
 
     def load_language(
@@ -160,27 +196,28 @@ class Family(ABC):
             tokenizer: the checkpoint's, if it is there already.
         """
         folder = Path(spec.path)
-        config = self.config(folder)
+        config, tokenizer = self.config(folder), tokenizer or text.load_tokenizer(spec)
+        decoder = self.load_decoder(folder, config, device=device, dtype=dtype)
         return LanguageModel(
             spec=spec,
             projector=self.load_projector(spec, device=device, dtype=dtype),
-            separators=self.separators(folder, spec).to(device, dtype),
-            decoder=self.load_decoder(folder, config, device=device, dtype=dtype),
-            tokenizer=tokenizer or text.load_tokenizer(spec),
+            separators=self.separators(spec, decoder, tokenizer).to(device, dtype),
+            decoder=decoder,
+            tokenizer=tokenizer,
             stop_ids=text.stop_ids(folder, config),
         )
 
     def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
         """The causal language model; `where` is `device` and `dtype`."""
-        return text.load_decoder(folder, config, **where)
+        return text.load_decoder(folder, config, self.decoder_part, **where)
 
     def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
         """The checkpoint's chat template, from whichever of its files carries it."""
-        return text.load_prompt_template(spec, self.config(Path(spec.path)).image_token_index)
+        return text.load_prompt_template(spec, self.config(Path(spec.path)).image_token_id)
 
     def vision_of(self, model: Any, spec: ModelSpec) -> VisionTower:
         """The tower of a model in memory, up to the feature layer; no weight is copied."""
-        return clip_tower.live(model.model.vision_tower, spec)
+        return self.tower.live(getattr(model.model, self.vision_part), spec)
 
     def language_of(self, model: Any, spec: ModelSpec) -> LanguageModel:
         """Projector, separators and decoder of a model in memory; no weight is copied.
@@ -188,13 +225,14 @@ class Family(ABC):
         Args:
             spec: of a folder that holds at least the tokenizer.
         """
-        stop = model.generation_config.eos_token_id
+        stop, tokenizer = model.generation_config.eos_token_id, text.load_tokenizer(spec)
+        decoder = text.live_decoder(model, self.decoder_part)
         return LanguageModel(
             spec=spec,
-            projector=model.model.multi_modal_projector,
-            separators=self.live_separators(model),
-            decoder=text.live_decoder(model),
-            tokenizer=text.load_tokenizer(spec),
+            projector=getattr(model.model, self.projector_part),
+            separators=self.live_separators(model, spec, decoder, tokenizer),
+            decoder=decoder,
+            tokenizer=tokenizer,
             stop_ids=frozenset(stop if isinstance(stop, list) else [stop]),
         )
 

@@ -14,7 +14,7 @@ from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from hired_core.geometry.square import Square
 from hired_core.models.base import Family, check_image_processor, image_processor
-from hired_core.models.clip_tower import BICUBIC
+from hired_core.models.towers.kind import BICUBIC
 
 
 class Llava(Family):

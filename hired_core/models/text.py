@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,27 +59,31 @@ def count(module: nn.Module) -> int:
 
 
 def load_decoder(
-    folder: Path, config: Any, *, device: torch.device, dtype: torch.dtype
+    folder: Path, config: Any, name: str, *, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    """transformers' causal language model, in evaluation mode."""
+    """transformers' causal language model, in evaluation mode.
+
+    Args:
+        name: what its layers are called in the checkpoint, e.g. "language_model".
+    """
     with no_init(device):
         decoder = AutoModelForCausalLM.from_config(
             config.text_config, dtype=dtype, attn_implementation="sdpa"
         )
     decoder.tie_weights()
     tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
-    fill(decoder, iter_tensors(folder, _decoder_name), tied=tied)
+    fill(decoder, iter_tensors(folder, partial(_decoder_name, name)), tied=tied)
     return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
 
 
-def live_decoder(model: Any) -> nn.Module:
+def live_decoder(model: Any, name: str) -> nn.Module:
     """The causal language model around a live decoder and head; no weight is copied."""
     config = copy.deepcopy(model.config.text_config)
     with no_init("meta"):
         decoder = AutoModelForCausalLM.from_config(
             config, dtype=model.dtype, attn_implementation="sdpa"
         )
-    decoder.model = model.model.language_model
+    decoder.model = getattr(model.model, name)
     decoder.lm_head = model.lm_head
     decoder.eval()
     return decoder  # type: ignore[no-any-return]  # transformers is untyped.
@@ -106,9 +111,9 @@ def stop_ids(folder: Path, config: Any) -> frozenset[int]:
     return frozenset(stop if isinstance(stop, list) else [stop])
 
 
-def _decoder_name(name: str) -> str | None:
-    head = name.removeprefix("model.").removeprefix("language_model.")
+def _decoder_name(decoder: str, name: str) -> str | None:
+    head = name.removeprefix("model.").removeprefix(f"{decoder}.")
     if head.startswith("lm_head."):
         return head
-    inner = part("language_model", "model")(name)
+    inner = part(decoder, "model")(name)
     return None if inner is None else f"model.{inner}"

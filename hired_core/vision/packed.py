@@ -21,6 +21,7 @@ from hired_core.choices import LayerAt
 from hired_core.geometry.canvas import Size
 from hired_core.vision.attention import received_attention
 from hired_core.vision.blocks import blocks_of, windows_of
+from hired_core.vision.patch_groups import PatchGroups
 from hired_core.vision.tower import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH, VisionEncoder
 from hired_core.vision.tower import VisionTower as SquareTower
 
@@ -36,7 +37,7 @@ class PackedTower:
         embed: normalised patches [T, 3, p, p] and grids of patches -> hidden states [T, C].
         angles: grids of patches -> rotary angles.
         layers: blocks with `norm1`, `attn.{qkv, proj, num_heads}`, `norm2` and `mlp`.
-        merge: r.
+        merge: r. A visual token's patches come one after the other.
         windowed: layers that see windows alone; `window`: visual tokens along a side of one.
         taps: layers whose output is a part of a row beside the last one's.
         mean, std: of the pixel normalisation, per channel, for pixels in [0, 1].
@@ -53,6 +54,7 @@ class PackedTower:
     windowed: frozenset[int] = frozenset()
     window: int = 0
     taps: tuple[int, ...] = ()
+    has_cls: bool = False
 
 
 class Heads(NamedTuple):
@@ -111,6 +113,7 @@ class PackedEncoder:
         self.micro_batch = micro_batch or (CPU_MICRO_BATCH if on_cpu else ACCELERATOR_MICRO_BATCH)
         self._mean = torch.tensor(tower.mean, device=tower.device)[:, None, None]
         self._std = torch.tensor(tower.std, device=tower.device)[:, None, None]
+        self._groups = PatchGroups(merge=tower.merge, adjacent=True)
         self._whole = [i for i in range(len(tower.layers)) if i not in tower.windowed]
 
     def embed(self, patches: Tensor, grids: Sequence[Size]) -> Packed:
@@ -159,7 +162,7 @@ class PackedEncoder:
             if index in looked_at:
                 found.attention[index] = self._received(heads, packed.images)
             if index == keys:
-                found.keys[index] = self._per_token(heads.plain.flatten(1)).mean(1)
+                found.keys[index] = self._groups.means(heads.plain.flatten(1)[None])[0]
             if index == len(tower.layers) - 1:
                 break
             hidden = _finish(layer, hidden, _attend(heads, blocks))
@@ -172,8 +175,8 @@ class PackedEncoder:
 
         Only their patches go through what comes after attention.
         """
-        area, last = self.tower.merge**2, len(self.tower.layers) - 1
-        patch = (token[..., None] * area + torch.arange(area, device=token.device)).flatten()
+        last = len(self.tower.layers) - 1
+        patch = self._groups.patches_of(token, final.hidden.shape[0]).flatten()
         attended = _attend(final.heads, final.blocks)[patch]
         out = _finish(self.tower.layers[-1], final.hidden[patch], attended)
         parts = [out, *(tap[patch] for tap in final.taps)]
@@ -191,11 +194,7 @@ class PackedEncoder:
         for index in images:
             query, key = (x[index].transpose(1, 2) for x in (heads.query, heads.key))
             found[index] = received_attention(query, key).transpose(1, 2)
-        return self._per_token(found).sum(1)
-
-    def _per_token(self, values: Tensor) -> Tensor:
-        """[n, r * r, ...] of [T, ...]."""
-        return values.unflatten(0, (-1, self.tower.merge**2))
+        return self._groups.sums(found.T[None])[0].T
 
 
 def _project(layer: Any, hidden: Tensor, angles: Angles) -> Heads:

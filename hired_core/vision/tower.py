@@ -2,8 +2,9 @@
 
 No work that is not used: layers after the feature layer are not loaded, attention is one row at the
 layers asked for, and the feature layer's own output is computed for kept tokens only, since its CLS
-row is known before. Legend: M partitions (of any number of images), T tokens, N patches, C width,
-H heads.
+row is known before. Inside, a tower has tokens of its own, one a patch, and perhaps CLS; what goes
+in and out of here is said of visual tokens, of r x r patches each (`PatchGroups`). Legend:
+M partitions (of any number of images), T of the tower's tokens, N visual tokens, C width, H heads.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hired_core.vision.encoder_layer import (
     project_for_rows,
     run_layer,
 )
+from hired_core.vision.patch_groups import PatchGroups
 
 CPU_MICRO_BATCH: Final = 4096  # More would not stay in a CPU's caches.
 ACCELERATOR_MICRO_BATCH: Final = 64 * 576
@@ -41,6 +43,8 @@ class VisionTower:
         has_cls: whether token 0 is a CLS token.
         mean, std: of the pixel normalisation, per channel, for pixels in [0, 1].
         embed_resized: `embed` of squares of another size; None: the tower takes no other.
+        groups: which patches make up a visual token.
+        last_norm: from the feature layer's output [..., C] to features; None: it is them.
     """
 
     embed: Callable[[Tensor], Tensor]
@@ -51,6 +55,8 @@ class VisionTower:
     device: torch.device
     dtype: torch.dtype
     embed_resized: Callable[[Tensor], Tensor] | None = None
+    groups: PatchGroups = field(default_factory=PatchGroups)
+    last_norm: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +121,8 @@ class VisionEncoder:
     def attention_before(self, index: int, hidden: Tensor) -> Tensor:
         """float32 [M, H, N] of layer `index`, which is about to run on `hidden`."""
         num_queries = 1 if self.tower.has_cls else hidden.shape[1]
-        return self._attention(*project_for_rows(self.tower.layers[index], hidden, num_queries))
+        shown = self._attention(*project_for_rows(self.tower.layers[index], hidden, num_queries))
+        return self.tower.groups.sums(shown)
 
     def encode(
         self,
@@ -149,7 +156,8 @@ class VisionEncoder:
         """float32 [M, H, N] of the final layer, or of one that was looked at on the way."""
         if index < len(self.tower.layers) - 1:
             return final.attention[index]
-        return self._attention(final.projections.query, final.projections.key)
+        shown = self._attention(final.projections.query, final.projections.key)
+        return self.tower.groups.sums(shown)
 
     def received_at(self, final: FinalLayer, index: int) -> Tensor:
         """float32 [M, H, N], attention that patches receive at a layer asked for, or the final."""
@@ -158,25 +166,37 @@ class VisionEncoder:
         return self._received(final.projections.query, final.projections.key)
 
     def keys_at(self, final: FinalLayer, index: int) -> Tensor:
-        """[M, N, C], keys of patches at a layer asked for, or the final; heads side by side."""
+        """[M, N, C], keys of tokens at a layer asked for, or the final; heads side by side."""
         is_final = index == len(self.tower.layers) - 1
         keys = final.projections.key if is_final else final.keys[index]
-        return keys[:, :, self._first :].transpose(1, 2).flatten(2)
+        return self.tower.groups.means(keys[:, :, self._first :].transpose(1, 2).flatten(2))
 
     def finish_all(self, final: FinalLayer) -> Tensor:
-        """[M, N, C], features of all patches."""
+        """[M, N, r*r*C], features of all tokens."""
         hidden, attended = final.hidden[:, self._first :], attend(final.projections)
-        return finish(self.tower.layers[-1], hidden, attended[:, self._first :])
+        features = finish(self.tower.layers[-1], hidden, attended[:, self._first :])
+        return self.tower.groups.joined(self._normed(features))
 
     def _received(self, query: Tensor, key: Tensor) -> Tensor:
-        return received_attention(query, key)[:, :, self._first :]
+        return self.tower.groups.sums(received_attention(query, key)[:, :, self._first :])
 
-    def finish(self, final: FinalLayer, partition: Tensor, patch: Tensor) -> Tensor:
-        """Features [..., C] of the patches `patch` (0..N-1) of the rows `partition` (0..M-1).
+    def _normed(self, features: Tensor) -> Tensor:
+        return features if self.tower.last_norm is None else self.tower.last_norm(features)
 
-        Only their tokens go through what comes after attention; on CPUs, if they are few, also
-        through attention, to all tokens of their partition.
+    def finish(self, final: FinalLayer, partition: Tensor, token: Tensor) -> Tensor:
+        """Features [..., r*r*C] of the tokens `token` (0..N-1) of the rows `partition` (0..M-1).
+
+        Only their patches go through what comes after attention; on CPUs, if they are few, also
+        through attention, to all of their partition.
         """
+        if self.tower.groups.merge == 1:
+            return self._finish(final, partition, token)
+        num_patches = final.hidden.shape[1] - self._first
+        patch = self.tower.groups.patches_of(token, num_patches)
+        return self._finish(final, partition[..., None].expand_as(patch), patch).flatten(-2)
+
+    def _finish(self, final: FinalLayer, partition: Tensor, patch: Tensor) -> Tensor:
+        """Features [..., C] of patches."""
         token = patch + self._first
         hidden, projections = final.hidden, final.projections
         few = 2 * token.numel() <= hidden.shape[0] * hidden.shape[1]
@@ -184,4 +204,4 @@ class VisionEncoder:
             attended = attend_at(projections, partition, token)
         else:
             attended = attend(projections)[partition, token]
-        return finish(self.tower.layers[-1], hidden[partition, token], attended)
+        return self._normed(finish(self.tower.layers[-1], hidden[partition, token], attended))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hired_core.backends.base import Backend
-from hired_core.geometry.sequence import dense_positions, grid_positions, visual_sequence
 from hired_core.choices import NewlinePolicy
 from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.sequence import dense_positions, grid_positions, visual_sequence
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.model import Completion, Request
 from hired_core.language.prompts import PromptTemplate

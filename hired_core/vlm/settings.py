@@ -122,6 +122,14 @@ class ReductionSettings:
             return registry.method(DENSE), registry.make_options(DENSE, {})
         return registry.method(self.method), self.options
 
+    def check_tower(self, *, has_cls: bool) -> None:
+        """Raises `SettingError` for a method that the vision tower cannot serve."""
+        if self.resolve()[0].needs_cls and not has_cls:
+            raise SettingError(
+                f"method: {self.method} reads the attention of a CLS token, and this model's "
+                "vision tower has none; hired does the same with the attention that tokens receive"
+            )
+
     @property
     def keeps_all_before(self) -> bool:
         """Whether the language model is given what the unmodified one would be given."""

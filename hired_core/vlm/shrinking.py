@@ -4,7 +4,8 @@ Sides are told by a method's `shrink` from geometry and budget alone, on the hos
 waits for the device. One call of the tower for each distinct side, of which there are as many as
 kinds of grids in a micro-batch, and one more; what has a side of 0 is not encoded.
 
-Legend: B images, P partitions, N = n x n patches, M partitions of a micro-batch, K rows, C width.
+Legend: B images, P partitions, N = n x n visual tokens, M partitions of a micro-batch, K rows,
+C width.
 """
 
 from __future__ import annotations
@@ -47,10 +48,16 @@ class Shrinker:
     method: Method
     options: Any
     vision: VisionEncoder
+    token_size: int
 
     @classmethod
-    def of(cls, method: Method, options: Any, vision: VisionEncoder, name: str) -> Shrinker | None:
+    def of(
+        cls, method: Method, options: Any, vision: VisionEncoder, name: str, token_size: int
+    ) -> Shrinker | None:
         """Of a method that asks for it, else None.
+
+        Args:
+            token_size: side of a visual token in pixels.
 
         Raises:
             SettingError: if the tower cannot; `name` is the method's.
@@ -62,15 +69,15 @@ class Shrinker:
                 f"method: {name} encodes images at fewer pixels, and this model's vision tower "
                 "takes only one size"
             )
-        return cls(method=method, options=options, vision=vision)
+        return cls(method=method, options=options, vision=vision, token_size=token_size)
 
     def encode(self, pixels: Tensor, evidence: Evidence, budget: Tensor) -> SmallFeatures:
         """Of uint8 [M, 3, S, S] on the tower's device; evidence and budget are on the host."""
-        present, num_patches = evidence.layout.present, evidence.layout.valid.shape[-1]
-        side = round(num_patches**0.5)
+        present, num_tokens = evidence.layout.present, evidence.layout.valid.shape[-1]
+        side = round(num_tokens**0.5)
         wanted = self.method.shrink(evidence, budget, self.options)[present]
-        index = torch.zeros(*present.shape, num_patches, dtype=torch.int64)
-        own = torch.zeros(len(wanted), num_patches, dtype=torch.int64)
+        index = torch.zeros(*present.shape, num_tokens, dtype=torch.int64)
+        own = torch.zeros(len(wanted), num_tokens, dtype=torch.int64)
         found, begin = [], 0
         for small in wanted[wanted > 0].unique().tolist():
             where = (wanted == small).nonzero()[:, 0]
@@ -81,10 +88,10 @@ class Shrinker:
         return SmallFeatures(features=torch.cat(found), index=index.flatten(1))
 
     def _features(self, pixels: Tensor, small: int, side: int) -> Tensor:
-        """[M * small**2, C] of partitions at `small` instead of `side` patches along a side."""
+        """[M * small**2, C] of partitions at `small` instead of `side` tokens along a side."""
         resized = small != side
         if resized:
-            pixels = resize(pixels, small * (pixels.shape[-1] // side))
+            pixels = resize(pixels, small * self.token_size)
         embedded = self.vision.embed(pixels, resized=resized)
         return self.vision.finish_all(self.vision.encode(embedded)).flatten(0, 1)
 

@@ -23,8 +23,8 @@ from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
 from hired_core.vision.packed import Encoder, PackedEncoder, make_encoder
 from hired_core.vision.tower import FinalLayer, VisionEncoder
-from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.fitting import require_fit
+from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.shrinking import Shrinker
 from hired_core.vlm.whole_images import WholeImages, token_rows
 
@@ -78,6 +78,7 @@ class VisionHalf:
         self.encoder = vision
         self.spec = spec
         self.settings = settings
+        settings.check_tower(has_cls=vision.tower.has_cls)
         self.method, self.options = settings.resolve()
         self.needs = self.method.needs(self.options)
         self.projector = projector
@@ -86,9 +87,10 @@ class VisionHalf:
         self.skips = self.method.skips(self.options)
         whole = isinstance(vision, PackedEncoder)
         self.whole = WholeImages(encoder=vision, needs=self.needs) if whole else None
-        self.shrinker = (
-            None if whole else Shrinker.of(self.method, self.options, vision, settings.method)
-        )
+        size = spec.geometry.patch_size * spec.geometry.merge
+        self.shrinker = None
+        if not whole:
+            self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
         self._all_features = self.method.merges or self.needs.features or self.needs.projected
         # Before anything is encoded only the initial layer's attention is known.
         self._looks_first = self.needs.full_image_layer == "initial"

@@ -89,6 +89,7 @@ class Vlm:
         )
         generation = generation or GenerationSettings(max_new_tokens=max_new_tokens)
         spec, where = load_spec(str(model), revision), _device(device)
+        settings.check_tower(has_cls=spec.has_cls)
         number = compute_dtype(dtype, spec.stored_dtype, where)
         on_gpu = where.type == "cuda"
         limit = device_bytes(where) if memory_limit_gib is None else int(memory_limit_gib * GIB)

@@ -24,6 +24,7 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
         ModelError, ConfigError: with one line on what to change.
     """
     spec = load_spec(config.model)
+    config.reduction.check_tower(has_cls=spec.has_cls)
     template = _load_template(spec)
     prompt = _prompt_tokens(config, template)
     _check_length(config, spec, prompt or 0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from hired_core.methods.registry import METHODS, make_options, method
 from pipeline.export.options import ExportOptions
 from pipeline.job.setting import Setting, descriptions, settings_of
 from pipeline.settings.config import JobConfig
@@ -116,6 +117,24 @@ def _default(value: Any) -> str:
     return "" if value in (None, [], (), {}) else f"{value}"
 
 
+def methods_by_tower() -> str:
+    """Every method by what it is shown where the vision tower has a CLS token, and where not."""
+    rows = []
+    for name in METHODS:
+        one, options = method(name), make_options(name, {})
+        needs = one.needs(options)
+        shown = [*needs.cls_layers, *([needs.full_image_layer] if needs.full_image_layer else [])]
+        other = {"keys": needs.keys_layer, "features": needs.features or needs.projected}
+        also = ["received attention"] if needs.received_layers else []
+        also += [what for what, asked in other.items() if asked]
+        apart = ", ".join(also) or "nothing of the tower"
+        with_cls = ", ".join(["CLS attention", *also]) if shown else apart
+        without = ", ".join(dict.fromkeys(["received attention", *also])) if shown else apart
+        rows.append(f"| `{name}` | {with_cls} | {'refused' if one.needs_cls else without} |")
+    head = "| `--method` | looks at, with a CLS token | without |\n|---|---|---|\n"
+    return head + "\n".join(rows)
+
+
 def rooms_there(package: str, floor: set[str]) -> list[str]:
     """Those of a floor that have code, by name."""
     homes = (f"{package}.{room}" for room in sorted(floor))
@@ -161,5 +180,6 @@ if __name__ == "__main__":
 
     write(ROOT / "docs/configuration.md", "settings", settings_tables())
     write(ROOT / "docs/export.md", "export", settings_tables([ExportOptions]))
+    write(ROOT / "docs/models.md", "towers", methods_by_tower())
     picture = f"```mermaid\n{house_picture(HOUSE, ROOMS)}\n```"
     write(ROOT / "docs/architecture.md", "house", picture)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hired_core.backends.base import UnsupportedDecoderError
 
-SUPPORTED: Final = ("llama", "mistral", "qwen2", "qwen2_vl_text")
+SUPPORTED: Final = ("llama", "mistral", "qwen2", "qwen3", "qwen2_vl_text")
 _STATIC_ROPE: Final = ("default", "linear", "llama3", "yarn")
 
 Store = Callable[[int, Tensor, Tensor], None]
@@ -100,13 +100,13 @@ class DecoderLayers:
         for index in layers:
             layer = self._layers[index]
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-            keys = _rotate(self._heads(attention.k_proj(normed)), cos, sin)
+            keys = _rotate(self._keys(attention, normed), cos, sin)
             store(index, keys, self._heads(attention.v_proj(normed)))
             if index == len(self._layers) - 1:
                 hidden, normed, cos, sin = (x[wanted] for x in (hidden, normed, cos, sin))
                 if not hidden.shape[0]:
                     break
-            queries = _rotate(self._heads(attention.q_proj(normed)), cos, sin)
+            queries = _rotate(self._queries(attention, normed), cos, sin)
             hidden = hidden + attention.o_proj(attend(index, queries))
             hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
         return hidden
@@ -116,8 +116,20 @@ class DecoderLayers:
         layer = self._layers[index]
         attention, normed = layer.self_attn, layer.input_layernorm(hidden)
         cos, sin = self._angles(rotary)
-        query = _rotate(self._heads(attention.q_proj(normed[-1:])), cos[-1:], sin[-1:])[0]
-        return query, _rotate(self._heads(attention.k_proj(normed)), cos, sin)
+        query = _rotate(self._queries(attention, normed[-1:]), cos[-1:], sin[-1:])[0]
+        return query, _rotate(self._keys(attention, normed), cos, sin)
+
+    def _queries(self, attention: Any, normed: Tensor) -> Tensor:
+        """[n, H, d]; normalised head by head where the decoder does so (Qwen3)."""
+        return self._normed(attention, "q_norm", self._heads(attention.q_proj(normed)))
+
+    def _keys(self, attention: Any, normed: Tensor) -> Tensor:
+        return self._normed(attention, "k_norm", self._heads(attention.k_proj(normed)))
+
+    @staticmethod
+    def _normed(attention: Any, name: str, heads: Tensor) -> Tensor:
+        norm = getattr(attention, name, None)
+        return heads if norm is None else norm(heads)
 
     def _angles(self, rotary: Tensor) -> tuple[Tensor, Tensor]:
         """[n, 1, d] each; of three positions each frequency takes the one of its axis."""

@@ -26,15 +26,15 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
 from hired_core.errors import SettingError, require
 from hired_core.geometry.native import Native
 from hired_core.geometry.spec import ModelSpec
-from hired_core.language.prompts import PromptTemplate
-from hired_core.models import clip_tower, text
+from hired_core.models import text
 from hired_core.models.base import Family, check_image_processor, image_processor
 from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part
 from hired_core.models.qwen import tower
 from hired_core.models.qwen.decoder import VisualDecoder
+from hired_core.models.towers.clip import CLIP
+from hired_core.models.towers.kind import BICUBIC
 from hired_core.vision.packed import PackedTower
 
-BICUBIC: Final = 3
 DEFAULT_MIN_PIXELS: Final = 56 * 56
 DEFAULT_MAX_PIXELS: Final = 28 * 28 * 1280
 """Of transformers' image processor, where the checkpoint says nothing."""
@@ -111,12 +111,13 @@ class Qwen2VL(Family):
     def spec(self, folder: Path, name: str, options: Mapping[str, Any] | None = None) -> ModelSpec:
         config = self.config(folder)
         vision = config.vision_config
-        mean, std = clip_tower.normalisation(image_processor(folder))
+        mean, std = CLIP.normalisation(image_processor(folder))
         return ModelSpec(
             name=name,
             path=str(folder),
             family=self.name,
             geometry=self.with_options(self.geometry(folder, config), options or {}),
+            has_cls=False,
             feature_layer=vision.depth - 1,
             vision_width=self.width(vision),
             vision_inner=self.inner(vision),
@@ -168,9 +169,6 @@ class Qwen2VL(Family):
         tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
         fill(decoder, iter_tensors(folder, _decoder_name), tied=tied)
         return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
-
-    def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
-        return text.load_prompt_template(spec, self.config(Path(spec.path)).image_token_id)
 
     def vision_of(self, model: Any, spec: ModelSpec) -> PackedTower:  # type: ignore[override]
         return self.shaped(tower.live(model.model.visual, spec), model.config)

@@ -40,6 +40,7 @@ from tests.support.docs import (
     first_cells,
     house_picture,
     links,
+    methods_by_tower,
     rooms_there,
     settings_tables,
 )
@@ -180,6 +181,10 @@ def test_every_method_and_option_has_a_row() -> None:
 
 def test_every_family_has_a_row() -> None:
     assert FAMILIES.keys() <= set(first_cells((DOCS / "models.md").read_text()))
+
+
+def test_what_methods_look_at_is_told_by_tower() -> None:
+    assert between((DOCS / "models.md").read_text(), "towers") == methods_by_tower(), WRITE
 
 
 def test_every_setting_is_told() -> None:

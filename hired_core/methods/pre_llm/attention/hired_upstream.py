@@ -1,6 +1,7 @@
 """HiRED as its published code does it, quirk by quirk (not the paper's; see `hired`).
 
-Only to reproduce that code's numbers. Its departures from the paper, all kept here:
+Only to reproduce that code's numbers, and so only on towers with a CLS token. Its departures from
+the paper, all kept here:
 
 * Sub-image i is the i-th of k contiguous chunks of the flattened full-image (horizontal bands),
   right for k x 1 grids only.
@@ -100,4 +101,5 @@ METHOD: Final = PairedSelection(
     options=UpstreamOptions,
     own_basis=True,
     needs_full_image=True,
+    needs_cls=True,
 )

@@ -315,8 +315,8 @@ def test_batch_pads_to_the_largest_partition_count() -> None:
         assert torch.equal(batch.sub_image_of[row], layout.sub_image_of)
 
 
-def test_batch_of_nothing_or_of_unequal_patch_counts_is_refused() -> None:
+def test_batch_of_nothing_or_of_unequal_token_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         LayoutBatch.stack([])
-    with pytest.raises(ValueError, match="same patch count"):
+    with pytest.raises(ValueError, match="same token count"):
         LayoutBatch.stack([layout_of(336, 672), layout_of(336, 672, scale=3)])
