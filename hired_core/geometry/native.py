@@ -1,4 +1,4 @@
-"""Native resolution: one grid of patches in the image's own shape, cut into a virtual grid of cells.
+"""Native resolution: one grid of patches in the image's own shape, and a virtual grid of cells.
 
 An image is resized to whole visual tokens (r x r patches each) with its aspect ratio nearly kept,
 within least and most pixels; nothing is padded or cropped, and the tower sees it as one sequence.

@@ -147,6 +147,7 @@ class Method(ABC):
         newline: row ends that go in with them, unless the user says or nothing is dropped.
         shrinks: partitions are resized before they are encoded, see `shrink`.
         needs_full_image: it says something only of an image squeezed beside its own sub-images.
+        needs_squares: it resizes the tokens of whole square partitions, which cells are not.
         needs_cls: refused on a tower without a CLS token; other methods are shown the attention
             that tokens receive there.
         schedule: of a method inside the language model, which drops rows between its layers: from
@@ -162,6 +163,7 @@ class Method(ABC):
     newline: NewlinePolicy = "none"
     shrinks: bool = False
     needs_full_image: bool = False
+    needs_squares: bool = False
     needs_cls: bool = False
     schedule: MakeSchedule | None = None
 

@@ -15,6 +15,7 @@ from hired_core.vlm.settings import ReductionSettings
 
 def require_fit(spec: ModelSpec, settings: ReductionSettings) -> None:
     """Raises `SettingError` with the reason."""
+    settings.check_tower(has_cls=spec.has_cls)
     if spec.geometry.max_side is None:
         return
     method, options = settings.resolve()
@@ -34,5 +35,7 @@ def misfits(method: Method) -> Iterator[str]:
     """Why a method does not fit images without a full-image; nothing of one that does."""
     if method.shrinks:
         yield "encodes squares at fewer pixels (give --image-options max_pixels=... instead)"
+    elif method.needs_squares:
+        yield "resizes the tokens of square partitions, which cells are not"
     elif method.needs_full_image:
         yield "looks at the full-image beside sub-images"

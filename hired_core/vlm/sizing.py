@@ -30,6 +30,12 @@ def rotary_length(
     spec: ModelSpec, settings: ReductionSettings, *, text_positions: int, max_new_tokens: int
 ) -> int | None:
     """Rotary positions up to which a request can come; None: those of a slot."""
+    side = spec.geometry.max_side
+    if side is not None:
+        longest = max_length(
+            spec, settings, text_positions=text_positions, max_new_tokens=max_new_tokens
+        )
+        return min(max(longest, side + text_positions + max_new_tokens), spec.max_context)
     if settings.effective_positions == "compact":
         return None
     visual = spec.max_visual_positions(

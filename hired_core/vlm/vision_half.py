@@ -85,11 +85,12 @@ class VisionHalf:
         if self.needs.projected and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
-        whole = isinstance(vision, PackedEncoder)
-        self.whole = WholeImages(encoder=vision, needs=self.needs) if whole else None
-        size = spec.geometry.patch_size * spec.geometry.merge
-        self.shrinker = None
-        if not whole:
+        self.whole: WholeImages | None = None
+        self.shrinker: Shrinker | None = None
+        if isinstance(vision, PackedEncoder):
+            self.whole = WholeImages(encoder=vision, needs=self.needs)
+        else:
+            size = spec.geometry.patch_size * spec.geometry.merge
             self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
         self._all_features = self.method.merges or self.needs.features or self.needs.projected
         # Before anything is encoded only the initial layer's attention is known.

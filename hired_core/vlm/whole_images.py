@@ -67,7 +67,7 @@ class WholeImages:
 
 
 def token_rows(layouts: Sequence[PartitionLayout], most: int, device: torch.device) -> Tensor:
-    """int64 [B, P*N]: of each place of each cell, its token among those of all images; 0 in padding.
+    """int64 [B, P*N]: of each place of each cell, its token among all images'; 0 in padding.
 
     Args:
         most: P of the batch.

@@ -106,7 +106,7 @@ class ShardEnd:
 PARTITIONED_SCHEMA: Final = pa.schema(
     [*_ID, *_IMAGE, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
 )
-"""After the partition stage: `partitions` is what `Geometry.cut` gives, uint8 [P, 3, S, S], C order."""
+"""After the partition stage: `partitions` is uint8 [P, 3, S, S], C order (see `Geometry.cut`)."""
 
 SELECTED_SCHEMA: Final = pa.schema(
     [

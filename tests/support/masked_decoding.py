@@ -96,7 +96,8 @@ class Masked:
         visible = torch.ones(count, count, dtype=torch.bool).tril() & rows
         visible |= torch.eye(count, dtype=torch.bool)
         mask = torch.zeros(count, count).masked_fill(~visible, torch.finfo(torch.float32).min)
-        cos, sin = self._decoder.model.rotary_emb(hidden, positions[None])
+        ids = positions[None] if positions.ndim == 1 else positions.T[:, None]
+        cos, sin = self._decoder.model.rotary_emb(hidden, ids)
         noted: list[Any] = [None, None]
         hooks = [
             layer.self_attn.register_forward_hook(lambda _, __, out: noted.__setitem__(0, out[1])),

@@ -81,7 +81,7 @@ class Qwen2VL(Family):
         for key, value in options.items():
             if key not in ("min_pixels", "max_pixels"):
                 raise SettingError(
-                    f"image_options: {key} is no option of {self.name}; it has min_pixels, max_pixels"
+                    f"image_options: {key} is no option of {self.name}; min_pixels and max_pixels are"
                 )
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(
@@ -184,7 +184,7 @@ class Merger(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         merged: Tensor = self.merger(features.reshape(-1, self._width))
-        return merged.unflatten(0, features.shape[:-1])
+        return merged.view(*features.shape[:-1], -1)
 
 
 def _pixels(*found: Any) -> int:
