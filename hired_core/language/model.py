@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.stop_strings import StopStrings
@@ -125,20 +126,27 @@ class LanguageModel:
     def embed(self, request: Request, start: int = 0) -> Tensor:
         """[L - start, D]: text, projected visual tokens and separators, as the decoder reads them.
 
+        [L - start, (1 + d) D] where the decoder's first d layers add something to visual tokens
+        (`ModelSpec.num_taps`): beside each row what is added, zeros to all others.
+
         Nothing is projected if `start` lies behind the image.
         """
         words = self.decoder.get_input_embeddings()
         if start >= request.num_prompt_tokens - len(request.after):
             left = request.num_prompt_tokens - start
-            rest: Tensor = words(self._ids(request.after[len(request.after) - left :]))
-            return rest
+            return self._plain(words(self._ids(request.after[len(request.after) - left :])))
         features = request.features.to(self.device, self.dtype)
         visual = features if request.projected else self.projector(features)
         # Separators behind the rows, the last one first: -1 - s is where s is counted from the end.
-        table = torch.cat([visual, self.separators.flip(0)])
+        table = torch.cat([visual, self._plain(self.separators.flip(0))])
         index = request.sequence.to(self.device) % table.shape[0]
         before, after = (self._ids(ids) for ids in (request.before, request.after))
-        return torch.cat([words(before), table[index], words(after)])[start:]
+        texts = [self._plain(words(ids)) for ids in (before, after)]
+        return torch.cat([texts[0], table[index], texts[1]])[start:]
+
+    def _plain(self, rows: Tensor) -> Tensor:
+        """Rows to which no layer adds anything."""
+        return functional.pad(rows, (0, self.spec.num_taps * self.spec.text_width))
 
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 FAMILIES: Final = {
     "llava": "hired_core.models.llava",
     "llava_next": "hired_core.models.llava_next",
+    "qwen2_5_vl": "hired_core.models.qwen.qwen2_5_vl",
     "qwen2_vl": "hired_core.models.qwen.qwen2_vl",
+    "qwen3_vl": "hired_core.models.qwen.qwen3_vl",
 }
 """`model_type` -> module with a `FAMILY`."""
 

@@ -92,7 +92,7 @@ def slot_layout(
         rotary_length=rotary_length(spec, settings, **lengths),
         schedule=settings.schedule(nominal, spec.num_text_layers),
         num_visual=min(settings.num_before(nominal), longest - max_new_tokens - 1),
-        row_width=spec.text_width if needs.projected else spec.feature_width,
+        row_width=spec.projected_width if needs.projected else spec.feature_width,
         all_features=method.merges or needs.features or needs.projected,
         pairs=needs.pairs,
     )

@@ -265,6 +265,9 @@ class VisionHalf:
         shown = evidence
         if not (self.needs.features or self.needs.projected):
             shown = replace(evidence, features=None)
+        elif evidence.features is not None and self.spec.num_taps:
+            own = evidence.features.shape[-1] // (1 + self.spec.num_taps)
+            shown = replace(evidence, features=evidence.features[..., :own])
         return self.method.reduce(shown, budget, self.options)
 
     def _every_feature(self, final: FinalLayer) -> Tensor:

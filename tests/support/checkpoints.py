@@ -16,7 +16,9 @@ from transformers import (
     LlavaConfig,
     LlavaNextConfig,
     LlavaProcessor,
+    Qwen2_5_VLConfig,
     Qwen2VLConfig,
+    Qwen3VLConfig,
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
@@ -103,6 +105,48 @@ def build_qwen2_vl(
         video_token_id=VOCABULARY - 1,
     )
     image = {"min_pixels": min_pixels, "max_pixels": max_pixels, "patch_size": 14}
+    return _save_qwen(config, folder, seed, image)
+
+
+def build_qwen2_5_vl(folder: Path, *, seed: int, **text: Any) -> Path:
+    """The same of Qwen2.5-VL: windows of 2 x 2 visual tokens but for the second and last layer."""
+    config = Qwen2_5_VLConfig(
+        vision_config={
+            "depth": 4,
+            "hidden_size": 64,
+            "out_hidden_size": 128,
+            "intermediate_size": 96,
+            "num_heads": 4,
+            "window_size": 56,
+            "fullatt_block_indexes": [1, 3],
+        },
+        text_config=_mrope_text([4, 6, 6], **text),
+        image_token_id=3,
+        video_token_id=VOCABULARY - 1,
+    )
+    image = {"min_pixels": 56 * 56, "max_pixels": 120 * 784, "patch_size": 14}
+    return _save_qwen(config, folder, seed, image)
+
+
+def build_qwen3_vl(folder: Path, *, seed: int, **text: Any) -> Path:
+    """The same of Qwen3-VL: two of its four tower layers are tapped."""
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": 4,
+            "hidden_size": 64,
+            "out_hidden_size": 128,
+            "intermediate_size": 96,
+            "num_heads": 4,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 2],
+        },
+        text_config=_mrope_text([6, 5, 5], **({"num_hidden_layers": 3} | text)),
+        image_token_id=3,
+        video_token_id=VOCABULARY - 1,
+    )
+    size = {"shortest_edge": 64 * 64, "longest_edge": 120 * 1024}
+    half = [0.5, 0.5, 0.5]
+    image = {"size": size, "patch_size": 16, "image_mean": half, "image_std": half}
     return _save_qwen(config, folder, seed, image)
 
 

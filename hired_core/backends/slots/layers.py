@@ -15,7 +15,10 @@ from torch import Tensor
 
 from hired_core.backends.base import UnsupportedDecoderError
 
-SUPPORTED: Final = ("llama", "mistral", "qwen2", "qwen3", "qwen2_vl_text")
+SUPPORTED: Final = (
+    *("llama", "mistral", "qwen2", "qwen3"),
+    *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text"),
+)
 _STATIC_ROPE: Final = ("default", "linear", "llama3", "yarn")
 
 Store = Callable[[int, Tensor, Tensor], None]
@@ -60,6 +63,7 @@ class DecoderLayers:
         self.head_dim, self.scale = int(first.head_dim), float(first.scaling)
         self.num_kv_heads = weight.shape[0] // self.head_dim
         self.device, self.dtype = weight.device, weight.dtype
+        self.width = int(decoder.config.hidden_size)
         self.positions = torch.arange(rotary_length, device=weight.device)
         with torch.inference_mode():
             self._cos, self._sin = _table(decoder, weight, self.positions)
@@ -86,6 +90,7 @@ class DecoderLayers:
         store: Store,
         attend: Attend,
         wanted: slice,
+        added: Tensor | None = None,
     ) -> Tensor:
         """[n, D] after these layers; keys and values of all n rows are stored.
 
@@ -95,6 +100,7 @@ class DecoderLayers:
         Args:
             hidden: [n, D], what enters the first of them.
             rotary: int64 [n], rotary positions, or [n, 3].
+            added: [n, d, D], what is added to each row behind the decoder's first d layers.
         """
         cos, sin = self._angles(rotary)
         for index in layers:
@@ -109,6 +115,9 @@ class DecoderLayers:
             queries = _rotate(self._queries(attention, normed), cos, sin)
             hidden = hidden + attention.o_proj(attend(index, queries))
             hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
+            if added is not None and index < added.shape[1]:
+                rows = wanted if index == len(self._layers) - 1 else slice(None)
+                hidden = hidden + added[rows, index]
         return hidden
 
     def project(self, index: int, hidden: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +164,8 @@ def _axes(decoder: Any, weight: Tensor) -> Tensor:
         return torch.empty(0, dtype=torch.long)
     one_alone = torch.eye(3, dtype=torch.long, device=weight.device)[:, None]
     _, sin = decoder.model.rotary_emb(weight.float(), one_alone)
-    return sin[0].abs().argmax(0)
+    axis: Tensor = sin[0].abs().argmax(0)
+    return axis
 
 
 def _has_axes(decoder: Any) -> bool:

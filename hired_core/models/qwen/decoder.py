@@ -13,7 +13,10 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 
 class VisualDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # Untyped.
-    """Embedding, layers and head; `position_ids` are [3, B, L], or [B, L] where all are alike."""
+    """Embedding, layers and head; `position_ids` are [3, B, L], or [B, L] where all are alike.
+
+    `inputs_embeds` are [B, L, (1 + d) D], as `LanguageModel.embed` lays them out.
+    """
 
     base_model_prefix = "model"
     main_input_name = "input_ids"
@@ -39,9 +42,13 @@ class VisualDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # 
         logits_to_keep: int = 0,
         **unused: Any,
     ) -> CausalLMOutputWithPast:
+        added: dict[str, Any] = {}
+        if inputs_embeds is not None:
+            inputs_embeds, added = _split(inputs_embeds, self.config.hidden_size)
         out = self.model(
             input_ids=input_ids if inputs_embeds is None else None,
             inputs_embeds=inputs_embeds,
+            **added,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -51,3 +58,15 @@ class VisualDecoder(PreTrainedModel, GenerationMixin):  # type: ignore[misc]  # 
         return CausalLMOutputWithPast(
             logits=self.lm_head(hidden), past_key_values=out.past_key_values
         )
+
+
+def _split(embeds: Tensor, width: int) -> tuple[Tensor, dict[str, Any]]:
+    """Rows [B, L, D], and what the text model calls that which its first layers add to some."""
+    if embeds.shape[-1] == width:
+        return embeds, {}
+    added = embeds[..., width:].unflatten(-1, (-1, width))
+    visual = added.any(-1).any(-1)
+    return embeds[..., :width], {
+        "visual_pos_masks": visual,
+        "deepstack_visual_embeds": list(added[visual].unbind(1)),
+    }

@@ -81,7 +81,7 @@ class Qwen2VL(Family):
         for key, value in options.items():
             if key not in ("min_pixels", "max_pixels"):
                 raise SettingError(
-                    f"image_options: {key} is no option of {self.name}; min_pixels and max_pixels are"
+                    f"image_options: {key} is none of {self.name}; it has min_pixels, max_pixels"
                 )
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(
@@ -118,6 +118,7 @@ class Qwen2VL(Family):
             family=self.name,
             geometry=self.with_options(self.geometry(folder, config), options or {}),
             has_cls=False,
+            num_taps=self.num_taps(config),
             feature_layer=vision.depth - 1,
             vision_width=self.width(vision),
             vision_inner=self.inner(vision),
@@ -143,8 +144,16 @@ class Qwen2VL(Family):
     ) -> PackedTower:
         config = self.config(Path(spec.path))
         return self.shaped(
-            tower.load(self.tower_class, spec, config, device=device, dtype=dtype), config
+            tower.load(self.tower_class, spec, config, self.embedding, device=device, dtype=dtype),
+            config,
         )
+
+    def num_taps(self, config: Any) -> int:
+        """Layers of the tower that the decoder's first layers add features of."""
+        return 0
+
+    def embedding(self, visual: Any) -> tower.Embed:
+        return tower.embedding(visual)
 
     def shaped(self, found: PackedTower, config: Any) -> PackedTower:
         """The tower with what the configuration says of its layers."""
@@ -171,7 +180,7 @@ class Qwen2VL(Family):
         return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
 
     def vision_of(self, model: Any, spec: ModelSpec) -> PackedTower:  # type: ignore[override]
-        return self.shaped(tower.live(model.model.visual, spec), model.config)
+        return self.shaped(tower.live(model.model.visual, spec, self.embedding), model.config)
 
 
 class Merger(nn.Module):

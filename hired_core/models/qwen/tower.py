@@ -18,6 +18,9 @@ from hired_core.models.text import no_init
 from hired_core.transfer import upload
 from hired_core.vision.packed import Angles, PackedTower
 
+Embed = Callable[[Tensor, Sequence[Size]], Tensor]
+"""Normalised patches [T, 3, p, p] and grids of patches -> [T, C]."""
+
 MERGERS = ("merger", "deepstack_merger_list")
 """What of transformers' tower is the projector."""
 
@@ -30,21 +33,27 @@ def count(kind: Any, config: Any) -> int:
 
 
 def load(
-    kind: Any, spec: ModelSpec, config: Any, *, device: torch.device, dtype: torch.dtype
+    kind: Any,
+    spec: ModelSpec,
+    config: Any,
+    embedding: Callable[[Any], Embed],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> PackedTower:
     """From a checkpoint."""
     with no_init(device):
         visual = kind._from_config(config.vision_config, dtype=dtype, attn_implementation="sdpa")
     visual = without_mergers(visual)
     fill(visual, iter_tensors(Path(spec.path), part("visual")), tied=set())
-    return live(visual.eval(), spec)
+    return live(visual.eval(), spec, embedding)
 
 
-def live(visual: Any, spec: ModelSpec) -> PackedTower:
+def live(visual: Any, spec: ModelSpec, embedding: Callable[[Any], Embed]) -> PackedTower:
     """Of transformers' tower in memory; no weight is copied."""
     weight = visual.patch_embed.proj.weight
     return PackedTower(
-        embed=_embed(visual),
+        embed=embedding(visual),
         angles=_angles(visual),
         layers=list(visual.blocks),
         merge=visual.spatial_merge_size,
@@ -73,7 +82,8 @@ def without_mergers(visual: Any) -> Any:
     return visual
 
 
-def _embed(visual: Any) -> Callable[[Tensor, Sequence[Size]], Tensor]:
+def embedding(visual: Any) -> Embed:
+    """Of patches alone."""
     projection = visual.patch_embed.proj
     frames = projection.kernel_size[0]
 

@@ -1,4 +1,4 @@
-"""Qwen-VL families: dense parity with transformers, kept tokens against a gathered recomputation."""
+"""Qwen-VL families: dense parity with transformers, kept tokens against a gathered run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from hired_core.methods.schedule import Ranker, Shown, make_schedule
 from hired_core.vlm.fitting import misfits
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
-from tests.support.checkpoints import build_qwen2_vl
+from tests.support.checkpoints import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 from tests.support.halves import Halves, picture
 from tests.support.masked_decoding import Masked, by_last_attention, scheduled_backend
 from tests.support.native_original import NativeOriginal
 from tests.support.settings import reduction
 
-BUILDERS: dict[str, Callable[..., Path]] = {"qwen2_vl": build_qwen2_vl}
+BUILDERS: dict[str, Callable[..., Path]] = {
+    "qwen2_vl": build_qwen2_vl,
+    "qwen2_5_vl": build_qwen2_5_vl,
+    "qwen3_vl": build_qwen3_vl,
+}
 SIZES = [(56, 56), (200, 300), (340, 170), (31, 47), (40, 900), (700, 500)]
 """From the least to more than the most pixels; of one cell, of two and of more."""
 PROMPTS = ["Describe the image.", "What?", "USER: <image>\nRead the text. ASSISTANT:"] * 2
