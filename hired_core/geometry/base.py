@@ -61,6 +61,11 @@ class Geometry(Protocol):
         ...
 
     @property
+    def summary(self) -> str:
+        """For people: what visual tokens are, and of how many pixels images are seen."""
+        ...
+
+    @property
     def piece_size(self) -> int:
         """Side, in pixels, of each of the squares that `cut` gives."""
         ...
@@ -150,6 +155,10 @@ class SquarePartitions:
     @property
     def nominal_tokens(self) -> int:
         return self.max_partitions * self.num_tokens
+
+    @property
+    def summary(self) -> str:
+        return f"{self.num_patches} patches per partition"
 
     @property
     def piece_size(self) -> int:

@@ -64,6 +64,11 @@ class Native:
         return CELL * CELL
 
     @property
+    def summary(self) -> str:
+        side, least, most = self.token_size, self.min_pixels, self.max_pixels
+        return f"a visual token is {side} x {side} pixels, images are seen at {least:,} to {most:,}"
+
+    @property
     def piece_size(self) -> int:
         """The tower is given patches."""
         return self.patch_size
