@@ -54,7 +54,10 @@ class Qwen2VL(Family):
             raise CheckpointError(f"the vision tower takes {vision.in_channels} channels, not 3")
 
     def geometry(self, folder: Path, config: Any) -> Native:
-        vision, image = config.vision_config, image_processor(folder)
+        vision = config.vision_config
+        # Newer files write what is not set as null.
+        stored = image_processor(folder).items()
+        image = {key: value for key, value in stored if value is not None}
         wanted = {
             "patch_size": vision.patch_size,
             "merge_size": vision.spatial_merge_size,
@@ -63,16 +66,12 @@ class Qwen2VL(Family):
             "do_resize": True,
         }
         check_image_processor(image, wanted)
-        size = image.get("size") or {}
+        least, most = pixel_limits(image)
         return Native(
             patch_size=vision.patch_size,
             merge=vision.spatial_merge_size,
-            min_pixels=_pixels(
-                image.get("min_pixels"), size.get("shortest_edge"), DEFAULT_MIN_PIXELS
-            ),
-            max_pixels=_pixels(
-                image.get("max_pixels"), size.get("longest_edge"), DEFAULT_MAX_PIXELS
-            ),
+            min_pixels=least,
+            max_pixels=most,
         )
 
     def with_options(self, geometry: Any, options: Mapping[str, Any]) -> Native:
@@ -111,6 +110,7 @@ class Qwen2VL(Family):
     def spec(self, folder: Path, name: str, options: Mapping[str, Any] | None = None) -> ModelSpec:
         config = self.config(folder)
         vision = config.vision_config
+        dtype = config.dtype or config.text_config.dtype or torch.float16
         mean, std = CLIP.normalisation(image_processor(folder))
         return ModelSpec(
             name=name,
@@ -125,7 +125,7 @@ class Qwen2VL(Family):
             vision_params=tower.count(self.tower_class, config),
             mean=mean,
             std=std,
-            stored_dtype=str(config.dtype or torch.float16).removeprefix("torch."),
+            stored_dtype=str(dtype).removeprefix("torch."),
             **text.spec_fields(
                 config.text_config, projector_params=text.count(self._empty_projector(config))
             ),
@@ -196,8 +196,15 @@ class Merger(nn.Module):
         return merged.view(*features.shape[:-1], -1)
 
 
-def _pixels(*found: Any) -> int:
-    """The first that is there."""
+def pixel_limits(image: dict[str, Any]) -> tuple[int, int]:
+    """Least and most pixels, under any of the names that processors have had for them."""
+    size = image.get("size") or {}
+    least = [image.get("min_pixels"), size.get("shortest_edge"), size.get("min_pixels")]
+    most = [image.get("max_pixels"), size.get("longest_edge"), size.get("max_pixels")]
+    return _first(*least, DEFAULT_MIN_PIXELS), _first(*most, DEFAULT_MAX_PIXELS)
+
+
+def _first(*found: Any) -> int:
     return next(int(value) for value in found if value is not None)
 
 
