@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hired_core.geometry.base import Pixels, Resize, SquarePartitions
-from hired_core.geometry.canvas import CanvasFit, Size, select_best_resolution
+from hired_core.geometry.canvas import SHRINK_ABOVE, CanvasFit, Size, select_best_resolution
 
 if TYPE_CHECKING:
     from hired_core.geometry.layout import PartitionLayout
@@ -24,14 +24,29 @@ class AnyRes(SquarePartitions):
 
     Attributes:
         pinpoints: resolutions on offer, (height, width) in pixels.
+        most_sub_images: above as many sub-images' tokens, and a tenth more along each side, the
+            unmodified model resizes the stitched grid to so many; None: never.
     """
 
     pinpoints: tuple[Size, ...]
+    most_sub_images: int | None = None
 
     @property
     def max_partitions(self) -> int:
         cells = self.partition_size**2
         return 1 + max(height * width // cells for height, width in self.pinpoints)
+
+    @property
+    def nominal_tokens(self) -> int:
+        most = self.max_partitions * self.num_tokens
+        if self.most_sub_images is None:
+            return most
+        grid = int(SHRINK_ABOVE**2 * self.most_sub_images * self.num_tokens)
+        return min(most, self.num_tokens + grid)
+
+    @property
+    def resizes_tokens(self) -> bool:
+        return self.most_sub_images is not None
 
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         heights = [width if transposed_grid else height for height, width in self.pinpoints]
@@ -64,6 +79,8 @@ class AnyRes(SquarePartitions):
             pinpoints=self.pinpoints,
             partition_size=self.partition_size,
             patch_size=self.patch_size,
+            merge=self.merge,
+            most_sub_images=self.most_sub_images,
             transposed_grid=transposed_grid,
         )
 

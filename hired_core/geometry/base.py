@@ -7,9 +7,9 @@ in a fraction of the time without torch.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-Resize = Callable[[Size], Pixels]
-"""An image in any (height, width), as uint8 [3, height, width]."""
+Resample = Literal["bicubic", "lanczos"]
+
+
+class Resize(Protocol):
+    """An image, or pixels that came of it, in any size."""
+
+    def __call__(self, size: Size, of: Pixels | None = None) -> Pixels:
+        """uint8 [3, height, width] of the image, or of uint8 [3, height, width] `of`."""
+        ...
 
 
 class Geometry(Protocol):
@@ -57,7 +64,13 @@ class Geometry(Protocol):
 
     @property
     def nominal_tokens(self) -> int:
-        """The most visual tokens of any image: what a fractional token budget is taken of."""
+        """The most visual tokens that the unmodified model sees of any image: what a fractional
+        token budget is taken of."""
+        ...
+
+    @property
+    def resizes_tokens(self) -> bool:
+        """Whether the unmodified model resizes the tokens of large images (`layout.shrunk`)."""
         ...
 
     @property
@@ -94,6 +107,11 @@ class Geometry(Protocol):
 
     def max_marks(self, num_kept: int) -> int:
         """The most other embeddings that stand among so many tokens (`PartitionLayout.marks`)."""
+        ...
+
+    @property
+    def resample(self) -> Resample:
+        """How an image is resized."""
         ...
 
     def check(self, size: Size) -> None:
@@ -175,6 +193,14 @@ class SquarePartitions:
     @property
     def max_side(self) -> int | None:
         return None
+
+    @property
+    def resizes_tokens(self) -> bool:
+        return False
+
+    @property
+    def resample(self) -> Resample:
+        return "bicubic"
 
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         return 0

@@ -9,9 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 Size = tuple[int, int]
 """(height, width), in pixels or patches; never swapped."""
+
+
+SHRINK_ABOVE: Final = 1.1
+"""How much longer along a side than its limit a grid of tokens has to be to be resized."""
 
 
 class LayoutError(ValueError):

@@ -7,15 +7,22 @@ partition, B images. A visual token is r x r patches of the vision tower; most o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from hired_core.geometry.canvas import CanvasFit, LayoutError, Size, select_best_resolution
+from hired_core.geometry.canvas import (
+    SHRINK_ABOVE,
+    CanvasFit,
+    LayoutError,
+    Size,
+    select_best_resolution,
+)
 from hired_core.geometry.marks import Marks
 from hired_core.transfer import upload
 
@@ -44,6 +51,22 @@ def unpadded_range(image_size: Size, stitched: Size) -> tuple[range, range]:
     return range(rows), range(pad, cols - pad)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A square partition of `size` pixels and its tokens of `token` pixels each.
+
+    Where these do not fill it, what is left at the right and below belongs to no token.
+    """
+
+    size: int
+    token: int
+
+    @property
+    def side(self) -> int:
+        """Tokens along a side."""
+        return self.size // self.token
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PartitionLayout:
     """The partitions of one image under AnyRes.
@@ -63,6 +86,8 @@ class PartitionLayout:
             the stitched grid.
         centre: float32 [P, N, 2]; (y, x) of each token's centre as fractions of the image, or of
             what one square shows of it; outside 0 to 1 in padding.
+        shrunk: (rows, cols) to which the unmodified model resizes the valid part of the stitched
+            grid; None: it does not.
         marks: embeddings of the prompt that stand among the tokens, beside row ends; None: none.
         has_full_image: whether the first partition is the full-image; else it has no tokens, and
             the others are cells of one image that is encoded as a whole.
@@ -75,6 +100,7 @@ class PartitionLayout:
     sub_image_of: Tensor
     place: Tensor
     centre: Tensor
+    shrunk: Size | None = None
     marks: Marks | None = None
     has_full_image: bool = True
 
@@ -88,13 +114,42 @@ class PartitionLayout:
 
     @property
     def num_valid(self) -> int:
-        """Visual tokens of the dense model for this image, newline embeddings not counted."""
+        """Visual tokens that may be kept of this image."""
         return int(self.valid.sum())
 
     @property
     def num_nominal(self) -> int:
-        """What a fraction of this image's own count is taken of: P*N, or all tokens of cells."""
-        return self.valid.numel() if self.has_full_image else self.num_valid
+        """What a fraction of this image's own count is taken of.
+
+        P*N; of cells, or where the unmodified model resizes tokens, those that it sees.
+        """
+        whole = self.has_full_image and self.shrunk is None
+        return self.valid.numel() if whole else self.num_dense
+
+    @property
+    def num_dense(self) -> int:
+        """Visual tokens of the unmodified model for this image, row ends and marks not counted."""
+        if self.shrunk is None:
+            return self.num_valid
+        return self.num_tokens + self.shrunk[0] * self.shrunk[1]
+
+    def unpadded(self) -> tuple[Size, Size]:
+        """((top, left), (rows, cols)) of the valid part of the stitched grid, in tokens."""
+        at = self.place[1:][self.valid[1:]] - self.num_tokens
+        row, col = at // self.stitched[1], at % self.stitched[1]
+        top, left = int(row.min()), int(col.min())
+        return (top, left), (int(row.max()) + 1 - top, int(col.max()) + 1 - left)
+
+    def resized(self) -> PartitionLayout:
+        """Where the rows of the unmodified model stand, of an image whose grid it resizes.
+
+        For sequences: tokens of the full-image, then those of the resized grid; what partition a
+        row is of has no meaning.
+        """
+        assert self.shrunk is not None, "the grid is not resized"
+        count, parts = self.num_dense, -(-self.num_dense // self.num_tokens)
+        place = torch.arange(parts * self.num_tokens).view(parts, self.num_tokens)
+        return replace(self, stitched=self.shrunk, valid=place < count, place=place, shrunk=None)
 
     @classmethod
     def from_image_size(
@@ -105,6 +160,8 @@ class PartitionLayout:
         pinpoints: Sequence[Sequence[int]],
         partition_size: int,
         patch_size: int,
+        merge: int = 1,
+        most_sub_images: int | None = None,
         transposed_grid: bool = False,
     ) -> PartitionLayout:
         """Layout of an image of `height` x `width` pixels.
@@ -113,6 +170,8 @@ class PartitionLayout:
             pinpoints: the resolutions on offer, (height, width) in pixels.
             partition_size: side of a partition in pixels.
             patch_size: side of a patch in pixels.
+            merge: patches along a side of a visual token.
+            most_sub_images: see `AnyRes`.
             transposed_grid: stitch and unpad as if the grid were (cols, rows), as the published
                 HiRED code and transformers before PR 32314 did. Only to reproduce their numbers.
 
@@ -123,7 +182,29 @@ class PartitionLayout:
         if min(height, width, partition_size, patch_size) < 1:
             raise ValueError(f"sizes must be positive, got an image of {height} x {width}")
         points = tuple((int(h), int(w)) for h, w in pinpoints)
-        return _build((height, width), points, partition_size, patch_size, transposed_grid)
+        cell = Cell(size=partition_size, token=patch_size * merge)
+        return _build((height, width), points, cell, most_sub_images, transposed_grid)
+
+    @classmethod
+    def tiles(cls, grid: Size, cell: Cell, marks: Marks | None = None) -> PartitionLayout:
+        """Of an image squeezed on `grid` tiles without padding, one after the other in raster
+        order, the full-image behind them in the sequence; of one tile, it is the full-image."""
+        rows, cols = grid
+        count, tiles = cell.side**2, rows * cols if rows * cols > 1 else 0
+        canvas = (rows * cell.size, cols * cell.size)
+        fit = CanvasFit(canvas=canvas, content=canvas, top=0, left=0)
+        places = torch.arange((1 + tiles) * count).view(1 + tiles, count).roll(1, 0)
+        own = [full_image_centre(cell)[None], *([centre(fit, grid, cell)] if tiles else [])]
+        return cls(
+            grid=grid if tiles else (0, 0),
+            side=cell.side,
+            stitched=(0, 0),
+            valid=torch.ones(1 + tiles, count, dtype=torch.bool),
+            sub_image_of=sub_image_of(fit, grid, cell),
+            place=places,
+            centre=torch.cat(own),
+            marks=marks,
+        )
 
     @classmethod
     def single(cls, side: int) -> PartitionLayout:
@@ -141,7 +222,7 @@ def _single(side: int) -> PartitionLayout:
         valid=torch.ones(1, count, dtype=torch.bool),
         sub_image_of=torch.zeros(count, dtype=torch.int64),
         place=torch.arange(count)[None],
-        centre=_full_image_centre(side)[None],
+        centre=full_image_centre(Cell(size=side, token=1))[None],
     )
 
 
@@ -149,13 +230,13 @@ def _single(side: int) -> PartitionLayout:
 def _build(
     image_size: Size,
     pinpoints: tuple[Size, ...],
-    partition_size: int,
-    patch_size: int,
+    cell: Cell,
+    most_sub_images: int | None,
     transposed: bool,
 ) -> PartitionLayout:
     canvas = select_best_resolution(image_size, pinpoints)
-    rows, cols = canvas[0] // partition_size, canvas[1] // partition_size
-    side = partition_size // patch_size
+    rows, cols = canvas[0] // cell.size, canvas[1] // cell.size
+    side = cell.side
     emitted = (cols, rows) if transposed else (rows, cols)
     fit = CanvasFit.of(image_size, canvas)
     return PartitionLayout(
@@ -163,10 +244,21 @@ def _build(
         side=side,
         stitched=(emitted[0] * side, emitted[1] * side),
         valid=_valid(image_size, emitted, side),
-        sub_image_of=_sub_image_of(fit, (rows, cols), side),
+        sub_image_of=sub_image_of(fit, (rows, cols), cell),
         place=_place(emitted, side),
-        centre=torch.cat([_full_image_centre(side)[None], _centre(fit, (rows, cols), side)]),
+        centre=torch.cat([full_image_centre(cell)[None], centre(fit, (rows, cols), cell)]),
+        shrunk=_shrunk(image_size, emitted, side, most_sub_images),
     )
+
+
+def _shrunk(image_size: Size, grid: Size, side: int, most: int | None) -> Size | None:
+    """LLaVA-OneVision's rule, its divisions of floats included."""
+    if most is None:
+        return None
+    row_range, col_range = unpadded_range(image_size, (grid[0] * side, grid[1] * side))
+    rows, cols = len(row_range), len(col_range)
+    ratio = math.sqrt(rows * cols / (most * side**2))
+    return (int(rows // ratio), int(cols // ratio)) if ratio > SHRINK_ABOVE else None
 
 
 def _valid(image_size: Size, grid: Size, side: int) -> Tensor:
@@ -175,53 +267,56 @@ def _valid(image_size: Size, grid: Size, side: int) -> Tensor:
     kept = torch.zeros(stitched, dtype=torch.bool)
     kept[row_range.start : row_range.stop, col_range.start : col_range.stop] = True
     full = torch.ones(1, side * side, dtype=torch.bool)
-    return torch.cat([full, _cut(kept, grid, side)])
+    return torch.cat([full, cut_grid(kept, grid, side)])
 
 
 def _place(grid: Size, side: int) -> Tensor:
     num_patches = side * side
     count = grid[0] * grid[1] * num_patches
     raster = torch.arange(count).view(grid[0] * side, grid[1] * side) + num_patches
-    return torch.cat([torch.arange(num_patches)[None], _cut(raster, grid, side)])
+    return torch.cat([torch.arange(num_patches)[None], cut_grid(raster, grid, side)])
 
 
-def _full_image_centre(side: int) -> Tensor:
-    along = (torch.arange(side) + 0.5) / side
+def full_image_centre(cell: Cell) -> Tensor:
+    """float32 [N, 2]: of the full-image, as fractions of it."""
+    along = (torch.arange(cell.side) + 0.5) * cell.token / cell.size
     return torch.cartesian_prod(along, along)
 
 
-def _centre(fit: CanvasFit, grid: Size, side: int) -> Tensor:
+def centre(fit: CanvasFit, grid: Size, cell: Cell) -> Tensor:
     """float32 [rows*cols, side*side, 2]: of sub-images, through the canvas they are cut from."""
-    before = (fit.top, fit.left)
+    before, inside = (fit.top, fit.left), (torch.arange(cell.side) + 0.5) * cell.token
     y, x = (
-        ((torch.arange(grid[axis] * side) + 0.5) * (fit.canvas[axis] / (grid[axis] * side))
-         - before[axis]) / fit.content[axis]
+        ((torch.arange(grid[axis])[:, None] * cell.size + inside).flatten() - before[axis])
+        / fit.content[axis]
         for axis in (0, 1)
-    )  # fmt: skip
+    )
     rows, cols = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([_cut(rows, grid, side), _cut(cols, grid, side)], dim=-1)
+    return torch.stack([cut_grid(rows, grid, cell.side), cut_grid(cols, grid, cell.side)], dim=-1)
 
 
-def _cut(stitched: Tensor, grid: Size, side: int) -> Tensor:
+def cut_grid(stitched: Tensor, grid: Size, side: int) -> Tensor:
     """[rows*side, cols*side] -> [rows*cols, side*side], sub-images and patches in raster order."""
     cells = stitched.view(grid[0], side, grid[1], side).transpose(1, 2)
     return cells.reshape(grid[0] * grid[1], side * side)
 
 
-def _sub_image_of(fit: CanvasFit, grid: Size, side: int) -> Tensor:
-    row = _cell_along(fit.top, fit.content[0], fit.canvas[0], grid[0], side)
-    col = _cell_along(fit.left, fit.content[1], fit.canvas[1], grid[1], side)
+def sub_image_of(fit: CanvasFit, grid: Size, cell: Cell) -> Tensor:
+    """int64 [N]: the sub-image that each full-image token's centre falls in."""
+    row = _cell_along(fit.top, fit.content[0], fit.canvas[0], grid[0], cell)
+    col = _cell_along(fit.left, fit.content[1], fit.canvas[1], grid[1], cell)
     return (row[:, None] * grid[1] + col[None, :]).flatten()
 
 
-def _cell_along(before: int, content: int, canvas: int, cells: int, side: int) -> Tensor:
-    """Grid cell of each full-image patch centre along one axis; exact, in integers.
+def _cell_along(before: int, content: int, canvas: int, cells: int, cell: Cell) -> Tensor:
+    """Grid cell of each full-image token's centre along one axis; exact, in integers.
 
-    Patch i's centre lies at (i + 1/2) / side of the content, hence on the canvas at
-    `before + content * (2 i + 1) / (2 side)` pixels.
+    Token i's centre lies at (i + 1/2) token / size of the content, hence on the canvas at
+    `before + content * (2 i + 1) * token / (2 size)` pixels.
     """
-    centre = 2 * side * before + content * (2 * torch.arange(side) + 1)
-    return (centre * cells).div(2 * side * canvas, rounding_mode="floor")
+    size = cell.size
+    centre = 2 * size * before + content * (2 * torch.arange(cell.side) + 1) * cell.token
+    return (centre * cells).div(2 * size * canvas, rounding_mode="floor")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

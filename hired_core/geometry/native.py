@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from hired_core.geometry.base import Pixels, Resize
+from hired_core.geometry.base import Pixels, Resample, Resize
 from hired_core.geometry.canvas import LayoutError, Size
 
 if TYPE_CHECKING:
@@ -62,6 +62,14 @@ class Native:
     def num_tokens(self) -> int:
         """N, of a cell."""
         return CELL * CELL
+
+    @property
+    def resizes_tokens(self) -> bool:
+        return False
+
+    @property
+    def resample(self) -> Resample:
+        return "bicubic"
 
     @property
     def summary(self) -> str:

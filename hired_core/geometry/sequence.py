@@ -41,8 +41,11 @@ def dense_positions(place: Tensor, layout: PartitionLayout, policy: NewlinePolic
     Counted from the image's first, newlines of all rows and all marks included; the last is the
     length of that dense sequence, where the text after the image begins. With nothing dropped: 0,
     1, 2, ...; a mark that stands for others that were dropped with their partition is where the
-    first mark there is.
+    first mark there is. Where the unmodified model resizes the stitched grid, a token is where the
+    resized one is that it falls in, which it may share with others.
     """
+    if layout.shrunk is not None:
+        return _resized_positions(place, layout, layout.shrunk, policy)
     every = layout.place[layout.valid].sort().values
     dense = torch.cat([4 * every, _separators(every, layout, "all")[0]]).sort(stable=True).values
     keys, _ = _separators(place, layout, policy)
@@ -86,3 +89,22 @@ def _row_ends(place: Tensor, layout: PartitionLayout, policy: NewlinePolicy) -> 
     first, width = layout.num_tokens, layout.stitched[1]
     rows: Tensor = ((ending[ending >= first] - first) // width).unique()
     return 4 * (first + (rows + 1) * width) - 2
+
+
+def _resized_positions(
+    place: Tensor, layout: PartitionLayout, shrunk: tuple[int, int], policy: NewlinePolicy
+) -> Tensor:
+    """`dense_positions` of an image whose stitched grid is resized to `shrunk` tokens."""
+    first, (rows, cols), width = layout.num_tokens, shrunk, layout.stitched[1]
+    (top, left), (height, breadth) = layout.unpadded()
+
+    def there(row: Tensor, col: Tensor) -> Tensor:
+        return first + row * rows // height * (cols + 1) + col
+
+    ends = place[:0] if policy == "none" else _row_ends(place, layout, policy)
+    row, col = (place - first) // width - top, (place - first) % width - left
+    tokens = place.where(place < first, there(row, col * cols // breadth))
+    ended = ((ends + 2) // 4 - first) // width - 1 - top
+    order = torch.cat([4 * place, ends]).argsort()
+    found = torch.cat([tokens, there(ended, torch.full_like(ended, cols))])[order]
+    return torch.cat([found, found.new_tensor([first + rows * (cols + 1)])])

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from hired_core.geometry.base import Geometry, Pixels
 from hired_core.geometry.canvas import Size
+from hired_core.images.partition import partition_image
 
 
 def partition_pixels(
@@ -21,7 +23,8 @@ def partition_pixels(
     rescales and normalises. Pillow's own differ, since torch rounds coefficients to 16 bits: at
     most two in a thousand, by 1, where an image is shrunk, and by up to 2 where it is enlarged.
     Images that lose much more height than width are resized by columns first since Pillow 13: there
-    some in a hundred differ, on photographs mostly by 1.
+    some in a hundred differ, on photographs mostly by 1. Torch has no Lanczos filter: geometries of
+    families that use it are cut by Pillow here as well.
 
     Args:
         pixels: uint8 [height, width, 3], writable, or torch warns.
@@ -30,11 +33,14 @@ def partition_pixels(
     Raises:
         LayoutError: if the image is too elongated for the model.
     """
+    if geometry.resample != "bicubic":
+        return partition_image(Image.fromarray(pixels), geometry, image_size=image_size)
     # A view; in this memory format torch resizes uint8 in vector instructions without unpacking.
     channels_last = torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
-    def resize(size: Size) -> Pixels:
-        resized = F.interpolate(channels_last, size=size, mode="bicubic", antialias=True)
+    def resize(size: Size, of: Pixels | None = None) -> Pixels:
+        source = channels_last if of is None else torch.from_numpy(of)[None]
+        resized = F.interpolate(source, size=size, mode="bicubic", antialias=True)
         plane: Pixels = resized[0].numpy()
         return plane
 

@@ -6,13 +6,18 @@ uint8 instead of 6.8 MB of float32.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from PIL import Image
 
-from hired_core.geometry.base import Geometry, Pixels
+from hired_core.geometry.base import Geometry, Pixels, Resample
 from hired_core.geometry.canvas import Size
 
-_BICUBIC = Image.Resampling.BICUBIC
+_FILTERS: Final[dict[Resample, Image.Resampling]] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 
 
 def partition_image(
@@ -30,7 +35,10 @@ def partition_image(
         LayoutError: if the image is too elongated for the model.
     """
 
-    def resize(size: Size) -> Pixels:
-        return np.asarray(image.resize((size[1], size[0]), _BICUBIC)).transpose(2, 0, 1)
+    chosen = _FILTERS[geometry.resample]
+
+    def resize(size: Size, of: Pixels | None = None) -> Pixels:
+        source = image if of is None else Image.fromarray(of.transpose(1, 2, 0))
+        return np.asarray(source.resize((size[1], size[0]), chosen)).transpose(2, 0, 1)
 
     return geometry.cut(resize, image_size or (image.height, image.width))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ class Family(ABC):
         config = self.config(folder)
         with text.no_init(device):
             projector = self.make_projector(config).to(dtype)
-        fill(projector, iter_tensors(folder, part(self.projector_part)), tied=set())
+        fill(projector, iter_tensors(folder, part(*self.projector_part.split("."))), tied=set())
         return projector.eval()
 
     def load_language(
@@ -229,7 +230,7 @@ class Family(ABC):
         decoder = text.live_decoder(model, self.decoder_part)
         return LanguageModel(
             spec=spec,
-            projector=getattr(model.model, self.projector_part),
+            projector=attrgetter(self.projector_part)(model.model),
             separators=self.live_separators(model, spec, decoder, tokenizer),
             decoder=decoder,
             tokenizer=tokenizer,

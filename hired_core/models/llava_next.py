@@ -13,10 +13,8 @@ from torch import nn
 from transformers.models.llava_next.modeling_llava_next import LlavaNextMultiModalProjector
 
 from hired_core.geometry.anyres import AnyRes
-from hired_core.geometry.canvas import Size
 from hired_core.models.base import check_image_processor, image_processor
-from hired_core.models.checkpoint import CheckpointError
-from hired_core.models.newline import NewlineFamily
+from hired_core.models.newline import NewlineFamily, grid_points
 from hired_core.models.towers.kind import BICUBIC
 
 
@@ -38,14 +36,6 @@ class LlavaNext(NewlineFamily):
 
     def make_projector(self, config: Any) -> nn.Module:
         return LlavaNextMultiModalProjector(config)  # type: ignore[no-any-return]  # transformers is untyped.
-
-
-def grid_points(pinpoints: Any, size: int) -> tuple[Size, ...]:
-    """(height, width) of the canvases on offer; raises `CheckpointError` unless `size` divides."""
-    points = tuple((int(height), int(width)) for height, width in pinpoints)
-    if not points or any(h % size or w % size for h, w in points):
-        raise CheckpointError(f"grid pinpoints {points} are no multiples of {size} pixels")
-    return points
 
 
 FAMILY = LlavaNext()

@@ -1,4 +1,4 @@
-"""Families of which a learnt newline ends each row of the stitched sub-images."""
+"""What families on AnyRes grids share: a learnt newline ends each row of stitched sub-images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hired_core.geometry.canvas import Size
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.base import Family
-from hired_core.models.checkpoint import fill, iter_tensors
+from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors
 
 
 class NewlineFamily(Family):
@@ -29,6 +30,14 @@ class NewlineFamily(Family):
     def live_separators(self, model: Any, spec: ModelSpec, decoder: Any, tokenizer: Any) -> Tensor:
         newline: Tensor = model.model.image_newline.detach()
         return newline[None]
+
+
+def grid_points(pinpoints: Any, size: int) -> tuple[Size, ...]:
+    """(height, width) of the canvases on offer; raises `CheckpointError` unless `size` divides."""
+    points = tuple((int(height), int(width)) for height, width in pinpoints)
+    if not points or any(h % size or w % size for h, w in points):
+        raise CheckpointError(f"grid pinpoints {points} are no multiples of {size} pixels")
+    return points
 
 
 def _newline_name(name: str) -> str | None:

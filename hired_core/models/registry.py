@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from hired_core.models.base import Family
 
 FAMILIES: Final = {
+    "idefics3": "hired_core.models.idefics3",
+    "internvl": "hired_core.models.internvl",
     "llava": "hired_core.models.llava",
     "llava_next": "hired_core.models.llava_next",
+    "llava_onevision": "hired_core.models.llava_onevision",
     "qwen2_5_vl": "hired_core.models.qwen.qwen2_5_vl",
     "qwen2_vl": "hired_core.models.qwen.qwen2_vl",
     "qwen3_vl": "hired_core.models.qwen.qwen3_vl",
+    "smolvlm": "hired_core.models.smolvlm",
 }
 """`model_type` -> module with a `FAMILY`."""
 

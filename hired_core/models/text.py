@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.initialization import no_init_weights
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models.checkpoint import fill, iter_tensors, part, read_json
+from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
 
 
 @contextmanager
@@ -102,6 +102,21 @@ def load_prompt_template(spec: ModelSpec, image_token_id: int) -> PromptTemplate
         template = template or read_json(folder, name).get("chat_template")
     image_token = tokenizer.convert_ids_to_tokens(image_token_id)
     return PromptTemplate(tokenizer=tokenizer, template=template, image_token=image_token)
+
+
+def embeddings_of(words: Sequence[str], decoder: Any, tokenizer: Any) -> Tensor:
+    """[S, D]: how the decoder reads these tokens.
+
+    Raises:
+        CheckpointError: if the tokenizer does not have one of them.
+    """
+    known = tokenizer.get_vocab()
+    missing = [word for word in words if word not in known]
+    if missing:
+        raise CheckpointError(f"the tokenizer has no token {missing[0]!r}")
+    ids = torch.tensor([known[word] for word in words])
+    table: Tensor = decoder.get_input_embeddings().weight.detach()
+    return table[ids.to(table.device)]
 
 
 def stop_ids(folder: Path, config: Any) -> frozenset[int]:

@@ -130,6 +130,17 @@ class ReductionSettings:
                 "vision tower has none; hired does the same with the attention that tokens receive"
             )
 
+    def projects_rows(self, spec: ModelSpec) -> bool:
+        """Whether rows leave the vision half behind the projector.
+
+        Where the method looks there, where the unmodified model resizes what comes out of it, and
+        where that is narrower than what goes in, so that less travels.
+        """
+        method, options = self.resolve()
+        resizes = method.keeps_all and spec.geometry.resizes_tokens
+        narrower = spec.projected_width < spec.feature_width
+        return resizes or narrower or method.needs(options).projected
+
     @property
     def keeps_all_before(self) -> bool:
         """Whether the language model is given what the unmodified one would be given."""

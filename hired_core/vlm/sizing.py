@@ -50,8 +50,7 @@ def weight_count(spec: ModelSpec, settings: ReductionSettings, *, with_vision: b
     vision, language = family.weight_counts(spec)
     if not with_vision:
         return language
-    method, options = settings.resolve()
-    projector = family.projector_count(spec) if method.needs(options).projected else 0
+    projector = family.projector_count(spec) if settings.projects_rows(spec) else 0
     return vision + projector + language
 
 
@@ -92,7 +91,7 @@ def slot_layout(
         rotary_length=rotary_length(spec, settings, **lengths),
         schedule=settings.schedule(nominal, spec.num_text_layers),
         num_visual=min(settings.num_before(nominal), longest - max_new_tokens - 1),
-        row_width=spec.projected_width if needs.projected else spec.feature_width,
+        row_width=(spec.projected_width if settings.projects_rows(spec) else spec.feature_width),
         all_features=method.merges or needs.features or needs.projected,
         pairs=needs.pairs,
     )

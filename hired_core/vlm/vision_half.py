@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from hired_core.transfer import download, upload, upload_ahead, wait_for
 from hired_core.vision.packed import Encoder, PackedEncoder, make_encoder
 from hired_core.vision.tower import FinalLayer, VisionEncoder
 from hired_core.vlm.fitting import require_fit
+from hired_core.vlm.resized_grids import ReducedImages, resize_grids
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.shrinking import Shrinker
 from hired_core.vlm.whole_images import WholeImages, token_rows
@@ -38,7 +38,7 @@ class KeptTokens:
         place: int64 [K], ascending: where each row stands (`PartitionLayout.place`).
         budgets: int64 [P], rows given to each partition. Kept are as many, but for
             `hired-upstream`, which loses those it spends on padding.
-        num_dense: visual tokens the dense model would see, newlines not counted.
+        num_dense: visual tokens the dense model would see, newlines and marks not counted.
         size: (height, width) of the image in pixels.
         projected: whether features are behind the projector.
     """
@@ -51,20 +51,11 @@ class KeptTokens:
     projected: bool = False
 
 
-class _Reduced(NamedTuple):
-    """Of B images: features [B, K, C], place [B, K], `num_rows` [B] are real, budgets [B, P]."""
-
-    features: Tensor
-    place: Tensor
-    num_rows: Tensor
-    budgets: Tensor
-
-
 class VisionHalf:
     """Encodes batches of images of any mix of grids.
 
     Args:
-        projector: needed by methods whose rows are taken behind it.
+        projector: needed where rows travel projected (`ReductionSettings.projects_rows`).
     """
 
     def __init__(
@@ -82,7 +73,9 @@ class VisionHalf:
         self.method, self.options = settings.resolve()
         self.needs = self.method.needs(self.options)
         self.projector = projector
-        if self.needs.projected and projector is None:
+        self._projects = settings.projects_rows(spec)
+        self._resizes = self.method.keeps_all and spec.geometry.resizes_tokens
+        if self._projects and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
         self.whole: WholeImages | None = None
@@ -111,10 +104,9 @@ class VisionHalf:
             CheckpointError: if they are missing or of another form.
         """
         family = family_of(spec)
-        method, options = settings.resolve()
         vision = make_encoder(family.load_vision(spec, device=device, dtype=dtype))
-        projected = method.needs(options).projected
-        projector = family.load_projector(spec, device=device, dtype=dtype) if projected else None
+        projects = settings.projects_rows(spec)
+        projector = family.load_projector(spec, device=device, dtype=dtype) if projects else None
         return cls(vision, spec, settings, projector)
 
     @torch.inference_mode()
@@ -129,25 +121,26 @@ class VisionHalf:
             seeds: int64 per image, derived from its content; only `random` looks at it.
         """
         layouts = [self._layout(height, width) for height, width in sizes]
-        patches = [lay.num_nominal * self.spec.geometry.merge**2 for lay in layouts]
+        each_has = 1 if self.whole is not None else self.spec.num_patches
+        patches = [len(pieces) * each_has for pieces in partitions]
         groups = micro_batches(patches, self.encoder.micro_batch)
         device = self.encoder.tower.device
         uploaded = upload_ahead((partitions[group] for group in groups), device)
         found = []
         for group, pixels in zip(groups, uploaded, strict=True):
             reduced = self._reduce(pixels, layouts[group], seeds[group])
-            found.append(_Reduced(*map(download, reduced)))
+            found.append(ReducedImages(*map(download, reduced)))
         wait_for(device)
         each = [
             kept
             for group, reduced in zip(groups, found, strict=True)
-            for kept in _split(reduced, layouts[group], sizes[group], self.needs.projected)
+            for kept in _split(reduced, layouts[group], sizes[group], self._projects)
         ]
         return each
 
     def _reduce(
         self, pixels: Tensor, layouts: Sequence[PartitionLayout], seeds: Sequence[int]
-    ) -> _Reduced:
+    ) -> ReducedImages:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
         wanted = [self._budget(one) for one in layouts]
         if self.whole is not None:
@@ -167,16 +160,25 @@ class VisionHalf:
         rows, final = _rows(encoded), vision.encode(hidden, *self._looked_at())
         evidence = self._look(evidence, final, rows)
         reduction = self._decide(evidence, budget)
-        features = self._features(reduction, evidence, final, rows)
-        return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
+        features = self._behind(self._features(reduction, evidence, final, rows))
+        found = ReducedImages(features, reduction.place, reduction.count, reduction.budgets)
+        return resize_grids(found, layouts) if self._resizes else found
+
+    def _behind(self, features: Tensor) -> Tensor:
+        """Rows as they travel: behind the projector where they are, and are not yet."""
+        if not self._projects or self.needs.projected:
+            return features
+        assert self.projector is not None, "checked when this was made"
+        projected: Tensor = self.projector(features)
+        return projected
 
     def _reduce_small(
         self, shrinker: Shrinker, evidence: Evidence, pixels: Tensor, budget: Tensor
-    ) -> _Reduced:
+    ) -> ReducedImages:
         """One micro-batch of partitions that are encoded small; decided on the host."""
         reduction = self._decide(evidence, budget)
-        features = shrinker.encode(pixels, evidence, budget).at(reduction.source)
-        return _Reduced(features, reduction.place, reduction.count, reduction.budgets)
+        features = self._behind(shrinker.encode(pixels, evidence, budget).at(reduction.source))
+        return ReducedImages(features, reduction.place, reduction.count, reduction.budgets)
 
     def _reduce_whole(
         self,
@@ -185,7 +187,7 @@ class VisionHalf:
         layouts: Sequence[PartitionLayout],
         seeds: Sequence[int],
         wanted: Sequence[int],
-    ) -> _Reduced:
+    ) -> ReducedImages:
         """One micro-batch of images that are encoded as a whole."""
         evidence = self._begin(layouts, seeds, wanted, pixels.device)
         final, shape = whole.encode(pixels, layouts), evidence.layout.valid.shape
@@ -198,7 +200,8 @@ class VisionHalf:
         found = self._of_all(reduction, evidence)
         if found is None:
             found = whole.encoder.finish(final, rows.gather(1, reduction.source))
-        return _Reduced(found, reduction.place, reduction.count, reduction.budgets)
+        found = self._behind(found)
+        return ReducedImages(found, reduction.place, reduction.count, reduction.budgets)
 
     @property
     def vision(self) -> VisionEncoder:
@@ -306,14 +309,14 @@ class VisionHalf:
         return self.spec.layout(height, width, transposed_grid=transposed)
 
     def _budget(self, layout: PartitionLayout) -> int:
-        own = layout.num_nominal
+        most, own = layout.num_partitions * layout.num_tokens, layout.num_nominal
         if self.method.keeps_all:
-            return own
+            return most
         basis = "image" if self.method.own_basis else self.settings.basis_for(self.spec)
         count = token_budget_to_count(
             self.settings.token_budget, nominal=self.spec.nominal_tokens, own=own, basis=basis
         )
-        return own if count is None else min(count, own)
+        return most if count is None else min(count, most)
 
 
 def micro_batches(sizes: Sequence[int], limit: int) -> list[slice]:
@@ -336,7 +339,7 @@ def _rows(encoded: Tensor) -> Tensor:
 
 
 def _split(
-    reduced: _Reduced,
+    reduced: ReducedImages,
     layouts: Sequence[PartitionLayout],
     sizes: Sequence[Size],
     projected: bool,
@@ -347,7 +350,7 @@ def _split(
             features=reduced.features[row, :count],
             place=reduced.place[row, :count],
             budgets=reduced.budgets[row, : layout.num_partitions],
-            num_dense=layout.num_valid,
+            num_dense=layout.num_dense,
             size=size,
             projected=projected,
         )

@@ -12,15 +12,29 @@ from typing import Any
 from transformers import (
     AutoTokenizer,
     CLIPVisionConfig,
+    Idefics3Config,
+    Idefics3VisionConfig,
+    InternVLConfig,
+    InternVLVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaNextConfig,
+    LlavaOnevisionConfig,
     LlavaProcessor,
     Qwen2_5_VLConfig,
+    Qwen2Config,
     Qwen2VLConfig,
     Qwen3VLConfig,
+    SiglipVisionConfig,
+    SmolVLMConfig,
+    SmolVLMVisionConfig,
 )
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
 
 from lab.benchmark.contestants.models import GRIDS, STOP_ID, random_model, write_processor
 
@@ -167,6 +181,12 @@ def _mrope_text(sections: list[int], **more: Any) -> dict[str, Any]:
     return _text(tied=False).to_dict() | {"rope_parameters": rope, "model_type": None} | more
 
 
+def write_text_files(folder: Path) -> None:
+    """Tokenizer and chat template; what is said of images is for another file, as on the hub."""
+    write_processor(folder, 56)
+    (folder / "processor_config.json").unlink()
+
+
 def _config(
     partition_size: int, vision_layers: int, feature_layer: int, tied: bool, text: dict[str, Any]
 ) -> LlavaNextConfig:
@@ -193,7 +213,11 @@ def _vision(size: int, layers: int) -> CLIPVisionConfig:
 
 
 def _text(*, tied: bool, **more: Any) -> LlamaConfig:
-    settings = {
+    return LlamaConfig(**(_decoder(tied) | more))
+
+
+def _decoder(tied: bool = False) -> dict[str, Any]:
+    return {
         "vocab_size": VOCABULARY,
         "hidden_size": 128,
         "intermediate_size": 256,
@@ -206,4 +230,135 @@ def _text(*, tied: bool, **more: Any) -> LlamaConfig:
         "pad_token_id": 0,
         "tie_word_embeddings": tied,
     }
-    return LlamaConfig(**(settings | more))
+
+
+def build_onevision(folder: Path, *, seed: int, size: int = 60, most: int = 6, **text: Any) -> Path:
+    """The same of LLaVA-OneVision: grids up to `most` x `most` of `size` pixels, of which whole
+    patches cover 56 of 60."""
+    pinpoints = [[r * size, c * size] for r in range(1, most + 1) for c in range(1, most + 1)]
+    config = LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=size,
+            patch_size=14,
+            vision_use_head=False,
+        ),
+        text_config=_qwen2(**text),
+        image_grid_pinpoints=pinpoints,
+        image_token_index=3,
+        video_token_index=4,
+    )
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    write_text_files(folder)
+    LlavaOnevisionImageProcessorPil(
+        size={"height": size, "width": size},
+        image_grid_pinpoints=pinpoints,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    ).save_pretrained(folder)
+    return folder
+
+
+def _qwen2(**more: Any) -> Qwen2Config:
+    return Qwen2Config(**(_decoder() | more))
+
+
+def build_internvl(
+    folder: Path, *, seed: int, decoder: type[Any] = Qwen2Config, norms: bool = False, **text: Any
+) -> Path:
+    """The same of InternVL: tiles of 56 pixels, 2 x 2 tokens of 2 x 2 patches each."""
+    words = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<IMG_CONTEXT>",
+        "video_token": "<video>",
+    }
+    image = words["context_image_token"]
+    ids = write_words(folder, image, list(words.values()), extra_special_tokens=words)
+    config = InternVLConfig(
+        vision_config=InternVLVisionConfig(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=56,
+            patch_size=14,
+            use_qk_norm=norms,
+            norm_type="rms_norm" if norms else "layer_norm",
+        ),
+        text_config=decoder(**(_decoder() | {"vocab_size": VOCABULARY + len(ids)} | text)),
+        image_token_id=ids[image],
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    GotOcr2ImageProcessorPil(
+        size={"height": 56, "width": 56},
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    ).save_pretrained(folder)
+    return folder
+
+
+def write_words(folder: Path, image: str, words: list[str], **settings: Any) -> dict[str, int]:
+    """`write_text_files` with more special tokens, and `image` in the template; their ids."""
+    write_text_files(folder)
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<image>", image))
+    tokenizer = AutoTokenizer.from_pretrained(folder, **settings)
+    tokenizer.add_special_tokens({"additional_special_tokens": words})
+    tokenizer.save_pretrained(folder)
+    return {word: tokenizer.convert_tokens_to_ids(word) for word in words}
+
+
+def build_idefics3(
+    folder: Path, *, seed: int, kind: str = "idefics3", lines_join: bool = False, **text: Any
+) -> Path:
+    """The same of Idefics3, or SmolVLM: tiles of 60 pixels, 2 x 2 tokens of 2 x 2 patches each, up
+    to 4 along a side.
+
+    Args:
+        lines_join: whether the tokenizer has a token for two line ends.
+    """
+    tiles = [f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)]
+    words = ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles]
+    ids = write_words(folder, "<image>", words)
+    if lines_join:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens(["\n\n"])
+        tokenizer.save_pretrained(folder)
+    whole, vision = _IDEFICS[kind]
+    config = whole(
+        vision_config=vision(
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=60,
+            patch_size=14,
+        ),
+        text_config=_text(tied=False, vocab_size=VOCABULARY + len(ids) + 1, **text),
+        image_token_id=3,
+        scale_factor=2,
+        tie_word_embeddings=False,
+    )
+    model = random_model(config, seed)
+    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.save_pretrained(folder)
+    Idefics3ImageProcessorPil(
+        size={"longest_edge": 240}, max_image_size={"longest_edge": 60}
+    ).save_pretrained(folder)
+    return folder
+
+
+_IDEFICS = {
+    "idefics3": (Idefics3Config, Idefics3VisionConfig),
+    "smolvlm": (SmolVLMConfig, SmolVLMVisionConfig),
+}

@@ -119,12 +119,16 @@ def slot_layout(
 
 
 class Original:
-    """The unmodified model and its own processor."""
+    """The unmodified model and its own processor.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        processor: where transformers cannot load it by itself.
+    """
+
+    def __init__(self, folder: Path, processor: Any = None) -> None:
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
         self.model.eval()
-        self.processor: Any = AutoProcessor.from_pretrained(folder)
+        self.processor: Any = processor or AutoProcessor.from_pretrained(folder)
         stop = self.model.generation_config.eos_token_id
         self.stop_ids = set(stop if isinstance(stop, list) else [stop])
 

@@ -141,8 +141,7 @@ class Tracer:
         return self._half(settings)([trace.partitions], [trace.size], [trace.seed])
 
     def _half(self, settings: ReductionSettings) -> VisionHalf:
-        method, options = settings.resolve()
-        projector = self._projector if method.needs(options).projected else None
+        projector = self._projector if settings.projects_rows(self.spec) else None
         return VisionHalf(self._shared, self.spec, settings, projector)
 
     @cached_property
@@ -161,6 +160,8 @@ class Tracer:
         layout = self.spec.layout(*cut.size, transposed_grid=settings.transposed_grid)
         weights = watched.weights(layout.num_tokens)
         placed: Bools = kept_mask(tokens.place, layout).numpy()
+        if half.method.keeps_all:
+            placed = layout.valid.numpy()  # Also where the model resizes them.
         keep = placed if weights is None else (weights != 0).any(axis=0)
         rows = len(tokens.place)
         return Selection(
