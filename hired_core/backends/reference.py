@@ -250,4 +250,5 @@ def _rotary(requests: Sequence[Request], device: torch.device) -> dict[str, Tens
     """`position_ids` for `generate`, which counts on from the last; its own unless they differ."""
     if all(request.places is None for request in requests):
         return {}
-    return {"position_ids": _pad_left([request.positions() for request in requests]).to(device)}
+    found = _pad_left([request.positions() for request in requests]).to(device)
+    return {"position_ids": found if found.ndim == 2 else found.permute(2, 0, 1)}

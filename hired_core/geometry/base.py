@@ -73,6 +73,34 @@ class Geometry(Protocol):
         """Whether the unmodified model resizes the tokens of large images (`layout.shrunk`)."""
         ...
 
+    @property
+    def summary(self) -> str:
+        """For people: what visual tokens are, and of how many pixels images are seen."""
+        ...
+
+    @property
+    def piece_size(self) -> int:
+        """Side, in pixels, of each of the squares that `cut` gives."""
+        ...
+
+    @property
+    def max_pieces(self) -> int:
+        """The most squares that `cut` gives."""
+        ...
+
+    @property
+    def max_encoded(self) -> int:
+        """The most tokens that the vision tower encodes for an image: patches, and CLS tokens."""
+        ...
+
+    @property
+    def max_side(self) -> int | None:
+        """The most visual tokens along a side of an image, of which positions tell row and column.
+
+        None: positions are places in the sequence.
+        """
+        ...
+
     def max_row_ends(self, *, transposed_grid: bool = False) -> int:
         """The most row ends that any image has; 0 where rows end without a mark."""
         ...
@@ -100,6 +128,8 @@ class Geometry(Protocol):
 
     def cut(self, resize: Resize, size: Size) -> Pixels:
         """uint8 [P, 3, S, S] of an image of `size`, which `resize` gives in any size.
+
+        Of a geometry whose images are encoded as a whole: all its patches, each a square.
 
         Raises:
             LayoutError: as `check`.
@@ -143,6 +173,26 @@ class SquarePartitions:
     @property
     def nominal_tokens(self) -> int:
         return self.max_partitions * self.num_tokens
+
+    @property
+    def summary(self) -> str:
+        return f"{self.num_patches} patches per partition"
+
+    @property
+    def piece_size(self) -> int:
+        return self.partition_size
+
+    @property
+    def max_pieces(self) -> int:
+        return self.max_partitions
+
+    @property
+    def max_encoded(self) -> int:
+        return self.max_partitions * (self.num_patches + 1)
+
+    @property
+    def max_side(self) -> int | None:
+        return None
 
     @property
     def resizes_tokens(self) -> bool:

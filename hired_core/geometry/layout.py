@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hired_core.geometry.canvas import (
     SHRINK_ABOVE,
@@ -78,7 +79,8 @@ class PartitionLayout:
         valid: bool [P, N]; False where a token lies in padding. The full-image is always True.
         sub_image_of: int64 [N]; for each full-image token, the sub-image (0..P-2) its centre falls
             in. The full-image is squeezed without padding, sub-images may come from a centred,
-            padded canvas, so this goes through that transform.
+            padded canvas, so this goes through that transform. Without a full-image int64 [P*N]:
+            the cell of each place itself, -1 in padding.
         place: int64 [P, N]; a permutation of 0..P*N-1, the order of the sequence, padding included.
             Of AnyRes: full-image tokens in raster order, then sub-image tokens in raster order of
             the stitched grid.
@@ -87,6 +89,8 @@ class PartitionLayout:
         shrunk: (rows, cols) to which the unmodified model resizes the valid part of the stitched
             grid; None: it does not.
         marks: embeddings of the prompt that stand among the tokens, beside row ends; None: none.
+        has_full_image: whether the first partition is the full-image; else it has no tokens, and
+            the others are cells of one image that is encoded as a whole.
     """
 
     grid: Size
@@ -98,6 +102,7 @@ class PartitionLayout:
     centre: Tensor
     shrunk: Size | None = None
     marks: Marks | None = None
+    has_full_image: bool = True
 
     @property
     def num_partitions(self) -> int:
@@ -111,6 +116,15 @@ class PartitionLayout:
     def num_valid(self) -> int:
         """Visual tokens that may be kept of this image."""
         return int(self.valid.sum())
+
+    @property
+    def num_nominal(self) -> int:
+        """What a fraction of this image's own count is taken of.
+
+        P*N; of cells, or where the unmodified model resizes tokens, those that it sees.
+        """
+        whole = self.has_full_image and self.shrunk is None
+        return self.valid.numel() if whole else self.num_dense
 
     @property
     def num_dense(self) -> int:
@@ -311,7 +325,7 @@ class LayoutBatch:
 
     Attributes:
         valid: bool [B, P, N]; False also for partitions an image does not have.
-        sub_image_of: int64 [B, N].
+        sub_image_of: int64 [B, N], or [B, P*N] without a full-image.
         place: int64 [B, P, N]; absent partitions hold positions after all others.
         centre: float32 [B, P, N, 2]; zeros of absent partitions.
         num_partitions: int64 [B].
@@ -343,7 +357,7 @@ class LayoutBatch:
             centre[row, : layout.num_partitions] = layout.centre
         return cls(
             valid=upload(valid, target),
-            sub_image_of=upload(torch.stack([lay.sub_image_of for lay in layouts]), target),
+            sub_image_of=upload(_stacked([lay.sub_image_of for lay in layouts]), target),
             place=upload(place, target),
             centre=upload(centre, target),
             num_partitions=upload(torch.tensor([lay.num_partitions for lay in layouts]), target),
@@ -354,3 +368,8 @@ class LayoutBatch:
         """bool [B, P]: the partitions each image has."""
         index = torch.arange(self.valid.shape[1], device=self.valid.device)
         return index < self.num_partitions[:, None]
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    """[B, longest], -1 behind shorter ones."""
+    return pad_sequence(list(rows), batch_first=True, padding_value=-1)

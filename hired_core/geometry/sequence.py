@@ -56,6 +56,17 @@ def dense_positions(place: Tensor, layout: PartitionLayout, policy: NewlinePolic
     return torch.cat([positions, positions.new_tensor([dense.shape[0]])])
 
 
+def grid_positions(place: Tensor, layout: PartitionLayout) -> Tensor:
+    """int64 [K + 1, 3]: time, row and column of kept tokens in the image, which is one moment.
+
+    The last is where the text after the image begins: behind the longer side, as in the dense
+    sequence, and the same in all three.
+    """
+    rows, cols = layout.stitched
+    where = torch.stack([torch.zeros_like(place), place // cols, place % cols], dim=-1)
+    return torch.cat([where, where.new_full((1, 3), max(rows, cols))])
+
+
 def _separators(
     place: Tensor, layout: PartitionLayout, policy: NewlinePolicy
 ) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,8 @@ class ModelSpec:
         kv_values_per_token: numbers the key-value cache stores for one position.
         stored_dtype: of the weights, e.g. "float16".
         has_cls: whether the vision tower has a CLS token.
+        num_taps: feature vectors of a row beside that of the last layer, which the decoder's first
+            layers add to it (deepstack).
     """
 
     name: str
@@ -54,6 +56,7 @@ class ModelSpec:
     kv_values_per_token: int
     stored_dtype: str
     has_cls: bool = True
+    num_taps: int = 0
 
     @property
     def partition_size(self) -> int:
@@ -72,8 +75,13 @@ class ModelSpec:
 
     @property
     def feature_width(self) -> int:
-        """C of a visual token: its patches' features side by side."""
-        return int(self.vision_width * self.geometry.merge**2)
+        """C of a visual token: its patches' features side by side, those of taps behind them."""
+        return int(self.vision_width * self.geometry.merge**2 * (1 + self.num_taps))
+
+    @property
+    def projected_width(self) -> int:
+        """The same behind the projector."""
+        return self.text_width * (1 + self.num_taps)
 
     @property
     def max_partitions(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.form import Form
@@ -32,7 +33,8 @@ class Request:
             (see `geometry.sequence`).
         before, after: ids of the prompt around the image.
         places: int64 [V + 1] on the CPU; rotary positions of the visual part and of the text after
-            it, from the image's first (see `dense_positions`). None: one after another.
+            it, from the image's first (see `dense_positions`). [V + 1, 3] where they have three
+            dimensions (see `grid_positions`). None: one after another.
         seed: of the sampler; greedy decoding ignores it.
     """
 
@@ -51,16 +53,29 @@ class Request:
 
     @property
     def shift(self) -> int:
-        """How far the rotary positions of the text after the image are ahead of its tokens."""
-        return 0 if self.places is None else int(self.places[-1]) - self.sequence.shape[0]
+        """How far the rotary positions of the text after the image are ahead of its tokens.
+
+        Below 0 where rows and columns are counted and most tokens are there.
+        """
+        return 0 if self.places is None else int(self.places[-1].max()) - self.sequence.shape[0]
+
+    @property
+    def num_positions(self) -> int:
+        """Above all rotary positions of the prompt."""
+        return max(int(self.positions().max()) + 1, self.num_prompt_tokens + self.shift)
 
     def positions(self) -> Tensor:
-        """int64 [L], on the CPU: the rotary position of each token of the prompt."""
+        """int64 [L] or [L, 3], on the CPU: the rotary position of each token of the prompt."""
         if self.places is None:
             return torch.arange(self.num_prompt_tokens)
         image = len(self.before) + self.places
-        after = image[-1] + torch.arange(len(self.after))
-        return torch.cat([torch.arange(len(self.before)), image[:-1], after])
+        before, after = (_counted(len(ids), image) for ids in (self.before, self.after))
+        return torch.cat([before, image[:-1], image[-1] + after])
+
+
+def _counted(length: int, like: Tensor) -> Tensor:
+    """0, 1, 2, ..., in as many dimensions as the rows of `like`."""
+    return torch.arange(length).view(-1, *[1] * (like.ndim - 1)).expand(-1, *like.shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,20 +139,27 @@ class LanguageModel:
     def embed(self, request: Request, start: int = 0) -> Tensor:
         """[L - start, D]: text, projected visual tokens and separators, as the decoder reads them.
 
+        [L - start, (1 + d) D] where the decoder's first d layers add something to visual tokens
+        (`ModelSpec.num_taps`): beside each row what is added, zeros to all others.
+
         Nothing is projected if `start` lies behind the image.
         """
         words = self.decoder.get_input_embeddings()
         if start >= request.num_prompt_tokens - len(request.after):
             left = request.num_prompt_tokens - start
-            rest: Tensor = words(self._ids(request.after[len(request.after) - left :]))
-            return rest
+            return self._plain(words(self._ids(request.after[len(request.after) - left :])))
         features = request.features.to(self.device, self.dtype)
         visual = features if request.projected else self.projector(features)
         # Separators behind the rows, the last one first: -1 - s is where s is counted from the end.
-        table = torch.cat([visual, self.separators.flip(0)])
+        table = torch.cat([visual, self._plain(self.separators.flip(0))])
         index = request.sequence.to(self.device) % table.shape[0]
         before, after = (self._ids(ids) for ids in (request.before, request.after))
-        return torch.cat([words(before), table[index], words(after)])[start:]
+        texts = [self._plain(words(ids)) for ids in (before, after)]
+        return torch.cat([texts[0], table[index], texts[1]])[start:]
+
+    def _plain(self, rows: Tensor) -> Tensor:
+        """Rows to which no layer adds anything."""
+        return functional.pad(rows, (0, self.spec.num_taps * self.spec.text_width))
 
     def _ids(self, ids: list[int]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self.device)

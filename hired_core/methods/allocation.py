@@ -113,9 +113,10 @@ def sub_image_logits(attention: Tensor, evidence: Evidence) -> Tensor:
     total = logits.new_zeros(logits.shape[0], layout.valid.shape[1] - 1)
     if not total.shape[1]:
         return total
-    count = total.scatter_add(-1, layout.sub_image_of, torch.ones_like(logits))
-    total = total.scatter_add(-1, layout.sub_image_of, logits)
-    size = logits.shape[-1] / (layout.num_partitions - 1).clamp(min=1)[:, None]
+    index, real = layout.sub_image_of.clamp(min=0), layout.sub_image_of >= 0
+    count = total.scatter_add(-1, index, real.to(total.dtype))
+    total = total.scatter_add(-1, index, logits.where(real, 0))
+    size = (real.sum(-1) / (layout.num_partitions - 1).clamp(min=1))[:, None]
     mean = total / (_QUANTUM * attention.shape[-2] * count.clamp(min=1))
     return (mean * size).masked_fill(count == 0, -torch.inf)
 

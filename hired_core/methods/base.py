@@ -146,6 +146,8 @@ class Method(ABC):
         positions: where the language model sees the rows, unless the user says.
         newline: row ends that go in with them, unless the user says or nothing is dropped.
         shrinks: partitions are resized before they are encoded, see `shrink`.
+        needs_full_image: it says something only of an image squeezed beside its own sub-images.
+        needs_squares: it resizes the tokens of whole square partitions, which cells are not.
         needs_cls: refused on a tower without a CLS token; other methods are shown the attention
             that tokens receive there.
         schedule: of a method inside the language model, which drops rows between its layers: from
@@ -160,6 +162,8 @@ class Method(ABC):
     positions: Positions = "compact"
     newline: NewlinePolicy = "none"
     shrinks: bool = False
+    needs_full_image: bool = False
+    needs_squares: bool = False
     needs_cls: bool = False
     schedule: MakeSchedule | None = None
 

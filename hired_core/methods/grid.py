@@ -50,6 +50,7 @@ class ResizeMethod(Method):
     sides: Sides
     options: type[Any] = ResizeOptions
     merges: bool = True
+    needs_squares: bool = True
 
     def needs(self, options: Any) -> Needs:
         return Needs(projected=options.projected)

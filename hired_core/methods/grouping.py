@@ -84,6 +84,7 @@ class GroupedSelection(Method):
     pick: Pick
     looks_at: Callable[[Any], Needs] = look_at_nothing
     options: type[AllocationOptions] = AllocationOptions
+    needs_full_image: bool = False
     positions: Positions = "compact"
     newline: NewlinePolicy = "none"
     schedule: MakeSchedule | None = None

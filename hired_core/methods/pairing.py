@@ -52,6 +52,7 @@ class PairedSelection(Method):
     own_basis: bool = False
     keeps_all: bool = False
     merges: bool = False
+    needs_full_image: bool = False
     positions: Positions = "compact"
     newline: NewlinePolicy = "none"
     worthwhile: Allocate | None = None

@@ -20,8 +20,11 @@ def visual_content_score(cls_attention: Tensor, layout: PartitionLayout | Layout
     The attention mass of full-image patches whose centre lies in sub-image i, over the mass of all
     full-image patches. All-zero attention gives all-zero scores; NaN and infinity spread to them.
 
+    Where there is no full-image, the attention of the cells' own tokens stands for it.
+
     Args:
-        cls_attention: float [..., H, N], of the full-image at the initial layer, summed over heads.
+        cls_attention: float [..., H, N], of the full-image at the initial layer, summed over heads;
+            [..., H, P*N] where there is none.
         layout: one image's layout, or a batch whose B matches the leading dimension.
 
     Returns:
@@ -33,7 +36,8 @@ def visual_content_score(cls_attention: Tensor, layout: PartitionLayout | Layout
     if not sub_images:
         return score
     index = layout.sub_image_of.to(mass.device).expand(mass.shape)
-    score = score.scatter_add(-1, index, mass)
+    mass = mass.where(index >= 0, 0)
+    score = score.scatter_add(-1, index.clamp(min=0), mass)
     total = mass.sum(-1, keepdim=True)
     return score / total.where(total != 0, total.new_ones(()))
 

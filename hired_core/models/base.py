@@ -9,6 +9,7 @@ transformers 4 stored (`language_model.model.*`) and those of transformers 5.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hired_core.errors import SettingError
 from hired_core.geometry.base import Geometry
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.model import LanguageModel
@@ -108,10 +110,27 @@ class Family(ABC):
         config.text_config.tie_word_embeddings = config.tie_word_embeddings
         return config
 
-    def spec(self, folder: Path, name: str) -> ModelSpec:
-        """Geometry and limits; reads configuration files only.
+    def with_options(self, geometry: Geometry, options: Mapping[str, Any]) -> Geometry:
+        """The geometry under the user's image options, of which most families have none.
 
         Raises:
+            SettingError: for an option that the family does not have.
+        """
+        if options:
+            raise SettingError(
+                f"image_options: {', '.join(options)}; {self.name} has none, its images are cut as "
+                "the checkpoint says"
+            )
+        return geometry
+
+    def spec(self, folder: Path, name: str, options: Mapping[str, Any] | None = None) -> ModelSpec:
+        """Geometry and limits; reads configuration files only.
+
+        Args:
+            options: see `with_options`.
+
+        Raises:
+            SettingError: as `with_options`.
             CheckpointError: if the family's code does not support it; the message says what
                 differs.
         """
@@ -123,7 +142,7 @@ class Family(ABC):
             name=name,
             path=str(folder),
             family=self.name,
-            geometry=self.geometry(folder, config),
+            geometry=self.with_options(self.geometry(folder, config), options or {}),
             has_cls=self.tower.has_cls,
             feature_layer=feature_layer,
             vision_width=config.vision_config.hidden_size,
@@ -179,7 +198,7 @@ class Family(ABC):
         """
         folder = Path(spec.path)
         config, tokenizer = self.config(folder), tokenizer or text.load_tokenizer(spec)
-        decoder = text.load_decoder(folder, config, self.decoder_part, device=device, dtype=dtype)
+        decoder = self.load_decoder(folder, config, device=device, dtype=dtype)
         return LanguageModel(
             spec=spec,
             projector=self.load_projector(spec, device=device, dtype=dtype),
@@ -188,6 +207,10 @@ class Family(ABC):
             tokenizer=tokenizer,
             stop_ids=text.stop_ids(folder, config),
         )
+
+    def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
+        """The causal language model; `where` is `device` and `dtype`."""
+        return text.load_decoder(folder, config, self.decoder_part, **where)
 
     def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
         """The checkpoint's chat template, from whichever of its files carries it."""

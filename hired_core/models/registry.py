@@ -6,7 +6,8 @@ Importing this imports no transformers; asking for a family does.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.checkpoint import CheckpointError, read_json, resolve_checkpoint
@@ -21,6 +22,9 @@ FAMILIES: Final = {
     "llava": "hired_core.models.llava",
     "llava_next": "hired_core.models.llava_next",
     "llava_onevision": "hired_core.models.llava_onevision",
+    "qwen2_5_vl": "hired_core.models.qwen.qwen2_5_vl",
+    "qwen2_vl": "hired_core.models.qwen.qwen2_vl",
+    "qwen3_vl": "hired_core.models.qwen.qwen3_vl",
     "smolvlm": "hired_core.models.smolvlm",
 }
 """`model_type` -> module with a `FAMILY`."""
@@ -36,13 +40,18 @@ def family_of(spec: ModelSpec) -> Family:
     return family(spec.family)
 
 
-def load_spec(model: str, revision: str | None = None) -> ModelSpec:
-    """What a checkpoint says of itself; reads configuration files, and looks for the others.
+def load_spec(
+    model: str, revision: str | None = None, image_options: Mapping[str, Any] | None = None
+) -> ModelSpec:
+    """What a checkpoint says of itself; reads configuration files, and looks for
+    the others.
 
     Args:
         model: "embedded", a folder or a Hugging Face id.
+        image_options: the family's own, of how images are cut.
 
     Raises:
+        SettingError: for an option that the family does not have, or a value that it cannot take.
         CheckpointError: if there is none, if files are missing or cut short, or if no family here
             supports it; the message says what differs.
     """
@@ -54,4 +63,4 @@ def load_spec(model: str, revision: str | None = None) -> ModelSpec:
         there = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"{folder.name} has {found}; families that are read: {there}")
     check_whole(folder)
-    return family(kind).spec(folder, model)
+    return family(kind).spec(folder, model, image_options)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 QUERY_CHUNK = 64
+RECEIVED_AT_ONCE = 2**21
+"""Numbers of a head's map that exist at once for one partition, or image, at the most."""
 
 
 def cls_attention(query_MHTd: Tensor, key_MHTd: Tensor) -> Tensor:
@@ -30,10 +32,13 @@ def cls_attention(query_MHTd: Tensor, key_MHTd: Tensor) -> Tensor:
 def received_attention(query_MHTd: Tensor, key_MHTd: Tensor) -> Tensor:
     """float32 [M, H, N]: mean attention each patch receives; for encoders without a CLS token.
 
-    Queries go in chunks, so that no more than `QUERY_CHUNK` rows of the map exist at once.
+    Queries go in chunks, so that no more than `QUERY_CHUNK` rows of the map exist at once, fewer
+    of a long one.
     """
-    chunks = query_MHTd.split(QUERY_CHUNK, dim=2)
-    received_MHT = torch.stack([_rows(chunk, key_MHTd).sum(-2) for chunk in chunks]).sum(0)
+    chunk = max(1, min(QUERY_CHUNK, RECEIVED_AT_ONCE // key_MHTd.shape[2]))
+    received_MHT = query_MHTd.new_zeros(key_MHTd.shape[:3], dtype=torch.float32)
+    for each in query_MHTd.split(chunk, dim=2):
+        received_MHT += _rows(each, key_MHTd).sum(-2)
     return received_MHT / key_MHTd.shape[2]
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hired_core.backends.base import Backend
-from hired_core.geometry.sequence import dense_positions, visual_sequence
+from hired_core.choices import NewlinePolicy
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.sequence import dense_positions, grid_positions, visual_sequence
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.model import Completion, Request
 from hired_core.language.prompts import PromptTemplate
@@ -45,14 +47,24 @@ class RequestBuilder:
         layout = self.spec.layout(*kept.size, transposed_grid=self.settings.transposed_grid)
         if layout.shrunk is not None and self.settings.resolve()[0].keeps_all:
             layout = layout.resized()
-        policy = self.settings.newline_policy
-        compact = self.settings.effective_positions == "compact"
+        geometry, policy = self.spec.geometry, self.settings.newline_policy
+        if not geometry.max_row_ends(transposed_grid=self.settings.transposed_grid):
+            policy = "none"
         return VisualInput(
             features=kept.features,
             sequence=visual_sequence(kept.place, layout, policy),
-            positions=None if compact else dense_positions(kept.place, layout, policy),
+            positions=self._positions(kept, layout, policy),
             projected=kept.projected,
         )
+
+    def _positions(
+        self, kept: KeptTokens, layout: PartitionLayout, policy: NewlinePolicy
+    ) -> Tensor | None:
+        if self.spec.geometry.max_side is not None:
+            return grid_positions(kept.place, layout)
+        if self.settings.effective_positions == "compact":
+            return None
+        return dense_positions(kept.place, layout, policy)
 
     def request(
         self, visual: VisualInput, prompt: str, *, from_data: bool = False, seed: int = 0

@@ -48,9 +48,10 @@ class ReductionSettings:
     alpha: float | None = None
     """Share of the budget for the full-image, 0 to 1, of hired, hired-upstream and any method with
     the option allocation=content. Default: 0.5."""
-    budget_basis: BudgetBasis = "model"
+    budget_basis: Literal["auto", "model", "image"] = "auto"
     """What a fraction is taken of: the model's largest count, the same for every image, or the
-    count of this image's own grid."""
+    count of this image's own grid. 'auto': model; image where every image has its own size
+    (Qwen-VL), since the largest count is far above that of most."""
     newline: Literal["auto", "none", "kept-rows", "all"] = "auto"
     """Row-end newline embeddings. 'auto': all when nothing is dropped, as the model was trained,
     else as the method works best; of those of papers, none."""
@@ -65,8 +66,8 @@ class ReductionSettings:
         self._check_methods()
         alpha = self.alpha
         require(alpha is None or 0 <= alpha <= 1, "alpha", alpha, "0 to 1")
-        require(self.budget_basis in ("model", "image"), "budget_basis", self.budget_basis,
-                "model, image")  # fmt: skip
+        require(self.budget_basis in ("auto", "model", "image"), "budget_basis",
+                self.budget_basis, "auto, model, image")  # fmt: skip
         _ = self.options, self._inside()
 
     def _check_methods(self) -> None:
@@ -98,6 +99,12 @@ class ReductionSettings:
         if self.budget is not None:
             return self.budget
         return 1.0 if self.method == DENSE else 0.2
+
+    def basis_for(self, spec: ModelSpec) -> BudgetBasis:
+        """What a fraction is taken of for this model."""
+        if self.budget_basis != "auto":
+            return self.budget_basis
+        return "image" if spec.geometry.max_side is not None else "model"
 
     @property
     def options(self) -> Any:
@@ -132,7 +139,7 @@ class ReductionSettings:
         """
         method, options = self.resolve()
         resizes = method.keeps_all and spec.geometry.resizes_tokens
-        narrower = spec.text_width < spec.feature_width
+        narrower = spec.projected_width < spec.feature_width
         return resizes or narrower or method.needs(options).projected
 
     @property

@@ -30,6 +30,12 @@ def rotary_length(
     spec: ModelSpec, settings: ReductionSettings, *, text_positions: int, max_new_tokens: int
 ) -> int | None:
     """Rotary positions up to which a request can come; None: those of a slot."""
+    side = spec.geometry.max_side
+    if side is not None:
+        longest = max_length(
+            spec, settings, text_positions=text_positions, max_new_tokens=max_new_tokens
+        )
+        return min(max(longest, side + text_positions + max_new_tokens), spec.max_context)
     if settings.effective_positions == "compact":
         return None
     visual = spec.max_visual_positions(
@@ -85,7 +91,7 @@ def slot_layout(
         rotary_length=rotary_length(spec, settings, **lengths),
         schedule=settings.schedule(nominal, spec.num_text_layers),
         num_visual=min(settings.num_before(nominal), longest - max_new_tokens - 1),
-        row_width=spec.text_width if settings.projects_rows(spec) else spec.feature_width,
+        row_width=(spec.projected_width if settings.projects_rows(spec) else spec.feature_width),
         all_features=method.merges or needs.features or needs.projected,
         pairs=needs.pairs,
     )

@@ -17,13 +17,16 @@ from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import LayoutBatch, PartitionLayout
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.base import Evidence, Reduction, weighted_rows
-from hired_core.methods.budget import BudgetBasis, token_budget_to_count
+from hired_core.methods.budget import token_budget_to_count
 from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
+from hired_core.vision.packed import Encoder, PackedEncoder, make_encoder
 from hired_core.vision.tower import FinalLayer, VisionEncoder
+from hired_core.vlm.fitting import require_fit
 from hired_core.vlm.resized_grids import ReducedImages, resize_grids
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.shrinking import Shrinker
+from hired_core.vlm.whole_images import WholeImages, token_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +60,13 @@ class VisionHalf:
 
     def __init__(
         self,
-        vision: VisionEncoder,
+        vision: Encoder,
         spec: ModelSpec,
         settings: ReductionSettings,
         projector: nn.Module | None = None,
     ) -> None:
-        self.vision = vision
+        require_fit(spec, settings)
+        self.encoder = vision
         self.spec = spec
         self.settings = settings
         settings.check_tower(has_cls=vision.tower.has_cls)
@@ -74,8 +78,13 @@ class VisionHalf:
         if self._projects and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
-        size = spec.geometry.patch_size * spec.geometry.merge
-        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
+        self.whole: WholeImages | None = None
+        self.shrinker: Shrinker | None = None
+        if isinstance(vision, PackedEncoder):
+            self.whole = WholeImages(encoder=vision, needs=self.needs)
+        else:
+            size = spec.geometry.patch_size * spec.geometry.merge
+            self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
         self._all_features = self.method.merges or self.needs.features or self.needs.projected
         # Before anything is encoded only the initial layer's attention is known.
         self._looks_first = self.needs.full_image_layer == "initial"
@@ -95,7 +104,7 @@ class VisionHalf:
             CheckpointError: if they are missing or of another form.
         """
         family = family_of(spec)
-        vision = VisionEncoder(family.load_vision(spec, device=device, dtype=dtype))
+        vision = make_encoder(family.load_vision(spec, device=device, dtype=dtype))
         projects = settings.projects_rows(spec)
         projector = family.load_projector(spec, device=device, dtype=dtype) if projects else None
         return cls(vision, spec, settings, projector)
@@ -107,14 +116,15 @@ class VisionHalf:
         """Kept tokens of each image.
 
         Args:
-            partitions: uint8 [P, 3, S, S] per image.
+            partitions: uint8 [P, 3, S, S] per image, or what else `Geometry.cut` gives.
             sizes: (height, width) in pixels of each image.
             seeds: int64 per image, derived from its content; only `random` looks at it.
         """
         layouts = [self._layout(height, width) for height, width in sizes]
-        patches = [lay.num_partitions * self.spec.num_patches for lay in layouts]
-        groups = micro_batches(patches, self.vision.micro_batch)
-        device = self.vision.tower.device
+        each_has = 1 if self.whole is not None else self.spec.num_patches
+        patches = [len(pieces) * each_has for pieces in partitions]
+        groups = micro_batches(patches, self.encoder.micro_batch)
+        device = self.encoder.tower.device
         uploaded = upload_ahead((partitions[group] for group in groups), device)
         found = []
         for group, pixels in zip(groups, uploaded, strict=True):
@@ -132,7 +142,10 @@ class VisionHalf:
         self, pixels: Tensor, layouts: Sequence[PartitionLayout], seeds: Sequence[int]
     ) -> ReducedImages:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
-        vision, wanted = self.vision, [self._budget(one) for one in layouts]
+        wanted = [self._budget(one) for one in layouts]
+        if self.whole is not None:
+            return self._reduce_whole(self.whole, pixels, layouts, seeds, wanted)
+        vision = self.vision
         if self.shrinker is not None:
             evidence = self._begin(layouts, seeds, wanted, torch.device("cpu"))
             return self._reduce_small(self.shrinker, evidence, pixels, torch.tensor(wanted))
@@ -166,6 +179,35 @@ class VisionHalf:
         reduction = self._decide(evidence, budget)
         features = self._behind(shrinker.encode(pixels, evidence, budget).at(reduction.source))
         return ReducedImages(features, reduction.place, reduction.count, reduction.budgets)
+
+    def _reduce_whole(
+        self,
+        whole: WholeImages,
+        pixels: Tensor,
+        layouts: Sequence[PartitionLayout],
+        seeds: Sequence[int],
+        wanted: Sequence[int],
+    ) -> ReducedImages:
+        """One micro-batch of images that are encoded as a whole."""
+        evidence = self._begin(layouts, seeds, wanted, pixels.device)
+        final, shape = whole.encode(pixels, layouts), evidence.layout.valid.shape
+        rows = token_rows(layouts, shape[1], pixels.device)
+        evidence = whole.look(evidence, final, rows)
+        if self._all_features:
+            every = self._projected(whole.encoder.finish_all(final))[rows]
+            evidence = replace(evidence, features=every.unflatten(1, shape[1:]))
+        reduction = self._decide(evidence, upload(torch.tensor(wanted), pixels.device))
+        found = self._of_all(reduction, evidence)
+        if found is None:
+            found = whole.encoder.finish(final, rows.gather(1, reduction.source))
+        found = self._behind(found)
+        return ReducedImages(found, reduction.place, reduction.count, reduction.budgets)
+
+    @property
+    def vision(self) -> VisionEncoder:
+        """What encodes squares."""
+        assert isinstance(self.encoder, VisionEncoder), "asked for squares of a whole image"
+        return self.encoder
 
     def _begin(
         self,
@@ -226,27 +268,39 @@ class VisionHalf:
         shown = evidence
         if not (self.needs.features or self.needs.projected):
             shown = replace(evidence, features=None)
+        elif evidence.features is not None and self.spec.num_taps:
+            own = evidence.features.shape[-1] // (1 + self.spec.num_taps)
+            shown = replace(evidence, features=evidence.features[..., :own])
         return self.method.reduce(shown, budget, self.options)
 
     def _every_feature(self, final: FinalLayer) -> Tensor:
         """[M, N, C] of the feature layer, projected where rows are taken behind the projector."""
-        features = self.vision.finish_all(final)
+        return self._projected(self.vision.finish_all(final))
+
+    def _projected(self, features: Tensor) -> Tensor:
         if self.needs.projected:
             assert self.projector is not None, "checked when this was made"
             features = self.projector(features)
         return features
 
+    def _of_all(self, reduction: Reduction, evidence: Evidence) -> Tensor | None:
+        """[B, K, C] where features of all visual tokens are there, else None."""
+        if reduction.weights is not None:
+            assert evidence.features is not None, "a method that merges says so"
+            return weighted_rows(reduction.weights, evidence.features)
+        if evidence.features is None:
+            return None
+        index = reduction.source[..., None].expand(-1, -1, evidence.features.shape[-1])
+        return evidence.features.flatten(1, 2).gather(1, index)
+
     def _features(
         self, reduction: Reduction, evidence: Evidence, final: FinalLayer, rows: Tensor
     ) -> Tensor:
         """[B, K, C]; of a selection only what is kept goes through the feature layer."""
-        if reduction.weights is not None:
-            assert evidence.features is not None, "a method that merges says so"
-            return weighted_rows(reduction.weights, evidence.features)
+        found = self._of_all(reduction, evidence)
+        if found is not None:
+            return found
         source, num_tokens = reduction.source, evidence.layout.valid.shape[-1]
-        if evidence.features is not None:
-            index = source[..., None].expand(-1, -1, evidence.features.shape[-1])
-            return evidence.features.flatten(1, 2).gather(1, index)
         row, token = rows.gather(1, source // num_tokens), source % num_tokens
         return self.vision.finish(final, row, token)
 
@@ -255,11 +309,10 @@ class VisionHalf:
         return self.spec.layout(height, width, transposed_grid=transposed)
 
     def _budget(self, layout: PartitionLayout) -> int:
-        most = layout.num_partitions * layout.num_tokens
+        most, own = layout.num_partitions * layout.num_tokens, layout.num_nominal
         if self.method.keeps_all:
             return most
-        own = most if layout.shrunk is None else layout.num_dense
-        basis: BudgetBasis = "image" if self.method.own_basis else self.settings.budget_basis
+        basis = "image" if self.method.own_basis else self.settings.basis_for(self.spec)
         count = token_budget_to_count(
             self.settings.token_budget, nominal=self.spec.nominal_tokens, own=own, basis=basis
         )

@@ -19,6 +19,7 @@ from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes, max_slots
+from hired_core.vlm.fitting import require_fit
 from hired_core.vlm.language_half import LanguageHalf, RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.sizing import slot_layout
@@ -65,6 +66,7 @@ class Vlm:
         backend: BackendName = "slots",
         memory_limit_gib: float | None = None,
         slots: int | None = None,
+        image_options: dict[str, Any] | None = None,
     ) -> Vlm:
         """A model with its weights, ready.
 
@@ -78,6 +80,7 @@ class Vlm:
             memory_limit_gib: of weights, cache and workspace; by default 0.9 of a GPU's memory or
                 half of the machine's.
             slots: the most requests at once.
+            image_options: how images are cut, where the family leaves a choice, e.g. `max_pixels`.
 
         Raises:
             CheckpointError: if there is no such model, or none that is supported.
@@ -88,8 +91,8 @@ class Vlm:
             budget=token_budget, method=method, method_options=method_options or {}
         )
         generation = generation or GenerationSettings(max_new_tokens=max_new_tokens)
-        spec, where = load_spec(str(model), revision), _device(device)
-        settings.check_tower(has_cls=spec.has_cls)
+        spec, where = load_spec(str(model), revision, image_options), _device(device)
+        require_fit(spec, settings)
         number = compute_dtype(dtype, spec.stored_dtype, where)
         on_gpu = where.type == "cuda"
         limit = device_bytes(where) if memory_limit_gib is None else int(memory_limit_gib * GIB)

@@ -122,7 +122,7 @@ class ChildProcess:
         return PartitionedImage(
             width=header.width,
             height=header.height,
-            num_partitions=header.count,
+            num_pieces=header.count,
             pixels=self._shared[: header.length],
             notes=notes,
         )
@@ -145,7 +145,7 @@ class ChildProcess:
         return PartitionedImage(
             width=header.width,
             height=header.height,
-            num_partitions=len(partitions),
+            num_pieces=len(partitions),
             pixels=partitions.tobytes(),
             notes=notes,
         )

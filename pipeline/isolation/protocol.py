@@ -101,15 +101,15 @@ class CutSettings:
     phash: bool = False
 
     @property
-    def partition_bytes(self) -> int:
-        return 3 * self.geometry.partition_size**2
+    def piece_bytes(self) -> int:
+        return 3 * self.geometry.piece_size**2
 
     @property
     def shared_bytes(self) -> int:
         """Address space; pages are taken up as they are written."""
         if self.options.resize == "fast":
             return 3 * self.limits.max_pixels
-        return self.geometry.max_partitions * self.partition_bytes
+        return self.geometry.max_pieces * self.piece_bytes
 
     def to_json(self) -> str:
         return json.dumps(asdict(self) | {"geometry": to_json(self.geometry)})
@@ -125,15 +125,16 @@ class CutSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionedImage:
-    """Size of the upright image, its uint8 [P, 3, S, S] as bytes, and notes on it.
+    """Size of the upright image, what `Geometry.cut` gives of it as bytes, and notes on it.
 
     Attributes:
+        num_pieces: squares in `pixels`, uint8 [num_pieces, 3, S, S].
         phash: int64 (`pipeline.isolation.likeness`), if it was asked for and there is one.
     """
 
     width: int
     height: int
-    num_partitions: int
+    num_pieces: int
     pixels: bytes
     notes: tuple[str, ...] = ()
     phash: int | None = None
@@ -182,8 +183,8 @@ class AnswerHeader:
             fits = whole and self.length == 3 * math.prod(self.decoded_size)
             return fits and _can_be_cut((self.height, self.width), settings.geometry)
         return (
-            self.count <= settings.geometry.max_partitions
-            and self.length == self.count * settings.partition_bytes
+            self.count <= settings.geometry.max_pieces
+            and self.length == self.count * settings.piece_bytes
         )
 
 

@@ -58,8 +58,7 @@ def _input(plan: Plan) -> str:
 
 def _model(resolved: Resolved) -> str:
     spec, dtype = resolved.spec, str(resolved.dtype).removeprefix("torch.")
-    patches = f"{spec.num_patches} patches per partition"
-    return f"{resolved.config.model.model} ({spec.family}, {patches}, {dtype})"
+    return f"{resolved.config.model.model} ({spec.family}, {spec.geometry.summary}, {dtype})"
 
 
 def _machine(cluster: Cluster) -> str:

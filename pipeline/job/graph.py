@@ -76,7 +76,7 @@ def block_bytes(resolved: Resolved) -> int:
     cannot be stored yet is no more than about a batch for each call.
     """
     spec = resolved.spec
-    image = min(2, spec.max_partitions) * 3 * spec.partition_size**2
+    image = min(2, spec.max_partitions) * 3 * spec.geometry.piece_size**2
     wanted = resolved.config.run.batch_size * image
     return min(MAX_BLOCK_BYTES, max(MIN_BLOCK_BYTES, wanted))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from hired_core.errors import SettingError
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.form import Form
 from hired_core.language.grammar import GrammarError, check_tokenizer
@@ -11,6 +12,7 @@ from hired_core.language.prompts import PromptError, PromptTemplate
 from hired_core.models import registry
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.vlm.device import compute_dtype
+from hired_core.vlm.fitting import require_fit
 from pipeline.resources.memory import expected_layout, with_calls
 from pipeline.resources.placement import Cluster, place
 from pipeline.resources.resolved import Resolved
@@ -28,7 +30,7 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
         ModelError, ConfigError: with one line on what to change.
     """
     spec = load_spec(config.model)
-    config.reduction.check_tower(has_cls=spec.has_cls)
+    require_fit(spec, config.reduction)
     template = _load_template(spec)
     prompt = _prompt_tokens(config, template)
     _check_length(config, spec, prompt or 0)
@@ -60,7 +62,9 @@ def load_spec(model: ModelConfig) -> ModelSpec:
         ModelError: if it is missing, incomplete, unsafe or of a family that is not supported.
     """
     try:
-        return registry.load_spec(model.model, model.revision)
+        return registry.load_spec(model.model, model.revision, model.image_options)
+    except SettingError:
+        raise  # It names the option itself.
     except (CheckpointError, OSError, ValueError) as exc:
         raise ModelError(f"model: {exc}") from exc
 
@@ -98,6 +102,8 @@ def _prompt_tokens(config: JobConfig, template: PromptTemplate) -> int | None:
 
 def _check_length(config: JobConfig, spec: ModelSpec, text: int) -> None:
     """What would fail every row alike, after all its images were encoded, fails here."""
+    if spec.geometry.max_side is not None:
+        return  # The smallest image is one token; longer ones that do not fit fail by themselves.
     visual = min(config.reduction.num_before(spec.nominal_tokens), spec.num_tokens)
     if config.reduction.effective_positions == "original":
         visual = spec.num_tokens  # No dense sequence is shorter.

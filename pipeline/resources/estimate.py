@@ -39,7 +39,7 @@ def estimate(config: JobConfig, spec: ModelSpec) -> Estimate:
     """By the budget, the geometry and the number of weights alone."""
     nominal, new = spec.nominal_tokens, config.generation.max_new_tokens
     length = _mean_visual(config.reduction, spec) + TEXT_TOKENS
-    vision = 2 * spec.vision_params * spec.max_partitions * (spec.num_patches + 1)
+    vision = 2 * spec.vision_params * spec.geometry.max_encoded
     return Estimate(
         tokens=config.reduction.num_after(nominal),
         flops=vision + 2 * spec.text_params * (length + new),

@@ -51,6 +51,8 @@ _IMAGE: Final = [
     pa.field("sha256", pa.string()),
     pa.field("width", pa.int32()),
     pa.field("height", pa.int32()),
+    # Until the select stage: squares in `partitions`, which are patches where an image is encoded
+    # as a whole.
     pa.field("num_partitions", pa.int32()),
 ]
 _NOTES: Final = pa.field("image_notes", _TEXTS)
@@ -122,7 +124,7 @@ class ShardEnd:
 PARTITIONED_SCHEMA: Final = pa.schema(
     [*_ID, *_IMAGE, _NOTES, _PHASH, pa.field("partitions", pa.large_binary()), *_QUESTIONS, *_FLOW]
 )
-"""After the partition stage: `partitions` is uint8 [P, 3, S, S], C order."""
+"""After the partition stage: `partitions` is uint8 [P, 3, S, S], C order (see `Geometry.cut`)."""
 
 SELECTED_SCHEMA: Final = pa.schema(
     [

@@ -189,10 +189,14 @@ class ModelConfig:
     """Model"""
 
     model: str = "embedded"
-    """'embedded' (small, shipped), a Hugging Face id or a folder. LLaVA-Next and LLaVA-1.5, e.g.
-    llava-hf/llava-v1.6-vicuna-7b-hf or llava-hf/llava-1.5-7b-hf."""
+    """'embedded' (small, shipped), a Hugging Face id or a folder. LLaVA-Next, Qwen2-VL and what
+    else docs/models.md lists, e.g. llava-hf/llava-v1.6-vicuna-7b-hf."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
+    image_options: dict[str, Any] = field(default_factory=dict)
+    """How images are cut, where the family leaves a choice, e.g. '{"max_pixels": 1003520}' for
+    Qwen-VL, whose images are resized to min_pixels to max_pixels. Default: as the checkpoint's own
+    image processor. Fewer pixels, fewer visual tokens: docs/models.md."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """'auto': float32 on CPUs; on GPUs bfloat16 if the checkpoint is stored so, else float16."""
 

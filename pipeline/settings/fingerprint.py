@@ -50,7 +50,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "id_column": config.input.id_column,
         "method": selection.effective_method,
         "token_budget": float(selection.token_budget),
-        "budget_basis": selection.budget_basis,
+        "budget_basis": selection.basis_for(spec),
         "alpha": selection.effective_alpha,
         "newline": selection.newline_policy,
         "transposed_grid": selection.transposed_grid,
@@ -83,7 +83,8 @@ def _changed_options(config: JobConfig) -> dict[str, Any]:
     there was a choice stay results of the default."""
     options, default = asdict(config.input.cut_options), asdict(DEFAULT_OPTIONS)
     changed = {key: value for key, value in options.items() if value != default[key]}
-    return changed | config.reduction.variations
+    own = config.model.image_options
+    return changed | ({"image_options": own} if own else {}) | config.reduction.variations
 
 
 def _likeness(config: JobConfig) -> dict[str, Any]:

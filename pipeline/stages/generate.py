@@ -235,7 +235,7 @@ def _per_question(row: Row) -> list[Row]:
 def kept_tokens(row: Row, spec: ModelSpec) -> KeptTokens:
     """What the select stage stored in `row`."""
     place = torch.from_numpy(np.frombuffer(row["place"], dtype=np.int32).astype(np.int64))
-    width = spec.text_width if row["projected"] else spec.feature_width
+    width = spec.projected_width if row["projected"] else spec.feature_width
     return KeptTokens(
         features=_features(row["features"], place.shape[0], width),
         place=place,

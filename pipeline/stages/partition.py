@@ -80,7 +80,7 @@ class PartitionStage:
                 width=image.width,
                 height=image.height,
                 phash=image.phash,
-                num_partitions=image.num_partitions,
+                num_partitions=image.num_pieces,
                 partitions=image.pixels,
                 image_notes=list(image.notes),
             )

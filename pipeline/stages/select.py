@@ -96,9 +96,9 @@ class SelectStage:
         return [_columns(t, self._most) for t in tokens]
 
     def _pixels(self, row: Row) -> npt.NDArray[np.uint8]:
-        size = self._spec.partition_size
+        size = self._spec.geometry.piece_size
         pixels = np.frombuffer(row["partitions"], dtype=np.uint8)
-        return pixels.reshape(row["num_partitions"], 3, size, size)
+        return pixels.reshape(-1, 3, size, size)
 
 
 def _timed(work: Callable[[], None]) -> float:
@@ -114,6 +114,7 @@ def _columns(tokens: KeptTokens, most: int) -> dict[str, Any]:
     # numpy has no bfloat16, and float16 has the finer mantissa at half the size of float32.
     half = features if features.dtype == torch.float32 else features.half()
     return {
+        "num_partitions": len(tokens.budgets),
         "visual_tokens_dense": tokens.num_dense,
         "visual_tokens_kept": min(features.shape[0], most),
         "partition_budgets": tokens.budgets.tolist(),

@@ -6,6 +6,8 @@ transformers.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 from pipeline.verify.command import main as verify
 from tests.integration.job import Result, answer, caption
 from tests.support.bad_images import encode
-from tests.support.checkpoints import build_llava
+from tests.support.checkpoints import build_llava, build_qwen2_vl, build_qwen3_vl
 from tests.support.halves import picture
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -38,8 +40,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def expected(images: Path, model: str, settings: ReductionSettings) -> dict[str, str]:
-    vlm = hired_core.load(model, settings=settings, generation=NEW)
+def expected(
+    images: Path, model: str, settings: ReductionSettings, **options: Any
+) -> dict[str, str]:
+    vlm = hired_core.load(model, settings=settings, generation=NEW, **options)
     said = vlm.caption([images / name for name in SIZES], PROMPT)
     return {f".#{name}": each.text for name, each in zip(SIZES, said, strict=True)}
 
@@ -112,6 +116,32 @@ def test_another_family_through_the_job(images: Path, tmp_path: Path) -> None:
         (8, 16)
     }
     assert {r["num_partitions"] for r in found.captions} == {1}
+    assert verify([str(tmp_path / "out")]) == EXIT_DONE
+
+
+@pytest.mark.parametrize(
+    ("build", "method", "most"),
+    [(build_qwen2_vl, "distinct", 60), (build_qwen3_vl, "divprune", 45)],
+)
+def test_native_resolution_through_the_job(
+    images: Path, tmp_path: Path, build: Callable[..., Path], method: str, most: int
+) -> None:
+    """A third of each image's own tokens, of at most 60 and 45 tokens; rows travel before the
+    projector and behind it."""
+    folder = str(build(tmp_path / "model", seed=5))
+    size = 28 if build is build_qwen2_vl else 32
+    options = {"max_pixels": most * size**2}
+    flags = ["--model", folder, "--budget", "0.34", "--method", method]
+    flags += ["--image-options", json.dumps(options)]
+    found = caption([str(images)], tmp_path / "out", *flags)
+    assert found.exit_code == EXIT_DONE
+    settings = ReductionSettings(method=method, budget=0.34)
+    assert found.texts() == expected(images, folder, settings, image_options=options)
+    for row in found.captions:
+        kept, dense = row["visual_tokens_kept"], row["visual_tokens_dense"]
+        assert 0.5 * most < dense <= most and kept == int(0.34 * dense)
+        assert row["num_partitions"] == len(row["partition_budgets"])
+        assert row["partition_budgets"][0] == 0 and sum(row["partition_budgets"]) == kept
     assert verify([str(tmp_path / "out")]) == EXIT_DONE
 
 

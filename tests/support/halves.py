@@ -19,7 +19,7 @@ from hired_core.geometry.sequence import NewlinePolicy, Positions
 from hired_core.images.partition import partition_image
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, LanguageModel, Request
-from hired_core.vision.tower import VisionEncoder
+from hired_core.vision.packed import make_encoder
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
@@ -36,9 +36,9 @@ CPU = torch.device("cpu")
 class Halves:
     """The vision and the language half of one checkpoint, in float32."""
 
-    def __init__(self, model: str | Path, device: torch.device = CPU) -> None:
-        self.spec = load_spec(str(model))
-        self.vision = VisionEncoder(load_vision(self.spec, device=device, dtype=torch.float32))
+    def __init__(self, model: str | Path, device: torch.device = CPU, **image_options: Any) -> None:
+        self.spec = load_spec(str(model), image_options=image_options)
+        self.vision: Any = make_encoder(load_vision(self.spec, device=device, dtype=torch.float32))
         self.language = load_language(self.spec, device=device, dtype=torch.float32)
         self.template = load_prompt_template(self.spec)
 
@@ -91,7 +91,7 @@ def slot_backend(
 ) -> SlotBackend:
     """Its slots are exactly as long as the longest of the requests needs."""
     longest = max(request.num_prompt_tokens for request in requests)
-    furthest = max(request.num_prompt_tokens + request.shift for request in requests)
+    furthest = max(request.num_positions for request in requests)
     new = settings.max_new_tokens
     layout = slot_layout(num_slots, longest + new, chunk, rotary_length=furthest + new)
     return SlotBackend(model, settings, layout)

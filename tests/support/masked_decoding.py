@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from hired_core.backends.slots.backend import SlotBackend
@@ -63,13 +64,15 @@ class Masked:
             if found[-1] in self._model.stop_ids:
                 return found[:-1]
             word = self._decoder.get_input_embeddings()(torch.tensor(found[-1:]))
-            sequence = torch.cat([sequence, word])
+            wide = functional.pad(word, (0, sequence.shape[1] - word.shape[1]))
+            sequence = torch.cat([sequence, wide])
             positions = torch.cat([positions, positions[-1:] + 1])
             seen = [torch.cat([rows, torch.tensor([True])]) for rows in seen]
         return found
 
-    def _seen(self, hidden: Tensor, positions: Tensor, visual: list[int]) -> list[Tensor]:
+    def _seen(self, sequence: Tensor, positions: Tensor, visual: list[int]) -> list[Tensor]:
         """For each layer bool [n]: the rows of the prompt that it sees."""
+        hidden = sequence[:, : self._config.hidden_size]
         rows, seen = torch.ones(len(positions), dtype=torch.bool), []
         attention = keys = torch.empty(0)
         for index in range(len(self._decoder.model.layers)):
@@ -80,13 +83,22 @@ class Masked:
                 rows = rows.clone()
                 rows[ranked[self._drops[index] :]] = False
             hidden, attention, keys = self._layer(index, hidden, positions, rows)
+            hidden = self._added(index, hidden, sequence)
             seen.append(rows)
         return seen
 
-    def _forward(self, hidden: Tensor, positions: Tensor, seen: Sequence[Tensor]) -> Tensor:
+    def _forward(self, sequence: Tensor, positions: Tensor, seen: Sequence[Tensor]) -> Tensor:
+        hidden = sequence[:, : self._config.hidden_size]
         for index, rows in enumerate(seen):
             hidden, _, _ = self._layer(index, hidden, positions, rows)
+            hidden = self._added(index, hidden, sequence)
         return hidden
+
+    def _added(self, index: int, hidden: Tensor, sequence: Tensor) -> Tensor:
+        """With what the layer adds to rows: the next D numbers of each, where there are any."""
+        width = self._config.hidden_size
+        more = sequence[:, (index + 1) * width : (index + 2) * width]
+        return hidden + more if more.shape[1] else hidden
 
     def _layer(
         self, index: int, hidden: Tensor, positions: Tensor, rows: Tensor
@@ -96,7 +108,8 @@ class Masked:
         visible = torch.ones(count, count, dtype=torch.bool).tril() & rows
         visible |= torch.eye(count, dtype=torch.bool)
         mask = torch.zeros(count, count).masked_fill(~visible, torch.finfo(torch.float32).min)
-        cos, sin = self._decoder.model.rotary_emb(hidden, positions[None])
+        ids = positions[None] if positions.ndim == 1 else positions.T[:, None]
+        cos, sin = self._decoder.model.rotary_emb(hidden, ids)
         noted: list[Any] = [None, None]
         hooks = [
             layer.self_attn.register_forward_hook(lambda _, __, out: noted.__setitem__(0, out[1])),

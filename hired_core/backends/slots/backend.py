@@ -121,7 +121,7 @@ class SlotBackend:
             if length + new > most:
                 where = "" if most == layout.max_length else " where rows are dropped"
                 raise ValueError(f"{length + new} positions needed{where}, a slot has {most}")
-        needed, known = request.num_prompt_tokens + new + request.shift, layout.rotary_length
+        needed, known = request.num_positions + new, layout.rotary_length
         if needed > known:
             raise ValueError(f"{needed} rotary positions needed, the engine has {known}")
 

@@ -44,7 +44,7 @@ class SlotDecoder:
 
     def __init__(self, decoder: Any, layout: SlotLayout) -> None:
         check_decoder(decoder.config, layout.max_length)
-        self._layers = layers = DecoderLayers(decoder, layout.rotary_length)
+        self._layers = layers = DecoderLayers(decoder, max(layout.rotary_length, layout.max_length))
         self._chunk = layout.chunk
         self._schedule = layout.schedule
         whole = [range(len(layers))]
@@ -80,15 +80,23 @@ class SlotDecoder:
         """Reads [n, D] into positions start.. of a slot; float [V], the logits after the last.
 
         Args:
+            embeds: [n, (1 + d) D] where the first d layers add something to rows.
             start: positions that the slot holds already, none of them of a visual token if there is
                 a schedule; so they are the same in all caches.
-            rotary: int64 [n], rotary positions; by default those of the slot.
+            rotary: int64 [n] or [n, 3], rotary positions; by default those of the slot.
             visual: int64, ascending: which of the n rows are visual tokens; for a schedule.
             num_text: how many of the last rows are text after the image; likewise.
         """
         if rotary is None:
             rotary = self._layers.positions[start : start + embeds.shape[0]]
-        rows = Rows(hidden=embeds, rotary=rotary, visual=visual, num_text=num_text)
+        width = self._layers.width
+        rows = Rows(
+            hidden=embeds[:, :width],
+            rotary=rotary,
+            visual=visual,
+            num_text=num_text,
+            added=embeds[:, width:].unflatten(-1, (-1, width)) if embeds.shape[1] > width else None,
+        )
         if self._schedule is not None:
             rows = self._read_to_last(rows, slot, start, self._schedule)
         return self._layers.logits(self._read_last(self.caches[-1], rows, slot, start))[0]
@@ -180,8 +188,7 @@ class SlotDecoder:
             end = min(at + self._chunk, out.shape[0])
             out[part] = self._read(
                 cache,
-                rows.hidden[part],
-                rows.rotary[part],
+                rows.part(part),
                 slot,
                 start + at,
                 num_queries=min(max(end - first, 0), end - at),
@@ -192,18 +199,16 @@ class SlotDecoder:
 
     def _read_last(self, cache: SlotCache, rows: Rows, slot: int, start: int) -> Tensor:
         """[1, D]: the last row after the last layers."""
-        hidden, rotary = rows.hidden, rows.rotary
-        for at in range(0, hidden.shape[0] - self._chunk, self._chunk):
-            part = slice(at, at + self._chunk)
-            self._read(cache, hidden[part], rotary[part], slot, start + at, wanted=0)
-        whole = (hidden.shape[0] - 1) // self._chunk * self._chunk
-        return self._read(cache, hidden[whole:], rotary[whole:], slot, start + whole, wanted=1)
+        count = rows.hidden.shape[0]
+        for at in range(0, count - self._chunk, self._chunk):
+            self._read(cache, rows.part(slice(at, at + self._chunk)), slot, start + at, wanted=0)
+        whole = (count - 1) // self._chunk * self._chunk
+        return self._read(cache, rows.part(slice(whole, count)), slot, start + whole, wanted=1)
 
     def _read(
         self,
         cache: SlotCache,
-        hidden: Tensor,
-        rotary: Tensor,
+        read: Rows,
         slot: int,
         start: int,
         *,
@@ -216,7 +221,7 @@ class SlotDecoder:
         Args:
             queries_kept: gets the last `num_queries` rows' queries in the last of these layers.
         """
-        count = hidden.shape[0]
+        count = read.hidden.shape[0]
         end = start + count
 
         def store(layer: int, keys: Tensor, values: Tensor) -> None:
@@ -228,8 +233,10 @@ class SlotDecoder:
             keys, values = (cells[None, slot, :, :end] for cells in cache.of_layer(layer))
             return self._attend_causally(queries, keys, values)
 
-        rows = slice(count - wanted, count)
-        return self._layers.walk(hidden, rotary, cache.layers, store, attend, rows)
+        rows, layers = slice(count - wanted, count), cache.layers
+        return self._layers.walk(
+            read.hidden, read.rotary, layers, store, attend, rows, added=read.added
+        )
 
     def _attend_causally(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """[n, H*d] of queries [n, H, d], the last of as many as there are keys [1, G, end, d]."""

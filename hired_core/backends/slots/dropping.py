@@ -27,25 +27,32 @@ class Rows:
 
     Attributes:
         hidden: [n, D].
-        rotary: int64 [n], rotary positions; a row keeps its own when others leave.
+        rotary: int64 [n] or [n, 3], rotary positions; a row keeps its own when others leave.
         visual: int64 [V], ascending: which of them are visual tokens. None: nobody asks.
         num_text: how many of the last rows are text after the image.
+        added: [n, d, D], what the decoder's first d layers add to each row; None: nothing.
     """
 
     hidden: Tensor
     rotary: Tensor
     visual: Tensor | None = None
     num_text: int = 0
+    added: Tensor | None = None
 
     @property
     def num_asking(self) -> int:
         """T: rankers look at the text after the image, and at the last row where there is none."""
         return max(1, self.num_text)
 
+    def part(self, rows: slice) -> Rows:
+        """Some of them, of which nothing is to be dropped."""
+        added = None if self.added is None else self.added[rows]
+        return Rows(hidden=self.hidden[rows], rotary=self.rotary[rows], added=added)
+
     def left(self, visual: Tensor, choice: Choice) -> Rows:
         """All but the visual rows that are not kept; merged ones come before the text."""
         kept = visual[choice.kept]
-        stays = torch.ones_like(self.rotary, dtype=torch.bool)
+        stays = torch.ones(len(self.rotary), dtype=torch.bool, device=self.rotary.device)
         stays[visual] = False
         stays[kept] = True
         left = self.rotary.shape[0] - visual.shape[0] + kept.shape[0]
@@ -56,6 +63,7 @@ class Rows:
             rotary=self.rotary[index],
             visual=stays.cumsum(0)[kept] - 1,
             num_text=self.num_text,
+            added=None if self.added is None else self.added[index],
         )
         if choice.merged is None or choice.centre is None:
             return rows
@@ -66,11 +74,16 @@ class Rows:
         assert self.visual is not None, "rows are merged among visual ones"
         at = self.rotary.shape[0] - self.num_text
         places = torch.arange(at, at + merged.shape[0], device=rotary.device)
+        added = self.added
+        if added is not None:
+            nothing = added.new_zeros(merged.shape[0], *added.shape[1:])
+            added = torch.cat([added[:at], nothing, added[at:]])
         return Rows(
             hidden=torch.cat([self.hidden[:at], merged.to(self.hidden.dtype), self.hidden[at:]]),
             rotary=torch.cat([self.rotary[:at], rotary, self.rotary[at:]]),
             visual=torch.cat([self.visual, places]),
             num_text=self.num_text,
+            added=added,
         )
 
 

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from hired_core.backends.base import UnsupportedDecoderError
 
-SUPPORTED: Final = ("llama", "mistral", "qwen2", "qwen3")
+SUPPORTED: Final = (
+    *("llama", "mistral", "qwen2", "qwen3"),
+    *("qwen2_vl_text", "qwen2_5_vl_text", "qwen3_vl_text"),
+)
 _STATIC_ROPE: Final = ("default", "linear", "llama3", "yarn")
 
 Store = Callable[[int, Tensor, Tensor], None]
@@ -60,10 +63,11 @@ class DecoderLayers:
         self.head_dim, self.scale = int(first.head_dim), float(first.scaling)
         self.num_kv_heads = weight.shape[0] // self.head_dim
         self.device, self.dtype = weight.device, weight.dtype
+        self.width = int(decoder.config.hidden_size)
         self.positions = torch.arange(rotary_length, device=weight.device)
         with torch.inference_mode():
-            cos, sin = decoder.model.rotary_emb(weight, self.positions[None])
-        self._cos, self._sin = cos[0], sin[0]
+            self._cos, self._sin = _table(decoder, weight, self.positions)
+            self._axis = _axes(decoder, weight)
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -91,6 +95,7 @@ class DecoderLayers:
         store: Store,
         attend: Attend,
         wanted: slice,
+        added: Tensor | None = None,
     ) -> Tensor:
         """[n, D] after these layers; keys and values of all n rows are stored.
 
@@ -99,9 +104,10 @@ class DecoderLayers:
 
         Args:
             hidden: [n, D], what enters the first of them.
-            rotary: int64 [n], rotary positions.
+            rotary: int64 [n], rotary positions, or [n, 3].
+            added: [n, d, D], what is added to each row behind the decoder's first d layers.
         """
-        cos, sin = self._cos[rotary][:, None], self._sin[rotary][:, None]
+        cos, sin = self._angles(rotary)
         for index in layers:
             layer = self._layers[index]
             attention, normed = layer.self_attn, layer.input_layernorm(hidden)
@@ -114,13 +120,16 @@ class DecoderLayers:
             queries = _rotate(self._queries(attention, normed), cos, sin)
             hidden = hidden + attention.o_proj(attend(index, queries))
             hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
+            if added is not None and index < added.shape[1]:
+                rows = wanted if index == len(self._layers) - 1 else slice(None)
+                hidden = hidden + added[rows, index]
         return hidden
 
     def project(self, index: int, hidden: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         """The last row's query [H, d], and keys [n, G, d], that a layer would make of its rows."""
         layer = self._layers[index]
         attention, normed = layer.self_attn, layer.input_layernorm(hidden)
-        cos, sin = self._cos[rotary][:, None], self._sin[rotary][:, None]
+        cos, sin = self._angles(rotary)
         query = _rotate(self._queries(attention, normed[-1:]), cos[-1:], sin[-1:])[0]
         return query, _rotate(self._keys(attention, normed), cos, sin)
 
@@ -136,8 +145,36 @@ class DecoderLayers:
         norm = getattr(attention, name, None)
         return heads if norm is None else norm(heads)
 
+    def _angles(self, rotary: Tensor) -> tuple[Tensor, Tensor]:
+        """[n, 1, d] each; of three positions each frequency takes the one of its axis."""
+        if rotary.ndim == 1:
+            return self._cos[rotary][:, None], self._sin[rotary][:, None]
+        place = rotary[:, self._axis]
+        return self._cos.gather(0, place)[:, None], self._sin.gather(0, place)[:, None]
+
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(x.shape[0], -1, self.head_dim)
+
+
+def _table(decoder: Any, weight: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [R, d] of each position, the same in every dimension."""
+    ids = positions.expand(3, 1, -1) if _has_axes(decoder) else positions[None]
+    cos, sin = decoder.model.rotary_emb(weight, ids)
+    return cos[0], sin[0]
+
+
+def _axes(decoder: Any, weight: Tensor) -> Tensor:
+    """int64 [d]: of three positions, which one turns each frequency; told by turning one alone."""
+    if not _has_axes(decoder):
+        return torch.empty(0, dtype=torch.long)
+    one_alone = torch.eye(3, dtype=torch.long, device=weight.device)[:, None]
+    _, sin = decoder.model.rotary_emb(weight.float(), one_alone)
+    axis: Tensor = sin[0].abs().argmax(0)
+    return axis
+
+
+def _has_axes(decoder: Any) -> bool:
+    return "mrope_section" in (getattr(decoder.config, "rope_parameters", None) or {})
 
 
 def _gated(mlp: Any, x: Tensor) -> Tensor:

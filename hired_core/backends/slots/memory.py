@@ -171,7 +171,7 @@ def lay_out_slots(
         if not on_gpu:
             features = num_slots * max_length * width * value_bytes
             kept = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
-            partitions = 2 * images * spec.max_partitions * 3 * spec.partition_size**2
+            partitions = 2 * images * spec.geometry.max_pieces * 3 * spec.geometry.piece_size**2
             workspace = int(kept) + features + partitions + CPU_LIBRARIES
         return SlotLayout(
             num_slots=num_slots,

@@ -13,6 +13,7 @@ from hired_core.backends.slots.dropping import QUERIES_AT_ONCE
 from hired_core.choices import Pairs
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.schedule import Ask
+from hired_core.vision.attention import RECEIVED_AT_ONCE
 from hired_core.vision.tower import ACCELERATOR_MICRO_BATCH, CPU_MICRO_BATCH
 
 PAIR_ARRAYS: Final[dict[Pairs, int]] = {"partition": 6, "image": 4}
@@ -38,19 +39,38 @@ def encode_bytes(
     if not num_images:
         return 0
     patches = ACCELERATOR_MICRO_BATCH if on_gpu else CPU_MICRO_BATCH
+    out = row_width or spec.feature_width
+    kept = num_images * spec.nominal_tokens * out * value_bytes
+    if spec.geometry.max_side is not None:
+        largest = spec.geometry.max_pieces
+        images = max(1, min(patches // largest, num_images))
+        layer = _whole_layer_bytes(spec, images * largest, value_bytes)
+        places = images * spec.max_partitions * spec.num_tokens
+        every = places * (spec.feature_width + 3 * out) * value_bytes if all_features else 0
+        alike = _pair_bytes(spec, pairs, max(spec.feature_width, out)) * images
+        return layer + kept + every + alike * spec.max_partitions
     most = num_images * spec.max_partitions
     at_once = min(max(patches // spec.num_patches, spec.max_partitions), most)
     pixels = at_once * 3 * spec.partition_size**2
     width = spec.vision_width
     row = max(8 * width, 5 * width + spec.vision_inner)
     layer = at_once * (spec.num_patches + 1) * row * value_bytes
-    out = row_width or spec.feature_width
-    kept = num_images * spec.nominal_tokens * out * value_bytes
     # Those of all tokens, and the projector's two layers where they go through it.
     feature = spec.feature_width + 2 * out
     every = at_once * spec.num_tokens * feature * value_bytes if all_features else 0
     alike = _pair_bytes(spec, pairs, max(spec.feature_width, out)) * at_once
     return pixels + max(2 * 4 * pixels, layer) + kept + every + alike
+
+
+def _whole_layer_bytes(spec: ModelSpec, patches: int, value_bytes: int) -> int:
+    """Of so many patches of images that are encoded as a whole: pixels, and the widest of embedding
+    them, a layer, and the attention that they receive, a few queries at a time in float32.
+    """
+    pixels, width = patches * 3 * spec.geometry.piece_size**2, spec.vision_width
+    embedding = 2 * 4 * pixels + 2 * value_bytes * pixels
+    row = max(12 * width, 6 * width + 2 * spec.vision_inner)
+    received = 2 * 4 * RECEIVED_AT_ONCE * max(1, width // 64)
+    return pixels + max(embedding, patches * row * value_bytes + received)
 
 
 def _pair_bytes(spec: ModelSpec, pairs: Pairs | None, width: int) -> int:

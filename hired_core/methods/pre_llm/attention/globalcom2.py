@@ -82,5 +82,8 @@ def _unit(score: Tensor, valid: Tensor) -> Tensor:
 
 
 METHOD: Final = GroupedSelection(
-    pick=pick, looks_at=lambda _: Needs(cls_layers=("final",)), options=GlobalCom2Options
+    pick=pick,
+    looks_at=lambda _: Needs(cls_layers=("final",)),
+    options=GlobalCom2Options,
+    needs_full_image=True,
 )

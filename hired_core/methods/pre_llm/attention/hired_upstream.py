@@ -100,5 +100,6 @@ METHOD: Final = PairedSelection(
     looks_at=lambda _: Needs(full_image_layer="initial", cls_layers=("final",)),
     options=UpstreamOptions,
     own_basis=True,
+    needs_full_image=True,
     needs_cls=True,
 )

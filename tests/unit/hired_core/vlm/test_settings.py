@@ -90,7 +90,10 @@ def test_row_ends_and_positions_follow_what_comes_in() -> None:
             {"method": "hired", "method_options": {"skip_below": True}},
             "skip_below: expected a whole number, got Tr",
         ),
-        ({"budget_basis": "mine"}, "budget_basis: 'mine' is out of range; allowed: model, image"),
+        (
+            {"budget_basis": "mine"},
+            "budget_basis: 'mine' is out of range; allowed: auto, model, image",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(given: dict[str, Any], line: str) -> None:
