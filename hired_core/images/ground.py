@@ -24,7 +24,7 @@ def lay_over_ground(image: Image.Image) -> tuple[Image.Image, bool]:
     over_white = _over(rgba, "white")
     num_visible = alpha.width * alpha.height - alpha.histogram()[0]
     num_dark = sum(over_white.convert("L").histogram()[:_NEAR_WHITE])
-    if num_visible and num_dark < num_visible * _SEEN:
+    if num_dark < num_visible * _SEEN:
         return _over(rgba, "black"), True
     return over_white, False
 

@@ -196,7 +196,7 @@ def test_quarantined_rows_are_retried_on_request(tmp_path: Path) -> None:
     assert again.ends() == {
         "a.parquet#0": "ok",
         "a.parquet#1": "ok",
-        "a.parquet#2": "image_unidentified",
+        "a.parquet#2": "image_is_text",
     }
     assert len(ids(again)) == 3
     assert again.report["images"] == 1

