@@ -17,6 +17,7 @@ from pipeline.ledger.writer import ResumeOptions
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import ReconcileError
 from pipeline.sources import Shard
+from pipeline.stages import fill as fill_module
 from tests.support.one_run import Run
 from tests.unit.pipeline.ledger.test_writer import (
     ASKING,
@@ -121,6 +122,18 @@ def test_killed_at_any_write_and_run_again(
     story.before(sink)
     for _ in every_death(memory, story.run):
         replace(story.run, run_id="2", meanwhile=lambda: None).play(sink)
+        check(story)
+        check_copies(tmp_path, story)
+
+
+def test_killed_while_some_are_filled_on_the_way(
+    tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fill_module, "ROWS_AT_ONCE", 2)
+    story = grown(tmp_path)
+    story.before(Sink(url=URL))
+    for _ in every_death(memory, replace(story.run, rows_per_part=2, lag=1)):
+        replace(story.run, run_id="2").play(Sink(url=URL))
         check(story)
         check_copies(tmp_path, story)
 

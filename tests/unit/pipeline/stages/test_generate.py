@@ -307,8 +307,11 @@ def test_progress_counts_every_row_that_ends_here() -> None:
 
     stage, counts = GenerateStage(CONTEXT, resolved(BASE)), Counts()
     stage._reporter = counts  # type: ignore[assignment]
-    run(stage, asked("wide", PROMPT, None), {"shard": "s", "shard_rows": 2})
-    assert counts.total == {"captioned": 1, "quarantined": 1}
+    copies = asked("wide", PROMPT, PROMPT) | {"firsts": [None, 7]}
+    found = run(stage, asked("wide", PROMPT, None), copies, {"shard": "s", "shard_rows": 2})
+    assert counts.total == {"captioned": 2, "quarantined": 1, "duplicates": 1}
+    assert [row["first"] for row in found] == [None, None, None, 7, None]
+    assert found[3]["text"] is found[3]["error_code"] is None
 
 
 @pytest.mark.parametrize("rows", [[], [{"shard": "s", "shard_rows": 0}]])

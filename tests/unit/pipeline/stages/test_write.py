@@ -78,6 +78,9 @@ def answer(image_id: str, **more: Any) -> dict[str, Any]:
         "image_notes": ["frame_2"],
         "prompt_tokens": 80,
         "output_tokens": 4,
+        "duplicate_of": None,
+        "duplicate_distance": None,
+        "phash": -7,
     } | more
 
 

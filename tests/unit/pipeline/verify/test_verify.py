@@ -81,6 +81,12 @@ def leave_temporary(output: Path) -> None:
     (output / "captions" / ".part-9-x.parquet.ab.tmp").write_bytes(b"half")
 
 
+def leave_waiting(output: Path) -> None:
+    """Rows that no run will give a caption to any more."""
+    (output / "waiting").mkdir(exist_ok=True)
+    shutil.copy(part(output), output / "waiting")
+
+
 def lose_ledger(output: Path) -> None:
     shutil.rmtree(output / LEDGER_FOLDER)
 
@@ -98,6 +104,7 @@ DAMAGES = {
     double: "unknown",
     double_in_quarantine: "unknown",
     leave_temporary: "temporary",
+    leave_waiting: "temporary",
     lose_ledger: "ledger",
     tear_ledger: "ledger",
 }
