@@ -33,8 +33,8 @@ def cut(data: bytes, settings: CutSettings) -> Cut:
     good, mark, rest = data.partition(MARK)
     if mark:
         _misbehave(mark + rest)
-    size, pixels, notes = really_cut(good, settings)
-    return size, pixels, ("<script>",) if mark + rest == NOTES else notes
+    made = really_cut(good, settings)
+    return made._replace(notes=("<script>",)) if mark + rest == NOTES else made
 
 
 def _misbehave(mark: bytes) -> None:
