@@ -108,7 +108,7 @@ def _execute(
         usd_per_sec = prices.usd(seconds=1, gpus=placement.gpus, cpus=cluster.cpus)
         printer = ProgressPrinter(
             counter,
-            total_rows=plan.num_images if plan.options.prompt_column is None else None,
+            total_rows=plan.num_rows,
             num_shards=len(assignments),
             usd_per_sec=usd_per_sec,
             out=log,

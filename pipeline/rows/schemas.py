@@ -24,10 +24,14 @@ _ERROR: Final = [
     pa.field("error_detail", pa.string()),
 ]
 _QUESTIONS: Final = [
-    # One entry per question asked of the image; both lists have the same length.
+    # One entry per question asked of the image; all lists have the same length.
     pa.field("row_ids", _TEXTS),
     pa.field("prompts", _TEXTS),
+    # Null where prompts have no names, and where none has failed ("code: detail").
+    pa.field("prompt_names", _TEXTS),
+    pa.field("prompt_failures", _TEXTS),
 ]
+QUESTION_COLUMNS: Final = tuple(each.name for each in _QUESTIONS)
 _END: Final = [
     pa.field("shard_rows", pa.int64()),
     pa.field("shard_digest", pa.int64()),
@@ -62,6 +66,8 @@ _TEXT: Final = [
     pa.field("prompt_tokens", pa.int32()),
     pa.field("output_tokens", pa.int32()),
 ]
+_PROMPT_NAME: Final = pa.field("prompt_name", pa.string())
+"""Of `--prompt NAME=TEXT`; null where prompts have no names. Parts of earlier versions lack it."""
 _FLAGS: Final = pa.field("flags", _TEXTS)
 """What is wrong with the text (`pipeline.quality.criteria.FLAGS`); empty where nothing is.
 
@@ -123,13 +129,14 @@ SELECTED_SCHEMA: Final = pa.schema(
 )
 """After the select stage."""
 
-ANSWERED_SCHEMA: Final = pa.schema([*_ID, *_IMAGE, *_TOKENS, *_TEXT, _FLAGS, *_FLOW])
+ANSWERED_SCHEMA: Final = pa.schema([*_ID, *_IMAGE, *_TOKENS, _PROMPT_NAME, *_TEXT, _FLAGS, *_FLOW])
 """After the generate stage: one row per question, `image_id` the question's own."""
 
 CAPTIONS_SCHEMA: Final = pa.schema(
     [
         *_ID,
         *_IMAGE[:3],
+        _PROMPT_NAME,
         *_TEXT[:3],
         _FLAGS,
         _IMAGE[3],
@@ -138,7 +145,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
         *_PROVENANCE,
     ]
 )
-QUARANTINE_SCHEMA: Final = pa.schema([*_ID, *_ERROR, _TEXT[0], *_PROVENANCE[3:]])
+QUARANTINE_SCHEMA: Final = pa.schema([*_ID, *_ERROR, _PROMPT_NAME, _TEXT[0], *_PROVENANCE[3:]])
 
 SUMMARY_SCHEMA: Final = pa.schema(
     [

@@ -214,9 +214,18 @@ def _per_question(row: Row) -> list[Row]:
     if row["shard_rows"] is not None:
         return [row]
     ids, prompts = row["row_ids"], row["prompts"] or [None]
-    answers = [row | {"image_id": ids[i], "prompt": prompts[i]} for i in range(len(ids))]
+    names = row["prompt_names"] or [None] * len(ids)
+    answers = [
+        row | {"image_id": ids[i], "prompt": prompts[i], "prompt_name": names[i]}
+        for i in range(len(ids))
+    ]
     for later in answers[1:]:
         later["stats"] = []
+    for answer, failure in zip(answers, row["prompt_failures"] or [], strict=False):
+        # An image that failed for reasons of its own failed for these.
+        if failure is not None and (row["error_code"] or "prompt_").startswith("prompt_"):
+            code, _, detail = failure.partition(": ")
+            fail(answer, "read", code, detail)
     return answers
 
 
