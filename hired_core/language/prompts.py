@@ -24,6 +24,14 @@ class PromptTemplate:
     template: str | None
     image_token: str
 
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """Texts that the tokenizer reads as one token which is no word: ends of turns, the image
+        placeholder and others that the checkpoint declares special; sorted."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
+        special = {str(token) for token in added if token.special}
+        return tuple(sorted({*special, *self.tokenizer.all_special_tokens, self.image_token}))
+
     def render(self, prompt: str, *, from_data: bool = False) -> str:
         """The text given to the model, the image as one placeholder.
 

@@ -8,6 +8,7 @@ images `pipeline.sources`', and how a byte gets to its place `pipeline.storage`'
     where      rows chosen by an SQL condition
     names      image ids turned into file names, all different
     originals  the images, read again from the job's input
+    wide       captions of one image as one row
     journal    how far an export is, so that a killed one goes on
     exporter   all of it: captions to items to files
     formats    one file for each form

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
@@ -26,6 +26,7 @@ from pipeline.export.names import folders_of, item_names
 from pipeline.export.options import ExportOptions
 from pipeline.export.originals import Originals
 from pipeline.export.where import Where
+from pipeline.export.wide import wide_row, wide_schema
 from pipeline.ledger.existing import ExistingOutput, inspect_output
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import EXIT_DONE, ConfigError
@@ -68,6 +69,8 @@ def export(options: ExportOptions, out: TextIO, log: TextIO) -> int:
         print(f"{_told(journal)} are stored already", file=log)
     form = FORMATS[options.to](options.side_by_side)
     items = _Items(options, existing, captions, form)
+    if options.prompts_as == "columns":
+        items.widen(wide_schema(schema, sorted(set().union(*(count.names for count in counts)))))
     _store_pieces(items.after(journal.items, groups, counts), form, journal, options.rows_per_file)
     print(f"{_told(journal)} are at {redact_url(store.url)}", file=out)
     return EXIT_DONE
@@ -75,15 +78,17 @@ def export(options: ExportOptions, out: TextIO, log: TextIO) -> int:
 
 @dataclass(frozen=True)
 class _Count:
-    """Of a group: images, and the ids of their captions."""
+    """Of a group: images, the ids of their captions, and names of prompts."""
 
     items: int
     ids: IdSum
+    names: frozenset[str]
 
 
 def _count(table: pa.Table) -> _Count:
-    ids = table["image_id"].to_pylist()
-    return _Count(len(set(map(image_of, ids))), IdSum.of(ids))
+    ids, names = table["image_id"].to_pylist(), table["prompt_name"].to_pylist()
+    images = set(map(image_of, ids, names))
+    return _Count(len(images), IdSum.of(ids), frozenset(names) - {None})
 
 
 def _settings(
@@ -92,7 +97,8 @@ def _settings(
     """What two attempts at one export have in common."""
     assert existing.identity is not None, "there are results"
     ids = sum((count.ids for count in counts), IdSum())
-    return {
+    wide = {} if options.prompts_as == "rows" else {"prompts_as": options.prompts_as}
+    return wide | {
         "to": options.to,
         "where": options.where,
         "side_by_side": options.side_by_side,
@@ -107,6 +113,13 @@ def _told(journal: Journal) -> str:
     return f"{journal.rows:,} captions of {journal.items:,} images"
 
 
+def _asked(prompt: Any) -> dict[str, Any]:
+    """Prompts are in the captions; their names alone count, since no key may end like one."""
+    if isinstance(prompt, Mapping):
+        return {"prompts": tuple((name, "-") for name in prompt)}
+    return {"prompt": "-"}
+
+
 class _Items:
     """Images with their captions, group by group."""
 
@@ -116,17 +129,22 @@ class _Items:
         assert existing.identity is not None, "there are results"
         self._captions = captions
         self._needs_images = form.needs_images
+        self._wide: pa.Schema | None = None
         self._originals: Originals | None = None
         if form.needs_images or options.side_by_side == "link":
             columns = existing.identity.fields
             read_options = ReadOptions(
-                prompt="-",  # Asked of nothing: prompts are in the captions.
+                **_asked(columns.get("prompt")),
                 image_column=columns.get("image_column") or "image",
                 id_column=columns.get("id_column"),
                 max_image_bytes=options.max_image_bytes,
                 storage_options=options.storage_options,
             )
             self._originals = Originals(existing.identity, options.input_root, read_options)
+
+    def widen(self, schema: pa.Schema) -> None:
+        """Give each image its captions as one row too, of this schema."""
+        self._wide = schema
 
     def after(
         self, num_done: int, groups: Sequence[Group], counts: Sequence[_Count]
@@ -140,18 +158,20 @@ class _Items:
             if skipped < count.items:
                 table = self._captions.read(group)
                 items = self._of(group, folders[group.name], rows_of(table))
-                yield from ((i, table.schema) for i in itertools.islice(items, skipped, None))
+                schema = self._wide or table.schema
+                yield from ((i, schema) for i in itertools.islice(items, skipped, None))
 
     def _of(self, group: Group, folder: str, rows: list[Row]) -> Iterator[Item]:
         by_image: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
-            by_image[image_of(row["image_id"])].append(row)
+            by_image[image_of(row["image_id"], row["prompt_name"])].append(row)
         keys = {image_id: mine[0]["key"] for image_id, mine in by_image.items()}
         names = item_names(folder, keys)
         for image_id, image in self._images(group, keys, by_image):
             path = self._originals.path(group, keys[image_id]) if self._originals else None
             mine = tuple(by_image[image_id])
-            yield Item(name=names[image_id], rows=mine, image=image, path=path)
+            wide = None if self._wide is None else wide_row(mine, self._wide)
+            yield Item(name=names[image_id], rows=mine, image=image, path=path, wide=wide)
 
     def _images(
         self, group: Group, keys: dict[str, str], rows: dict[str, list[Row]]
@@ -176,7 +196,7 @@ def _store_pieces(
             is_first = False
             journal.pieces += 1
             journal.items += len(piece.items)
-            journal.rows += len(piece.rows)
+            journal.rows += sum(len(item.rows) for item in piece.items)
             journal.save()
         list(pool.map(lambda file: _put(journal.store, file), form.closing()))
     journal.complete = True

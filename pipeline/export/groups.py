@@ -62,8 +62,14 @@ def groups_of(records: Iterable[ShardRecord]) -> list[Group]:
     ]
 
 
-def image_of(image_id: str) -> str:
-    """The id of the image that a caption with this `image_id` is of."""
+def image_of(image_id: str, prompt_name: str | None = None) -> str:
+    """The id of the image that a caption is of.
+
+    Args:
+        image_id, prompt_name: of the caption.
+    """
+    if prompt_name is not None:
+        return image_id.removesuffix(f"#{prompt_name}")
     return _QUESTION.sub("", image_id)
 
 
@@ -90,9 +96,9 @@ class Captions:
         parts = (self._part(path) for path in group.paths)
         tables = [_fitted(_of(group.name, part), self._schema) for part in parts]
         table = self._where(pa.concat_tables([self._schema.empty_table(), *tables]))
-        ids = table["image_id"].to_pylist()
-        rows = {image_id: row for row, image_id in reversed(list(enumerate(ids)))}
-        order = [rows[image_id] for image_id in sorted(rows, key=natural)]
+        ids = zip(*(table[c].to_pylist() for c in ("image_id", "prompt_name")), strict=True)
+        rows = {each: row for row, each in reversed(list(enumerate(ids)))}
+        order = [rows[each] for each in sorted(rows, key=lambda each: natural(*each))]
         return table.take(pa.array(order, type=pa.int64()))
 
 
@@ -117,9 +123,12 @@ def _of(name: str, part: pa.Table) -> pa.Table:
     return part.filter(pc.equal(part["shard"], name)).replace_schema_metadata(None)
 
 
-def natural(image_id: str) -> tuple[list[tuple[int, str]], int, str]:
-    """What ids are sorted by: numbers in them by value, then questions of one image in turn."""
-    question = _QUESTION.search(image_id)
-    pieces = _NUMBER.split(image_of(image_id))
+def natural(
+    image_id: str, prompt_name: str | None = None
+) -> tuple[list[tuple[int, str]], int, str]:
+    """What ids are sorted by: numbers in them by value, then questions of one image in turn, or
+    prompts by name."""
+    question = None if prompt_name else _QUESTION.search(image_id)
+    pieces = _NUMBER.split(image_of(image_id, prompt_name))
     numbered = [(int(p[-18:]) if p.isdecimal() else -1, p) for p in pieces]
     return numbered, int(question[1]) if question else -1, image_id

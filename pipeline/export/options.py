@@ -10,8 +10,9 @@ from hired_core.errors import SettingError, require
 from pipeline.export.formats.text_files import SideBySide
 from pipeline.settings.config import InputConfig
 
-__all__ = ["ExportOptions", "FormatName"]
+__all__ = ["ExportOptions", "FormatName", "PromptsAs"]
 
+PromptsAs = Literal["rows", "columns"]
 FormatName = Literal["txt", "webdataset", "jsonl", "parquet", "hf-dataset"]
 
 
@@ -36,6 +37,9 @@ class ExportOptions:
     side_by_side: SideBySide = "no"
     """What lies beside each .txt. Nothing, a copy of its image, or a link to it. Links need loose
     images, and both ends on this machine's disk."""
+    prompts_as: PromptsAs = "rows"
+    """Where prompts have names: a row for each caption, or one for each image with a column for
+    each prompt, text_NAME and others. 'columns': of all forms but txt."""
     rows_per_file: int = 10_000
     """Captions of one file. Fewer, where their images have 256 MiB before that."""
     input_root: str | None = field(default=None, repr=False)
@@ -58,6 +62,8 @@ class ExportOptions:
         require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
         if self.side_by_side != "no" and self.to != "txt":
             raise SettingError(f"side_by_side: of --to txt only, not of {self.to}")
+        if self.prompts_as == "columns" and self.to == "txt":
+            raise SettingError("prompts_as: a .txt has no columns; choose another --to, or rows")
         self._check_hub()
 
     def _check_hub(self) -> None:

@@ -169,6 +169,9 @@ class _Flags:
         name = setting.name
         if setting.is_switch:
             self._switch(name, name, True, attached=attached)
+        elif setting.is_named:
+            text, before = self._one(name, attached=attached), self.found.get(name)
+            self.found[name] = text if before is None else [*_listed(before), text]
         elif setting.is_list:
             self.found[name] = self.found.get(name, []) + self._several(name, attached)
         else:
@@ -192,6 +195,10 @@ class _Flags:
         while self._words and not self._words[0].startswith("--"):
             found.append(self._words.popleft())
         return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _content(path: str, settings: Mapping[str, Setting]) -> dict[str, Any]:

@@ -30,7 +30,10 @@ _EXPORT: Final = Manual(
     description="""\
 Take captions away from an output, in a form that other programs read. What is killed goes on when
 it is run again; what is there already is left as it is.""",
-    common=("to", "into", "where", "side_by_side", "rows_per_file", "input_root", "push_to_hub"),
+    common=(
+        *("to", "into", "where", "side_by_side", "prompts_as", "rows_per_file", "input_root"),
+        "push_to_hub",
+    ),
     more="Exit codes: 0 done, 1 failed, run it again, 2 bad settings, or images that are gone.",
 )
 

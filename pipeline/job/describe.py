@@ -15,6 +15,7 @@ from pipeline.resources.placement import Cluster
 from pipeline.resources.resolved import Resolved
 from pipeline.rows.words import counted
 from pipeline.settings.config import CaptionConfig, JobConfig
+from pipeline.settings.prompts import NamedPrompt
 from pipeline.sources import redact_url
 
 
@@ -87,8 +88,14 @@ def _prompt(config: JobConfig) -> str:
     question = config.question
     if isinstance(question, CaptionConfig):
         column = question.prompt_column
-        return repr(question.prompt) if column is None else f"from column {column!r}"
+        return _texts(question.prompts) if column is None else f"from column {column!r}"
     return f"from column {question.question_column!r}"
+
+
+def _texts(prompts: tuple[NamedPrompt, ...]) -> str:
+    if prompts[0].name is None:
+        return repr(prompts[0].text)
+    return ", ".join(f"{prompt.name} {prompt.text!r}" for prompt in prompts)
 
 
 def _duplicates(config: JobConfig) -> str:

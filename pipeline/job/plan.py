@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -12,8 +13,8 @@ from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.work import Work, find_work, refuse_changed
 from pipeline.parts.sink import KINDS, Sink
 from pipeline.resources.resolved import Resolved
-from pipeline.rows.errors import ConfigError
-from pipeline.settings.config import CaptionConfig, JobConfig
+from pipeline.rows.errors import ConfigError, InputError
+from pipeline.settings.config import CaptionConfig, JobConfig, QuestionConfig
 from pipeline.sources import (
     Listing,
     ReadOptions,
@@ -24,6 +25,7 @@ from pipeline.sources import (
     count_rows,
     limit_shards,
     list_input,
+    listed,
     parse_carry,
     redact_url,
 )
@@ -56,6 +58,13 @@ class Plan:
     @property
     def config(self) -> JobConfig:
         return self.resolved.config
+
+    @property
+    def num_rows(self) -> int | None:
+        """In the shards to open; None where only reading can tell."""
+        if self.num_images is None or self.options.prompt_column is not None:
+            return None
+        return self.num_images * max(1, len(self.options.prompts))
 
     @property
     def is_done(self) -> bool:
@@ -130,16 +139,9 @@ def _find_work(config: JobConfig, shards: tuple[Shard, ...], ledger: Ledger) -> 
 
 def read_options(config: JobConfig) -> ReadOptions:
     """The part of the configuration that the sources understand."""
-    question = config.question
-    if isinstance(question, CaptionConfig):
-        column = question.prompt_column
-        prompt = question.prompt if column is None else None
-    else:
-        prompt, column = None, question.question_column
     return ReadOptions(
+        **_asked(config.question),
         image_column=config.input.image_column,
-        prompt=prompt,
-        prompt_column=column,
         id_column=config.input.id_column,
         max_carried_bytes=config.input.max_carried_bytes,
         max_image_bytes=config.input.max_image_bytes,
@@ -147,14 +149,31 @@ def read_options(config: JobConfig) -> ReadOptions:
     )
 
 
+def _asked(question: CaptionConfig | QuestionConfig) -> dict[str, Any]:
+    """By field of `ReadOptions`."""
+    if isinstance(question, QuestionConfig):
+        return {"prompt_column": question.question_column}
+    if question.prompt_column is not None:
+        return {"prompt_column": question.prompt_column}
+    prompts = question.prompts
+    limit = {"max_prompt_chars": question.max_prompt_chars}
+    if prompts[0].name is None:
+        return limit | {"prompt": prompts[0].text}
+    return limit | {"prompts": tuple((str(p.name), p.text) for p in prompts)}
+
+
 def _with_columns(
     resolved: Resolved, options: ReadOptions, shards: tuple[Shard, ...]
 ) -> tuple[Resolved, ReadOptions]:
     """With the columns that rows carry, judged by all of the input: also what is done already."""
     patterns = parse_carry(resolved.config.input.carry)
-    if not patterns:
+    if options.has_templates:
+        options = replace(options, control_tokens=resolved.template.control_tokens)
+    if not patterns and not options.fields:
         return resolved, options
     there = columns_of(shards, options)
+    if missing := [name for name in options.fields if name not in there]:
+        raise InputError(f"prompt: no column {missing[0]!r}; {listed(there)}")
     carried = choose_carried(patterns, there, options.image_column)
     schema = pa.schema([pa.field(column.name, column.kind) for column in carried])
     extras = replace(resolved.extras, carried=schema)

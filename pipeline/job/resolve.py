@@ -21,6 +21,7 @@ from pipeline.rows.extras import ExtraColumns
 from pipeline.rows.parsing import Parser
 from pipeline.settings.config import CaptionConfig, JobConfig, ModelConfig
 from pipeline.settings.fingerprint import fingerprint, fingerprint_fields
+from pipeline.sources import columns_of_template, is_template
 
 
 def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
@@ -32,12 +33,12 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
     spec = load_spec(config.model)
     require_fit(spec, config.reduction)
     template = _load_template(spec)
-    prompt = _prompt_tokens(config, template)
-    _check_length(config, spec, prompt or 0)
+    prompt, varies = _prompt_tokens(config, template)
+    _check_length(config, spec, prompt)
     device = torch.device("cuda" if cluster.gpus else "cpu")
     dtype = compute_dtype(config.model.dtype, spec.stored_dtype, device)
     placement = place(config.run, cluster)
-    text = config.run.max_prompt_tokens if prompt is None else prompt
+    text = max(prompt, config.run.max_prompt_tokens) if varies else prompt
     layout = expected_layout(config, spec, placement, cluster, text_positions=text, dtype=dtype)
     fields = fingerprint_fields(config, spec, str(dtype).removeprefix("torch."))
     return Resolved(
@@ -86,13 +87,22 @@ def _parsed_columns(form: Form | None, template: PromptTemplate) -> ExtraColumns
     return ExtraColumns(parsed=Parser(form).schema)
 
 
-def _prompt_tokens(config: JobConfig, template: PromptTemplate) -> int | None:
-    """Of the text around the image; None where each row has its own."""
+def _prompt_tokens(config: JobConfig, template: PromptTemplate) -> tuple[int, bool]:
+    """Of the text around the image: the longest that is known, and whether rows have others."""
     question = config.question
     if not isinstance(question, CaptionConfig) or question.prompt_column is not None:
-        return None
+        return 0, True
+    texts = [prompt.text for prompt in question.prompts]
+    for text in texts:
+        columns_of_template(text)
+    lengths = [_tokens_of(text, template) for text in texts]
+    known = [n for n, text in zip(lengths, texts, strict=True) if not is_template(text)]
+    return max(known, default=0), len(known) < len(texts)
+
+
+def _tokens_of(prompt: str, template: PromptTemplate) -> int:
     try:
-        before, after = template.token_ids(question.prompt)
+        before, after = template.token_ids(prompt)
     except PromptError as exc:
         raise ConfigError(f"prompt: {exc}") from exc
     except (OSError, ValueError) as exc:

@@ -123,9 +123,8 @@ def _execute(
 
 def _interrupted(plan: Plan, ledger_writer: LedgerWriter) -> JobInterruptedError:
     """What there is and what is left, for the last line of the screen."""
-    rows, images = ledger_writer.ledger.totals().rows, plan.num_images
-    questions = plan.options.prompt_column is not None
-    left = "" if images is None or questions else f", {max(0, images - rows):,} are to do"
+    rows, wanted = ledger_writer.ledger.totals().rows, plan.num_rows
+    left = "" if wanted is None else f", {max(0, wanted - rows):,} are to do"
     stored = f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} stored"
     where = redact_url(plan.sink.url)
     return JobInterruptedError(

@@ -46,6 +46,11 @@ class Setting:
         return any(get_origin(kind) in (dict, Mapping) for kind in self.kinds)
 
     @property
+    def is_named(self) -> bool:
+        """Whether it is a text, or several: each flag gives one, NAME=TEXT or not."""
+        return str in self.kinds and self.is_list
+
+    @property
     def is_required(self) -> bool:
         return self.default is MISSING
 

@@ -67,7 +67,7 @@ def stream(
         parts = _Parts(plan, ledger_writer, context, registry)
         printer = ProgressPrinter(
             counter,
-            total_rows=plan.num_images if plan.options.prompt_column is None else None,
+            total_rows=plan.num_rows,
             num_shards=len(assignments),
             usd_per_sec=_usd_per_sec(plan, prices),
             rows_stored=lambda: parts.collector.rows_stored,

@@ -30,7 +30,8 @@ def value_of(setting: Setting, given: Any) -> Any:
             return _reader(kind)(given)
         except (TypeError, ValueError, OverflowError):
             continue
-    wanted = " or ".join([*map(_words, setting.kinds), *(["null"] if setting.nullable else [])])
+    words = ["a text, or texts by name"] if setting.is_named else map(_words, setting.kinds)
+    wanted = " or ".join([*words, *(["null"] if setting.nullable else [])])
     got = "" if setting.secret else f", got {_clipped(given)!r}"
     raise ConfigError(f"{setting.name}: expected {wanted}{got}")
 

@@ -24,13 +24,17 @@ _ERROR: Final = [
     pa.field("error_detail", pa.string()),
 ]
 _QUESTIONS: Final = [
-    # One entry per question asked of the image; both lists have the same length.
+    # One entry per question asked of the image; all lists have the same length.
     pa.field("row_ids", _TEXTS),
     pa.field("prompts", _TEXTS),
     # With --duplicates copy, for each question the number of the row whose caption it gets
     # (`pipeline.copies.registry`), null where it is asked; null as a whole where all are.
     pa.field("firsts", pa.list_(pa.int64())),
+    # Null where prompts have no names, and where none has failed ("code: detail").
+    pa.field("prompt_names", _TEXTS),
+    pa.field("prompt_failures", _TEXTS),
 ]
+QUESTION_COLUMNS: Final = tuple(each.name for each in _QUESTIONS)
 _END: Final = [
     pa.field("shard_rows", pa.int64()),
     pa.field("shard_digest", pa.int64()),
@@ -82,6 +86,8 @@ _TEXT: Final = [
     pa.field("prompt_tokens", pa.int32()),
     pa.field("output_tokens", pa.int32()),
 ]
+_PROMPT_NAME: Final = pa.field("prompt_name", pa.string())
+"""Of `--prompt NAME=TEXT`; null where prompts have no names. Parts of earlier versions lack it."""
 _FLAGS: Final = pa.field("flags", _TEXTS)
 """What is wrong with the text (`pipeline.quality.criteria.FLAGS`); empty where nothing is.
 
@@ -149,12 +155,15 @@ _FIRST: Final = pa.field("first", pa.int64())
 """Of a row that gets the caption of another: that one's number."""
 
 ANSWERED_SCHEMA: Final = pa.schema(
-    [*_ID, *_IMAGE, _NOTES, *_TOKENS, *_TEXT, _FLAGS, *_DUPLICATE, _FIRST, *_FLOW]
+    [*_ID, *_IMAGE, _NOTES, *_TOKENS, _PROMPT_NAME, *_TEXT, _FLAGS, *_DUPLICATE, _FIRST, *_FLOW]
 )
 """After the generate stage: one row per question, `image_id` the question's own."""
 
 WAITING_SCHEMA: Final = pa.schema(
-    [*_ID, *_IMAGE[:3], _NOTES, _PHASH, _TEXT[0], _FIRST, pa.field("ledger_id", pa.string())]
+    [
+        *(*_ID, *_IMAGE[:3], _NOTES, _PHASH, _PROMPT_NAME, _TEXT[0], _FIRST),
+        pa.field("ledger_id", pa.string()),
+    ]
 )
 """Rows that wait for the caption of another: what of them is their own."""
 
@@ -162,6 +171,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
     [
         *_ID,
         *_IMAGE[:3],
+        _PROMPT_NAME,
         *_TEXT[:3],
         _FLAGS,
         _NOTES,
@@ -172,7 +182,7 @@ CAPTIONS_SCHEMA: Final = pa.schema(
         *_PROVENANCE,
     ]
 )
-QUARANTINE_SCHEMA: Final = pa.schema([*_ID, *_ERROR, _TEXT[0], *_PROVENANCE[3:]])
+QUARANTINE_SCHEMA: Final = pa.schema([*_ID, *_ERROR, _PROMPT_NAME, _TEXT[0], *_PROVENANCE[3:]])
 
 SUMMARY_SCHEMA: Final = pa.schema(
     [

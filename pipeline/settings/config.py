@@ -17,6 +17,7 @@ from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize, Truncated
 from pipeline.quality.criteria import QualityConfig
+from pipeline.settings.prompts import DEFAULT_PROMPT, NamedPrompt, named_prompts
 
 OnChanged = Literal["fail", "redo", "skip"]
 Duplicates = Literal["keep", "copy"]
@@ -101,15 +102,27 @@ class InputConfig:
 class CaptionConfig:
     """Prompt"""
 
-    prompt: str = "Describe the image."
-    """Asked of every image. It goes into the model's chat template, unless it holds the model's
-    image placeholder itself, e.g. '<image>': then it is used word for word."""
+    prompt: str | list[str] | dict[str, str] = DEFAULT_PROMPT
+    """Asked of every image. Several as NAME=TEXT, once each: an image is encoded once and has a row
+    for each. A prompt may hold columns of its row, as in 'The alt text is: {{ alt }}.' (a Jinja
+    template). It goes into the model's chat template, unless it holds the model's image placeholder
+    itself, e.g. '<image>': then it is used word for word."""
+    max_prompt_chars: int = 8192
+    """Prompts made of a template that are longer are quarantined. Of a longer text in a column a
+    template sees the beginning."""
     prompt_column: str | None = None
     """Column with a prompt for each row, instead of --prompt. Of a WebDataset sample, a field of
     its JSON."""
 
     def __post_init__(self) -> None:
-        require(bool(self.prompt.strip()), "prompt", self.prompt, "a text that is not blank")
+        most = self.max_prompt_chars
+        require(most > 0, "max_prompt_chars", most, "1 or more")
+        _ = self.prompts
+
+    @property
+    def prompts(self) -> tuple[NamedPrompt, ...]:
+        """What is asked of every image, where no column says it."""
+        return named_prompts(self.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)

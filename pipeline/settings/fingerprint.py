@@ -55,7 +55,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "newline": selection.newline_policy,
         "transposed_grid": selection.transposed_grid,
         "skip_below": selection.effective_skip_below,
-        "prompt": question.prompt if fixed and isinstance(question, CaptionConfig) else None,
+        "prompt": _prompts(question) if fixed and isinstance(question, CaptionConfig) else None,
         "prompt_column": None if fixed else _column(question),
         "generation": _generation(generation),
         # Greedy texts are those of the unmodified model, whatever runs it; draws are not.
@@ -64,6 +64,13 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         **_changed_options(config),
         **_likeness(config),
     }
+
+
+def _prompts(question: CaptionConfig) -> str | dict[str, str]:
+    """The one text, or texts by name."""
+    if question.prompts[0].name is None:
+        return question.prompts[0].text
+    return {str(prompt.name): prompt.text for prompt in question.prompts}
 
 
 def _generation(settings: GenerationSettings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from pipeline.sources.samples import Failure
@@ -19,17 +20,21 @@ _QUESTION: Final = re.compile(r"#q\d+$")
 class UniqueKeys:
     """Gives every sample of one shard an id that no other has.
 
+    Args:
+        names: of prompts, that ids of questions may end in.
+
     It holds the keys of the shard: all that is kept in memory of it.
     """
 
-    def __init__(self, shard_name: str) -> None:
+    def __init__(self, shard_name: str, names: Iterable[str] = ()) -> None:
         self._prefix = f"{shard_name}#"
+        self._asked = re.compile("|".join([_QUESTION.pattern, *(f"#{name}$" for name in names)]))
         self._seen: set[str] = set()
         self._copies: dict[str, int] = {}
 
     def enter(self, key: str) -> tuple[str, str, Failure | None]:
         """The `image_id`, the key made printable, and what is wrong with the key, if anything."""
-        safe = encode_unsafe(key)
+        safe = encode_unsafe(key, self._asked)
         failure = None if safe == key else Failure("key_unsafe", f"written as {safe!r}")
         unique = self._unique(safe)
         if unique != safe and failure is None:
@@ -47,7 +52,7 @@ class UniqueKeys:
         return unique
 
 
-def encode_unsafe(key: str) -> str:
+def encode_unsafe(key: str, asked: re.Pattern[str] = _QUESTION) -> str:
     """`key` with what makes it unsafe percent-encoded; equal to `key` when it is safe.
 
     Unsafe are absolute paths, '..' components (either slash), control characters, bytes that are
@@ -55,7 +60,7 @@ def encode_unsafe(key: str) -> str:
     """
     safe = _ABSOLUTE.sub(_percent, encode_control(key))
     safe = _CLIMBS.sub(lambda match: match.group().replace("..", "%2E%2E"), safe)
-    return _QUESTION.sub(lambda match: "%23" + match.group()[1:], safe)
+    return asked.sub(lambda match: "%23" + match.group()[1:], safe)
 
 
 def encode_control(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Generator, Iterator, Set
+from collections.abc import Generator, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from pipeline.rows.idsum import IdSum
 from pipeline.rows.row import CARRIED, to_table
-from pipeline.rows.schemas import ROW_SCHEMA, ShardEnd
+from pipeline.rows.schemas import QUESTION_COLUMNS, ROW_SCHEMA, ShardEnd
 from pipeline.sources.carried.carried_values import struct_of
 from pipeline.sources.keys import UniqueKeys
 from pipeline.sources.samples import Failure, Sample, broken_shard, one_line, oversize
 from pipeline.sources.shard import ReadOptions, Shard
+from pipeline.sources.templates.asking import filled
 
 __all__ = ["LOST", "StoredRows", "read_tables", "unread_tables"]
 
@@ -46,7 +47,7 @@ def read_tables(
     done: StoredRows,
 ) -> Iterator[pa.Table]:
     """Tables of at most `batch_rows` images and about `batch_bytes`; the marker is on its own."""
-    keys = UniqueKeys(shard.name)
+    keys = _keys(shard, options)
     counted = _Counted(done)
     batch: list[_Row] = []
     num_bytes = 0
@@ -75,7 +76,7 @@ def unread_tables(
     """
     sample = broken_shard(failure, options)
     counted = _Counted(StoredRows())
-    row = _row(shard, sample, UniqueKeys(shard.name), options)
+    row = _row(shard, sample, _keys(shard, options), options)
     if row["image_id"] not in done.ids and counted.is_wanted(row):
         yield _table([row], options)
     stored = IdSum.of(done.ids)
@@ -94,11 +95,12 @@ class _Counted:
 
     def is_wanted(self, row: _Row) -> bool:
         """Whether any of the row's ids is new; the row is cut down to these."""
-        ids, prompts = row["row_ids"], row["prompts"]
+        ids = row["row_ids"]
         new = [i for i, row_id in enumerate(ids) if row_id not in self._done.ids]
         self._old += [row_id for row_id in ids if row_id in self._done.ids]
         self._new += [ids[i] for i in new]
-        row["row_ids"], row["prompts"] = [ids[i] for i in new], [prompts[i] for i in new]
+        for name in (column for column in QUESTION_COLUMNS if row[column] is not None):
+            row[name] = [row[name][i] for i in new]
         return bool(new)
 
     def settle(self) -> None:
@@ -124,22 +126,20 @@ def _marker(shard: Shard, end: ShardEnd) -> _Row:
 
 def _row(shard: Shard, sample: Sample, keys: UniqueKeys, options: ReadOptions) -> _Row:
     image_id, key, key_failure = keys.enter(sample.key)
+    prompt = filled(sample.prompt, sample.along.fields, options)
     failure = (
-        sample.failure
-        or key_failure
-        or _image_failure(sample.image, options)
-        or sample.prompt.failure
+        sample.failure or key_failure or _image_failure(sample.image, options) or prompt.failure
     )
-    texts = sample.prompt.texts
-    several = sample.prompt.several
     row: _Row = {
         "image_id": image_id,
         "shard": shard.name,
         "ledger_id": shard.ledger_id,
         "key": key,
         "image": None if failure else sample.image,
-        "row_ids": [f"{image_id}#q{i}" for i in range(len(texts))] if several else [image_id],
-        "prompts": list(texts),
+        "row_ids": prompt.row_ids(image_id),
+        "prompts": list(prompt.texts),
+        "prompt_names": list(prompt.names) or None,
+        "prompt_failures": _told(prompt.failures),
         CARRIED: sample.along.carried,
         _NUM_LOST: sample.along.num_lost,
     }
@@ -150,6 +150,17 @@ def _row(shard: Shard, sample: Sample, keys: UniqueKeys, options: ReadOptions) -
             "error_detail": one_line(failure.detail),
         }
     return row
+
+
+def _keys(shard: Shard, options: ReadOptions) -> UniqueKeys:
+    return UniqueKeys(shard.name, [name for name, _ in options.prompts])
+
+
+def _told(failures: Sequence[Failure | None]) -> list[str | None] | None:
+    """Of each text its code and what is wrong; None where nothing is."""
+    if not any(failures):
+        return None
+    return [None if each is None else f"{each.code}: {one_line(each.detail)}" for each in failures]
 
 
 def _image_failure(image: bytes | None, options: ReadOptions) -> Failure | None:

@@ -44,6 +44,19 @@ class Prompt:
 
     failure: Failure | None = None
 
+    names: tuple[str, ...] = ()
+    """One for each text; none where they have none."""
+
+    failures: tuple[Failure | None, ...] = ()
+    """Of each text, where they may fail one by one; a text that failed is None."""
+
+    def row_ids(self, image_id: str) -> list[str]:
+        """One for each text."""
+        if self.names:
+            return [f"{image_id}#{name}" for name in self.names]
+        several = [f"{image_id}#q{i}" for i in range(len(self.texts))]
+        return several if self.several else [image_id]
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -76,7 +89,10 @@ def given_prompt(value: object) -> Prompt:
 
 
 def constant_prompt(options: ReadOptions) -> Prompt:
-    """The prompt all images share; a failure when prompts come from the data."""
+    """The prompts all images share; a failure when prompts come from the data."""
+    if options.prompts:
+        names, texts = zip(*options.prompts, strict=True)
+        return Prompt(texts, names=names)
     if options.prompt is None:
         return no_prompt(f"no {options.prompt_column!r}")
     return Prompt((options.prompt,))
@@ -90,7 +106,9 @@ def no_prompt(detail: str) -> Prompt:
 def broken_shard(failure: Failure, options: ReadOptions) -> Sample:
     """The row that stands for all rows a broken shard holds beyond this point."""
     key = "!truncated" if failure.code == "shard_truncated" else "!corrupt"
-    return Sample(key, None, constant_prompt(options), failure)
+    plain = options.prompt is not None and not options.has_templates
+    prompt = constant_prompt(options) if plain else Prompt()
+    return Sample(key, None, prompt, failure)
 
 
 def oversize(num_bytes: int, max_bytes: int) -> Failure:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pipeline.rows.errors import ConfigError
 from pipeline.sources.carried.request import CarriedColumn
+from pipeline.sources.templates.template import columns_of_template, is_template
 
 __all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat"]
 
@@ -17,6 +18,10 @@ IMAGE_SUFFIXES: Final = frozenset(
         *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff"),
         *("avif", "heic", "heif", "hif", "jp2", "j2k", "j2c", "jpf", "jpx"),
     }
+)
+_POSITIVE: Final = (
+    *("max_carried_bytes", "max_image_bytes", "max_prompt_chars"),
+    *("batch_rows", "batch_bytes"),
 )
 ShardFormat = Literal["parquet", "webdataset", "images", "arrow"]
 
@@ -57,13 +62,22 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """How rows are made of shards. Exactly one of `prompt` and `prompt_column` is set."""
+    """How rows are made of shards. One of `prompt`, `prompts` and `prompt_column` is set."""
 
     image_column: str = "image"
     """Parquet and Arrow: a binary column, or a struct with a binary field `bytes`."""
 
     prompt: str | None = None
-    """The prompt of every image."""
+    """The prompt of every image; it may be a template (`pipeline.sources.templates`)."""
+
+    prompts: tuple[tuple[str, str], ...] = ()
+    """Prompts of every image, each with its name."""
+
+    max_prompt_chars: int = 8192
+    """Of a prompt that is made of a template."""
+
+    control_tokens: tuple[str, ...] = ()
+    """Of the model: what values in templates may not bring in."""
 
     prompt_column: str | None = None
     """Where each image's prompt, or list of prompts, is found: a Parquet or Arrow column, or a
@@ -93,7 +107,17 @@ class ReadOptions:
     @property
     def fields(self) -> tuple[str, ...]:
         """Columns whose values prompts are made of."""
-        return ()
+        return tuple(sorted({n for text in self._texts for n in columns_of_template(text)}))
+
+    @property
+    def has_templates(self) -> bool:
+        """Whether any prompt is a template, be it one that names no column."""
+        return any(map(is_template, self._texts))
+
+    @property
+    def _texts(self) -> tuple[str, ...]:
+        named = tuple(text for _, text in self.prompts)
+        return named if self.prompt is None else (self.prompt, *named)
 
     @property
     def columns_along(self) -> tuple[str, ...]:
@@ -101,13 +125,19 @@ class ReadOptions:
         return tuple(dict.fromkeys((*(c.source for c in self.carried), *self.fields)))
 
     def __post_init__(self) -> None:
-        if (self.prompt is None) == (self.prompt_column is None):
+        if bool(self.prompts) + (self.prompt is not None) + (self.prompt_column is not None) != 1:
             raise ConfigError(
                 f"exactly one of prompt and prompt_column must be set, got prompt={self.prompt!r} "
                 f"and prompt_column={self.prompt_column!r}"
             )
         if self.prompt is not None and not self.prompt.strip():
             raise ConfigError("prompt is blank: set a prompt, or prompt_column")
-        for name in ("max_carried_bytes", "max_image_bytes", "batch_rows", "batch_bytes"):
+        for name in (
+            "max_carried_bytes",
+            "max_image_bytes",
+            "max_prompt_chars",
+            "batch_rows",
+            "batch_bytes",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, allowed: 1 or more")

@@ -161,5 +161,6 @@ def _copied(row: Row, first: First, there: Row) -> Row:
         looks = {name: there.get(name) for name in looks}
     filled: dict[str, Any] = dict.fromkeys(ANSWERED_SCHEMA.names)
     filled |= {n: there[n] for n in CAPTIONS_SCHEMA.names if n in there and n in filled}
-    marks = {"duplicate_of": first.image_id, "duplicate_distance": first.distance}
-    return filled | looks | own | marks | {PARSED: there.get(PARSED)}
+    marks: Row = {"duplicate_of": first.image_id, "duplicate_distance": first.distance}
+    marks |= {"prompt_name": row["prompt_name"], PARSED: there.get(PARSED)}
+    return filled | looks | own | marks

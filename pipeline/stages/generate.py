@@ -222,13 +222,20 @@ def _per_question(row: Row) -> list[Row]:
     if row["shard_rows"] is not None:
         return [row]
     ids, prompts = row["row_ids"], row["prompts"] or [None]
+    names = row["prompt_names"] or [None] * len(ids)
     firsts = row.pop("firsts") or [None] * len(ids)
+    own = zip(ids, prompts, names, firsts, strict=True)
     answers = [
-        row | {"image_id": ids[i], "prompt": prompts[i], "first": firsts[i]}
-        for i in range(len(ids))
+        row | {"image_id": row_id, "prompt": prompt, "prompt_name": name, "first": first}
+        for row_id, prompt, name, first in own
     ]
     for later in answers[1:]:
         later["stats"] = []
+    for answer, failure in zip(answers, row["prompt_failures"] or [], strict=False):
+        # An image that failed for reasons of its own failed for these.
+        if failure is not None and (row["error_code"] or "prompt_").startswith("prompt_"):
+            code, _, detail = failure.partition(": ")
+            fail(answer, "read", code, detail)
     return answers
 
 

@@ -25,7 +25,7 @@ from lab.benchmark.contestants.models import (
     random_model,
     write_preset,
 )
-from pipeline.settings.config import CaptionConfig
+from pipeline.settings.prompts import DEFAULT_PROMPT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Setting:
     folder: str | None = None
     device: str = "cpu"
     dtype: str = "float32"
-    prompt: str = CaptionConfig.prompt
+    prompt: str = DEFAULT_PROMPT
     max_new_tokens: int = 16
 
 

@@ -23,12 +23,19 @@ class Item:
         rows: of `captions/`, at least one, by question.
         image: its bytes as they are in the input; None where the form has no use for them.
         path: of the image on this machine's disk, if it is a file of its own there.
+        wide: all captions as one row, where that was asked for.
     """
 
     name: str
     rows: tuple[Row, ...]
     image: bytes | None = None
     path: str | None = None
+    wide: Row | None = None
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """The rows that stand for it."""
+        return self.rows if self.wide is None else (self.wide,)
 
     @property
     def texts(self) -> list[str]:
@@ -41,7 +48,7 @@ class Piece:
 
     Attributes:
         index: counted through the whole export.
-        schema: of the rows.
+        schema: of `rows`.
     """
 
     index: int
@@ -50,7 +57,7 @@ class Piece:
 
     @property
     def rows(self) -> list[Row]:
-        return [row for item in self.items for row in item.rows]
+        return [row for item in self.items for row in item.shown]
 
 
 @dataclass(frozen=True)

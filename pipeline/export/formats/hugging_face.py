@@ -44,7 +44,7 @@ class HuggingFaceDataset:
     needs_images = True
 
     def files(self, piece: Piece) -> Iterator[File]:
-        rows = [_with_image(row, item) for item in piece.items for row in item.rows]
+        rows = [_with_image(row, item) for item in piece.items for row in item.shown]
         schema = pa.schema([_IMAGE, *piece.schema], metadata={"huggingface": _FEATURES})
         buffer = io.BytesIO()
         table = table_of(rows, schema)

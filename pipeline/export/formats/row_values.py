@@ -41,7 +41,8 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     if any(isinstance(value, pa.Array) for value in values):
-        return pa.concat_arrays(values)
+        none = pa.nulls(1, kind)
+        return pa.concat_arrays([none if value is None else value for value in values])
     return pa.array(values, type=kind)
 
 

@@ -42,7 +42,7 @@ def _key(name: str) -> str:
 
 def _fields(item: Item) -> bytes:
     prompts = [row["prompt"] for row in item.rows]
-    fields = item.rows[0] | {"prompts": prompts, "texts": item.texts}
+    fields = item.shown[0] | {"prompts": prompts, "texts": item.texts}
     return json_line(fields).encode()
 
 

@@ -171,7 +171,7 @@ def test_what_is_required_is_named() -> None:
         ("budget: high", "budget: expected a number or null, got 'high'"),
         ("budget: [1]", "budget: expected a number or null, got '[1]'"),
         ("limit: 1.5", "limit: expected a whole number or null, got '1.5'"),
-        ("prompt: 5", "prompt: expected a text, got '5'"),
+        ("prompt: 5", "prompt: expected a text, or texts by name, got '5'"),
         ("prompt: null", "prompt: null is no value for it; leave it out"),
         ("newline: null", "newline: null is no value for it; leave it out"),
         ("dry_run: 5", "dry_run: expected true or false, got '5'"),
@@ -179,7 +179,7 @@ def test_what_is_required_is_named() -> None:
         ("storage_options: 5", "storage_options: expected a JSON object"),
         ("output: [s3://k:s3cret@b]", "output: expected a text"),
         ("budget: true", "budget: expected a number or null, got 'True'"),
-        ("prompt: 2026-11-20", "prompt: expected a text, got '2026-11-20'"),
+        ("prompt: 2026-11-20", "prompt: expected a text, or texts by name, got '2026-11-20'"),
         ("dtype: half", "dtype: expected one of 'auto', 'float32', 'float16', 'bfloat16', got "),
         ("alpha: .nan", "alpha: nan is out of range; allowed: 0 to 1"),
         ("gpu_hour_price: .inf", "gpu_hour_price: inf is out of range; allowed: 0 or more"),
@@ -291,3 +291,16 @@ def test_a_schema_is_a_file_or_stands_in_one(tmp_path: Path, settings: Path) -> 
 )
 def test_forms_that_cannot_be_are_told(argv: tuple[str, ...], told: str) -> None:
     assert told in complaint([*NEEDED, *argv])
+
+
+def test_prompts_have_names_or_there_is_one(settings: Path) -> None:
+    two = parse(*NEEDED, "--prompt", "a=One line.", "--prompt", "b={{ alt }}, x=1").question
+    assert isinstance(two, CaptionConfig)
+    assert [(p.name, p.text) for p in two.prompts] == [("a", "One line."), ("b", "{{ alt }}, x=1")]
+    settings.write_text("input: [a]\noutput: o\nprompt: {a: One line., b: 'x'}\n")
+    file = parse("--config", str(settings)).question
+    assert isinstance(file, CaptionConfig)
+    assert [(p.name, p.text) for p in file.prompts] == [("a", "One line."), ("b", "x")]
+    over = parse("--config", str(settings), "--prompt", "One.").question
+    assert over == CaptionConfig(prompt="One.")
+    assert complaint([*NEEDED, "--prompt", "a=x", "--prompt", "y"]).startswith("prompt: of several")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from pipeline.accounting.cost import Prices
 from pipeline.parts.sink import KINDS, METADATA_KEY, Sink
 from pipeline.rows.errors import StorageError
-from pipeline.rows.row import to_table
+from pipeline.rows.extras import ExtraColumns
+from pipeline.rows.row import CARRIED, PARSED, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA, QUARANTINE_SCHEMA, SUMMARY_SCHEMA, ShardEnd
 from pipeline.stages import WriteStage
 from pipeline.stages.context import StageContext
@@ -36,6 +38,7 @@ CAPTIONS = [
     "sha256",
     "width",
     "height",
+    "prompt_name",
     "prompt",
     "text",
     "finish_reason",
@@ -71,6 +74,7 @@ def answer(image_id: str, **more: Any) -> dict[str, Any]:
         "visual_tokens_dense": 432,
         "visual_tokens_kept": 144,
         "partition_budgets": [72, 36, 36],
+        "prompt_name": "short",
         "prompt": "Describe.",
         "text": "a red disc",
         "finish_reason": "stop",
@@ -168,7 +172,8 @@ def test_bad_rows_go_to_quarantine(sink: Sink) -> None:
     write(sink, ROWS)
     (table,) = sink.read("quarantine")
     assert table.column_names == QUARANTINE_SCHEMA.names
-    expected = failure("a#1") | {"prompt": None, "fingerprint": "f" * 16, "run_id": "run-1"}
+    asked = {"prompt_name": None, "prompt": None}
+    expected = failure("a#1") | asked | {"fingerprint": "f" * 16, "run_id": "run-1"}
     assert table.to_pylist() == [{name: expected[name] for name in QUARANTINE_SCHEMA.names}]
 
 
@@ -259,3 +264,26 @@ class Losing(Sink):
     def write(self, path: str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
         super().write(path, table, metadata)
         hold(self, "run-2")
+
+
+def test_columns_that_the_job_adds_are_stored_beside_both_kinds_of_rows(sink: Sink) -> None:
+    extras = ExtraColumns(
+        carried=pa.schema({"likes": pa.int16()}), parsed=pa.schema({"colour": pa.string()})
+    )
+    rows = [
+        answer("a#0", carried={"likes": 3}, parsed={"colour": "red"}),
+        failure("a#1") | {"carried": {"likes": 4}},
+        answer("a#2"),
+    ]
+    provenance = Provenance(**PROVENANCE)  # type: ignore[arg-type]
+    context = dataclasses.replace(CONTEXT, extras=extras)
+    stage = WriteStage(context, sink, provenance, hold(sink, "run-1"))
+    stage(to_table(rows, extras.on_the_way(ANSWERED_SCHEMA, CARRIED, PARSED)))
+    (good,), (bad,) = sink.read("captions"), sink.read("quarantine")
+    assert good.column_names == [*CAPTIONS, "likes", "colour"]
+    assert good.select(["likes", "colour"]).to_pylist() == [
+        {"likes": 3, "colour": "red"},
+        {"likes": None, "colour": None},
+    ]
+    assert (bad["likes"].type, bad["likes"].to_pylist()) == (pa.int16(), [4])
+    assert bad.column_names == [*QUARANTINE_SCHEMA.names, "likes"]

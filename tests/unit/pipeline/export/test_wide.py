@@ -1,0 +1,73 @@
+"""One row an image, where prompts have names."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.export.formats.base import Item, Piece
+from pipeline.export.formats.hugging_face import HuggingFaceDataset
+from pipeline.export.formats.row_values import rows_of
+from pipeline.export.formats.tar_samples import TarSamples
+from pipeline.export.wide import wide_row, wide_schema
+from pipeline.rows.errors import ConfigError
+from pipeline.rows.schemas import CAPTIONS_SCHEMA
+from tests.support.exports import png
+
+STORED = CAPTIONS_SCHEMA.append(pa.field("at", pa.timestamp("ns")))
+WIDE = wide_schema(STORED, ["long", "short"])
+
+
+def item(*names: str) -> Item:
+    rows = rows_of(
+        pa.Table.from_pylist(
+            [
+                {"image_id": f"s#0#{name}", "prompt_name": name, "text": f"a {name} one",
+                 "prompt": name, "key": "0", "at": 2}
+                for name in names
+            ],
+            schema=STORED,
+        )
+    )  # fmt: skip
+    return Item(name="s/0", rows=tuple(rows), image=png(1), wide=wide_row(rows, WIDE))
+
+
+def test_each_prompt_has_its_columns_and_the_image_its_own() -> None:
+    assert [n for n in WIDE.names if n.endswith("_short")][:2] == ["prompt_short", "text_short"]
+    assert {"text", "prompt", "prompt_name"}.isdisjoint(WIDE.names)
+    (row,) = item("short").shown
+    assert list(row) == WIDE.names
+    found = (row["image_id"], row["text_short"], row["text_long"], row["key"])
+    assert found == ("s#0", "a short one", None, "0")
+
+
+def test_forms_show_one_row() -> None:
+    piece = Piece(index=0, items=(item("long", "short"), item("long")), schema=WIDE)
+    _, data = next(HuggingFaceDataset().files(piece))
+    assert isinstance(data, bytes)
+    table = pq.read_table(io.BytesIO(data))
+    assert table["text_short"].to_pylist() == ["a short one", None]
+    assert table["at"].cast(pa.int64()).to_pylist() == [2, 2]
+    ((_, tar),) = TarSamples().files(piece)
+    assert isinstance(tar, bytes)
+    with tarfile.open(fileobj=io.BytesIO(tar)) as file:
+        member = file.extractfile("s/0.json")
+        assert member is not None
+        fields = json.loads(member.read())
+    assert (fields["text_long"], fields["texts"], fields["at"].replace("T", " ")) == (
+        "a long one",
+        ["a long one"],
+        "1970-01-01 00:00:00.000000002",
+    )
+
+
+def test_what_cannot_be_made_wide_is_told() -> None:
+    with pytest.raises(ConfigError, match="have no names"):
+        wide_schema(STORED, [])
+    with pytest.raises(ConfigError, match="'text_a' is a carried column"):
+        wide_schema(STORED.append(pa.field("text_a", pa.string())), ["a"])
