@@ -65,11 +65,13 @@ def slot_layout(
     max_slots: int,
     on_gpu: bool,
     images: int,
+    masked: bool = False,
 ) -> SlotLayout:
     """As many slots as the limit has room for, each as long as the settings' longest request.
 
     Args:
         images: at once in the vision half, if it shares the process; 0 if it does not.
+        masked: whether texts are held to a form.
 
     Raises:
         MemoryLimitError: if there is no room for a single slot.
@@ -94,4 +96,5 @@ def slot_layout(
         row_width=(spec.projected_width if settings.projects_rows(spec) else spec.feature_width),
         all_features=method.merges or needs.features or needs.projected,
         pairs=needs.pairs,
+        masked=masked,
     )

@@ -106,6 +106,7 @@ class Vlm:
             max_slots=slots or max_slots(on_gpu=on_gpu),
             on_gpu=on_gpu,
             images=IMAGES_AT_ONCE,
+            masked=generation.form is not None,
         )
         family = family_of(spec)
         engine = make_backend(

@@ -53,6 +53,7 @@ def actor_layout(
             max_slots=config.run.max_slots or max_slots(on_gpu=on_gpu),
             on_gpu=on_gpu,
             images=config.run.batch_size if fused else 0,
+            masked=config.generation.form is not None,
         )
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc

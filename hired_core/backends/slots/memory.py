@@ -125,6 +125,7 @@ def lay_out_slots(
     row_width: int | None = None,
     all_features: bool = False,
     pairs: Pairs | None = None,
+    masked: bool = False,
 ) -> SlotLayout:
     """As many slots as the limit has room for, `max_slots` at most.
 
@@ -140,6 +141,7 @@ def lay_out_slots(
         row_width: of what comes out of the vision stage; by default that of a feature.
         all_features: whether the vision stage computes those of all patches, not of the kept alone.
         pairs: whether it compares them with each other, see `Needs`.
+        masked: whether texts are held to a form.
 
     Raises:
         ValueError: if the schedule does not fit the decoder or `max_length`.
@@ -157,6 +159,7 @@ def lay_out_slots(
             num_slots=num_slots,
             asks=None if schedule is None else schedule.ranker.asks,
             num_text=max_length - num_visual,
+            masked=masked,
         )
         encode = encode_bytes(
             spec,

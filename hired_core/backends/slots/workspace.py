@@ -90,6 +90,7 @@ def generate_bytes(
     num_slots: int,
     asks: Collection[Ask] | None = None,
     num_text: int = 0,
+    masked: bool = False,
 ) -> int:
     """Of the widest moment of prefill or decode, beside weights and cells.
 
@@ -97,16 +98,20 @@ def generate_bytes(
         asks: what a ranker looks at, where rows are dropped between layers: the prompt then stops
             there as a whole. None: no rows are dropped.
         num_text: the most rows of text that it looks at.
+        masked: whether texts are held to a form.
     """
     whole = between = 0
     if asks is not None:
         whole = max_length * spec.text_width
         between = _ranking_bytes(spec, max_length, min(chunk, max_length), value_bytes, asks)
         between += _text_bytes(spec, max_length, num_text, value_bytes, asks)
-    return max(
+    # Logits between the two halves of a step, masks and their copy on the host; and in a step, a
+    # mask's bits while they are taken apart, and logits before bans.
+    kept, step = (num_slots * spec.vocab_size * n for n in ((5, 11) if masked else (0, 0)))
+    return kept + max(
         (_prefill_values(spec, max_length, min(chunk, max_length)) + whole) * value_bytes,
         between,
-        _decode_bytes(spec, max_length, num_slots, value_bytes),
+        _decode_bytes(spec, max_length, num_slots, value_bytes) + step,
     )
 
 

@@ -11,7 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hired_core.backends.slots.decoder import SlotDecoder
 from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
+from hired_core.backends.slots.sampling import SlotState
 from hired_core.backends.slots.workspace import generate_bytes
+from hired_core.language.generation import GenerationSettings
 from hired_core.methods.registry import make_options, method
 from tests.support.live_bytes import LiveBytes
 from tests.support.models import load_spec
@@ -92,3 +94,24 @@ def test_what_is_asked_for_is_counted_by_hand() -> None:
     assert last == 1000 * (3 * 2 * 256 + 4 * (128 + 32))
     # Without drops the prompt is never there three times.
     assert generate_bytes(SPEC, **given) < 1000 * 3 * 2 * 256
+
+
+def test_what_masks_take_is_counted() -> None:
+    """In the choice among logits, and what stays from step to step."""
+    slots, words = 8, 4096
+    settings = GenerationSettings(max_new_tokens=4, min_new_tokens=2, repetition_penalty=1.2)
+    spec = dataclasses.replace(SPEC, vocab_size=words)
+    given: dict[str, Any] = {"max_length": 10, "value_bytes": 2, "chunk": 8, "num_slots": slots}
+    counted = [generate_bytes(spec, masked=masked, **given) for masked in (False, True)]
+    with LiveBytes() as live:
+        state = SlotState(
+            num_slots=slots,
+            settings=settings,
+            stop_ids=[1],
+            device=torch.device("cpu"),
+            mask_words=words // 32,
+        )
+        logits = torch.zeros(slots, words)
+        state.advance(logits.clone())
+    taken = live.peak
+    assert taken <= counted[1] - counted[0] + 8 * 8 * slots <= 1.3 * taken
