@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import StorageError
+from pipeline.rows.redact import redact_text
 from pipeline.rows.row import Row
 
 __all__ = ["Batch", "Names", "Parts", "Place", "rows_of", "texts_of"]
@@ -124,7 +125,7 @@ class Parts:
             if isinstance(exc.__cause__, FileNotFoundError):
                 self.gone.add(path)
             elif _is_damage(exc.__cause__):
-                self.unreadable[path] = " ".join(str(exc.__cause__).split())
+                self.unreadable[path] = redact_text(" ".join(str(exc.__cause__).split()))
             else:
                 raise
 
