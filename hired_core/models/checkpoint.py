@@ -19,7 +19,8 @@ EMBEDDED: Final = "embedded"
 EMBEDDED_PATH: Final = Path(__file__).parents[1] / "embedded"
 
 _FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model"]
-_INDEX: Final = "model.safetensors.index.json"
+WEIGHT_INDEX: Final = "model.safetensors.index.json"
+"""Which shard has which tensor."""
 
 
 class CheckpointError(ValueError):
@@ -92,7 +93,7 @@ def part(*prefixes: str) -> Callable[[str], str | None]:
 
 
 def _stored_names(folder: Path) -> dict[str, list[str]]:
-    weight_map: dict[str, str] = read_json(folder, _INDEX).get("weight_map", {})
+    weight_map: dict[str, str] = read_json(folder, WEIGHT_INDEX).get("weight_map", {})
     files: dict[str, list[str]] = {}
     for name, file in weight_map.items():
         files.setdefault(Path(file).name, []).append(name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.checkpoint import CheckpointError, read_json, resolve_checkpoint
+from hired_core.models.wholeness import check_whole
 
 if TYPE_CHECKING:
     from hired_core.models.base import Family
@@ -32,14 +33,14 @@ def family_of(spec: ModelSpec) -> Family:
 
 
 def load_spec(model: str, revision: str | None = None) -> ModelSpec:
-    """What a checkpoint says of itself; reads configuration files only.
+    """What a checkpoint says of itself; reads configuration files, and looks for the others.
 
     Args:
         model: "embedded", a folder or a Hugging Face id.
 
     Raises:
-        CheckpointError: if there is none, or none that a family here supports; the message says
-            what differs.
+        CheckpointError: if there is none, if files are missing or cut short, or if no family here
+            supports it; the message says what differs.
     """
     folder = resolve_checkpoint(model, revision)
     content = read_json(folder, "config.json")
@@ -48,4 +49,5 @@ def load_spec(model: str, revision: str | None = None) -> ModelSpec:
         found = f"model_type {kind!r}" if content else "no config.json"
         there = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"{folder.name} has {found}; families that are read: {there}")
+    check_whole(folder)
     return family(kind).spec(folder, model)

@@ -28,8 +28,9 @@ class ReductionSettings:
     """Visual tokens"""
 
     budget: float | None = None
-    """Visual tokens kept: a fraction, 1 (all) or a count. Below 1 a fraction of the model's largest
-    count (2880 for LLaVA-Next), 1 the unmodified model, above 1 a count. Default: 0.2, dense 1."""
+    """Visual tokens kept: a share, 1 (all) or a count. Below 1, or as 20%, a share of the model's
+    largest count (2880 for LLaVA-Next), 1 the unmodified model, above 1 a count. Default: 0.2,
+    dense 1."""
     method: str = DEFAULT_METHOD
     """Which: distinct, hired, dense or another of docs/methods.md. distinct: the best there is
     without training; hired: as the paper; hired-upstream: as its published code, quirks included;
@@ -192,15 +193,19 @@ class ReductionSettings:
         return bool(getattr(self.options, "transposed_grid", False))
 
     @property
-    def effective_alpha(self) -> float:
-        """Share of the full-image; 0.5 where the method has none, or an allocation without one."""
+    def alpha_matters(self) -> bool:
+        """Whether the method has a share of the full-image that could be set."""
         from hired_core.methods.allocation import AllocationOptions
 
         options = self.options
-        unused = isinstance(options, AllocationOptions) and options.allocation != "content"
-        if unused or self.effective_method == DENSE:
-            return 0.5
-        return float(getattr(options, "alpha", 0.5))
+        if isinstance(options, AllocationOptions) and options.allocation != "content":
+            return False
+        return self.effective_method != DENSE and hasattr(options, "alpha")
+
+    @property
+    def effective_alpha(self) -> float:
+        """Share of the full-image; 0.5 where the method has none, or an allocation without one."""
+        return float(self.options.alpha) if self.alpha_matters else 0.5
 
     @property
     def effective_skip_below(self) -> int:

@@ -9,9 +9,11 @@ from pipeline.accounting.cost import load_prices
 from pipeline.job.graph import BLOCK_BYTES, IMAGES_PER_TASK
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.resolve import resolve
+from pipeline.job.token_budget import asked, doubts
 from pipeline.resources.estimate import device_flops, estimate
 from pipeline.resources.placement import Cluster
 from pipeline.resources.resolved import Resolved
+from pipeline.rows.words import counted
 from pipeline.settings.config import CaptionConfig, JobConfig
 from pipeline.sources import redact_url
 
@@ -36,6 +38,7 @@ def describe(config: JobConfig) -> str:
         ("cost", _cost(plan)),
         ("output", _output(plan)),
         ("fingerprint", plan.identity.fingerprint),
+        *(("note", doubt) for doubt in doubts(config.reduction, resolved.spec.nominal_tokens)),
     ]
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
 
@@ -45,8 +48,9 @@ def _input(plan: Plan) -> str:
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
     sizes = [shard.size_bytes for shard in plan.shards if shard.size_bytes is not None]
     count = plan.num_images
-    images = "images counted as they are read" if count is None else f"{count:,} images"
-    return f"{len(plan.shards):,} shards ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {images}"
+    images = "images counted as they are read" if count is None else counted(count, "image")
+    shards = counted(len(plan.shards), "shard")
+    return f"{shards} ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {images}"
 
 
 def _model(resolved: Resolved) -> str:
@@ -66,13 +70,15 @@ def _output(plan: Plan) -> str:
     if plan.config.output.overwrite:
         return f"{where}; results that are there are deleted first"
     rows = plan.ledger.totals().rows
-    return f"{where}, where {rows:,} rows are stored" if rows else where
+    verb = "is" if rows == 1 else "are"
+    return f"{where}, where {counted(rows, 'row')} {verb} stored" if rows else where
 
 
 def _work(plan: Plan) -> str:
     work = plan.work
     changed = f", {len(work.changed):,} of them changed" if work.changed else ""
-    return f"{len(work.to_open):,} shards to open{changed}, {work.num_complete:,} are complete"
+    complete = f"{work.num_complete:,} {'is' if work.num_complete == 1 else 'are'} complete"
+    return f"{counted(len(work.to_open), 'shard')} to open{changed}, {complete}"
 
 
 def _prompt(config: JobConfig) -> str:
@@ -85,9 +91,10 @@ def _prompt(config: JobConfig) -> str:
 
 def _tokens(plan: Plan) -> str:
     selection, spec = plan.config.reduction, plan.resolved.spec
-    kept = estimate(plan.config, spec).tokens
-    share = f"{kept:,} of at most {spec.nominal_tokens:,} per image"
-    method = f"method {selection.effective_method}, alpha {selection.effective_alpha:g}"
+    share = asked(selection, spec.nominal_tokens)
+    method = f"method {selection.effective_method}"
+    if selection.alpha_matters:
+        method += f", alpha {selection.effective_alpha:g}"
     changed = selection.variations | {
         "skip_below": selection.effective_skip_below or None,
         "transposed_grid": selection.transposed_grid or None,

@@ -15,9 +15,11 @@ import pyarrow.compute as pc
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.job.plan import Plan
+from pipeline.job.token_budget import asked, kept_words
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.sink import Sink
 from pipeline.quality.criteria import FLAGS
+from pipeline.rows.words import counted
 from pipeline.sources import redact_url
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
@@ -73,6 +75,8 @@ def build_report(plan: Plan, ledger_writer: LedgerWriter, occupancy: Occupancy) 
         "images_per_gpu_sec": images / gpu_sec if gpu_sec else None,
         "output_tokens": tokens,
         "output_tokens_per_sec": tokens / wall,
+        "token_budget_asked": asked(plan.config.reduction, plan.resolved.spec.nominal_tokens),
+        "visual_tokens_nominal": plan.resolved.spec.nominal_tokens,
         "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
         "flags": _flags(plan.sink, ledger_writer.run_id),
@@ -161,12 +165,11 @@ class _Sums:
 
 def summary(report: dict[str, Any]) -> str:
     """What a person wants to know first, in a dozen lines."""
-    dense, kept = report["visual_tokens_dense"], report["visual_tokens_kept"]
     lines = [
         ("rows", _rows(report)),
         ("captioned", f"{report['captioned']:,}"),
         ("quarantined", f"{report['quarantined']:,}{_codes(report['quarantined_by_code'])}"),
-        ("visual tokens", f"{kept:,} kept of {dense:,} ({_percent(kept, dense)})"),
+        ("visual tokens", kept_words(report)),
         (
             "time",
             f"{report['wall_sec']:.1f} s, {report['images_per_sec']:.2f} images/s{_gpu(report)}",
@@ -183,7 +186,7 @@ def summary(report: dict[str, Any]) -> str:
 
 def _rows(report: dict[str, Any]) -> str:
     opened = report["opened"]
-    all_of_it = f"{report['rows']:,} from {report['shards']:,} shards"
+    all_of_it = f"{report['rows']:,} from {counted(report['shards'], 'shard')}"
     if opened["rows"] == report["rows"]:
         return all_of_it
     return f"{all_of_it}, {opened['rows']:,} of them in the {opened['shards']:,} opened now"
@@ -195,10 +198,6 @@ def _codes(codes: dict[str, int]) -> str:
 
 def _listed(times: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in times.items())
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{part / whole:.0%}" if whole else "-"
 
 
 def _gpu(report: dict[str, Any]) -> str:
@@ -218,5 +217,6 @@ def _utilisation(stages: dict[str, dict[str, Any]]) -> str:
 def _cost(report: dict[str, Any]) -> str:
     per_1000 = report["usd_per_1000_images"]
     each = "-" if per_1000 is None else f"{per_1000:.4f}"
-    prices = f"GPU-hour {report['gpu_hour_usd']:.2f}, CPU-hour {report['cpu_hour_usd']:.3f}"
+    gpu = f"GPU-hour {report['gpu_hour_usd']:.2f}, " if report["cluster"]["gpus"] else ""
+    prices = f"{gpu}CPU-hour {report['cpu_hour_usd']:.3f}"
     return f"USD {each} per 1000 images, USD {report['usd']:.4f} in all ({prices})"

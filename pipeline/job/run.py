@@ -16,12 +16,14 @@ from pipeline.job.graph import build, set_up_ray_data
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
 from pipeline.job.resolve import resolve
+from pipeline.job.token_budget import doubts
 from pipeline.ledger.lease import Lease, new_run_id
 from pipeline.ledger.work import Assignment
 from pipeline.ledger.writer import LedgerWriter, ResumeOptions
 from pipeline.parts.sink import REPORT, REPORTS
 from pipeline.resources.placement import Cluster
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS, StorageError
+from pipeline.rows.words import counted
 from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
 from pipeline.stages.context import StageContext
@@ -46,6 +48,8 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
     plan = make_plan(resolve(config, cluster))
     if plan.is_done:
         return _nothing_to_do(plan, out, log)
+    for doubt in doubts(config.reduction, plan.resolved.spec.nominal_tokens):
+        print(f"note: {doubt}", file=log, flush=True)
     run_id = new_run_id()
     with Lease(store=plan.sink, run_id=run_id, log=log) as lease:
         ledger_writer = LedgerWriter(plan.sink, lease.fence, plan.identity)
@@ -57,7 +61,7 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         plan.sink.put_json(REPORT, report)
         ledger_writer.close()
     print(summary(report), file=out)
-    return _exit_code(report, config.output.max_error_rate, log)
+    return _exit_code(plan, report, log)
 
 
 def _resume_options(output: OutputConfig) -> ResumeOptions:
@@ -72,12 +76,12 @@ def _nothing_to_do(plan: Plan, out: TextIO, log: TextIO) -> int:
     totals = plan.ledger.totals()
     kept = f", {len(plan.work.changed)} changed and skipped" if plan.work.changed else ""
     print(
-        f"nothing to do: {plan.work.num_complete:,} shards are complete{kept}; "
+        f"nothing to do: {_complete(plan.work.num_complete)}{kept}; "
         f"{totals.captions:,} captions and {totals.quarantined:,} quarantined rows are at "
         f"{redact_url(plan.sink.url)}, fingerprint {plan.identity.fingerprint}",
         file=out,
     )
-    return _rate_code(totals.quarantined, totals.rows, plan.config.output.max_error_rate, log)
+    return _rate_code(plan, totals.quarantined, totals.rows, log)
 
 
 def _tell_resume(
@@ -87,8 +91,8 @@ def _tell_resume(
     rows = ledger_writer.ledger.totals().rows
     if rows:
         print(
-            f"{rows:,} rows are stored; {len(assignments):,} of {len(plan.shards):,} shards "
-            "to open",
+            f"{counted(rows, 'row')} stored; {len(assignments):,} of "
+            f"{counted(len(plan.shards), 'shard')} to open",
             file=log,
             flush=True,
         )
@@ -168,16 +172,26 @@ def _provenance(plan: Plan, run_id: str) -> Provenance:
     )
 
 
-def _exit_code(report: dict[str, Any], max_error_rate: float, log: TextIO) -> int:
+def _exit_code(plan: Plan, report: dict[str, Any], log: TextIO) -> int:
     """Of what this run opened and of all that is stored, the worse."""
     opened = report["opened"]
-    code = _rate_code(opened["quarantined"], opened["rows"], max_error_rate, log)
-    return code or _rate_code(report["quarantined"], report["rows"], max_error_rate, log)
+    code = _rate_code(plan, opened["quarantined"], opened["rows"], log)
+    return code or _rate_code(plan, report["quarantined"], report["rows"], log)
 
 
-def _rate_code(quarantined: int, rows: int, max_error_rate: float, log: TextIO) -> int:
-    rate = quarantined / max(1, rows)
-    if rate <= max_error_rate:
+def _rate_code(plan: Plan, quarantined: int, rows: int, log: TextIO) -> int:
+    rate, limit = quarantined / max(1, rows), plan.config.output.max_error_rate
+    if rate <= limit:
         return EXIT_DONE
-    print(f"{rate:.1%} of the rows are in quarantine, over --max-error-rate", file=log)
+    where = redact_url(plan.sink.url)
+    print(
+        f"error: {rate:.1%} of the rows are in quarantine, more than --max-error-rate {limit:.1%}; "
+        f"all else is done. {where}/quarantine tells each row's error_code and error_detail; "
+        "mend what they name and run again with --retry-quarantined, or raise --max-error-rate",
+        file=log,
+    )
     return EXIT_TOO_MANY_BAD_ROWS
+
+
+def _complete(shards: int) -> str:
+    return f"{counted(shards, 'shard')} {'is' if shards == 1 else 'are'} complete"

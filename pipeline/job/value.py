@@ -78,6 +78,8 @@ def _whole(given: Any) -> int:
 def _number(given: Any) -> float:
     if isinstance(given, bool):
         raise TypeError
+    if isinstance(given, str) and given.rstrip().endswith("%"):
+        return float(given.rstrip().removesuffix("%")) / 100
     return float(given)
 
 

@@ -106,7 +106,7 @@ def test_a_rerun_after_success_writes_nothing(
     assert caption(source, output).exit_code == EXIT_DONE
     before = listing(output)
     assert caption(source, output).exit_code == EXIT_DONE
-    assert "nothing to do: 1 shards are complete" in capsys.readouterr().out
+    assert "nothing to do: 1 shard is complete" in capsys.readouterr().out
     refusals = {
         ("--budget", "0.4"): "token_budget was 0.2, now 0.4",
         ("--prompt", "What is it?"): "prompt was 'Describe the image.', now 'What is it?'",

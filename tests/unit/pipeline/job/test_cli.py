@@ -135,6 +135,8 @@ def test_a_later_file_overrides_an_earlier_one(settings: Path, tmp_path: Path) -
         ("--alpha 2", "alpha: 2.0 is out of range; allowed: 0 to 1"),
         ("--budget 7.5", "budget: 7.5 is out of range; allowed: 0 < x < 1 (a fraction), 1 (dense)"),
         ("--budget 0", "budget: 0.0 is out of range"),
+        ("--budget 0%", "budget: 0.0 is out of range"),
+        ("--budget %", "budget: expected a number or null, got '%'"),
         ("--method dense --budget 0.2", "budget: 0.2 contradicts --method dense"),
         ('--method-options {"transposed_grid":true}', "transposed_grid: no option of method"),
         ("--prompt", "prompt: expected one argument"),

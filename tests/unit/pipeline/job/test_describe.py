@@ -214,8 +214,8 @@ def test_a_dry_run_tells_the_plan(data: Path, tmp_path: Path) -> None:
     assert found["model"] == "embedded (llava_next, 144 patches per partition, float32)"
     assert found["prompt"] == "'Describe the image.'"
     # A fifth of five partitions of 144.
-    expected = "144 of at most 720 per image, method uniform, alpha 0.5, newline none"
-    assert found["visual tokens"] == expected
+    asked = "budget 0.2: 144 of at most 720 per image"
+    assert found["visual tokens"] == f"{asked}, method uniform, newline none"
     # A CPU at 0.001 USD/s, as many as there are, for as many seconds as an image has GFLOP.
     plan = plan_of(config(data, reduction=chosen))
     seconds = estimate(plan.config, plan.resolved.spec).flops / 1e9
@@ -236,7 +236,7 @@ def test_a_dry_run_tells_what_is_stored_and_touches_nothing(data: Path, tmp_path
     found = lines(describe(first))
     output = str(tmp_path / "out")
     assert found["output"] == f"{output}, where 4 rows are stored"
-    assert found["work"] == "1 shards to open, 1 are complete"
+    assert found["work"] == "1 shard to open, 1 is complete"
     parts = Sink(url=output).parts("captions")
     again = with_output(first, OutputConfig(output=output, overwrite=True))
     deleted = f"{output}; results that are there are deleted first"

@@ -148,7 +148,8 @@ def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
         "rows  9 from 3 shards, 3 of them in the 1 opened now",
         "captioned  7",
         "quarantined  2 (generation_failed 2)",
-        "visual tokens  200 kept of 1,000 (20%)",
+        "visual tokens  200 kept of 1,000 (20%); budget 0.2: 144 of at most 720 per image; "
+        "these images have fewer",
         "time  50.0 s, 0.08 images/s, 0.04 images per GPU-second",
         "text  250 tokens, 5.0 /s",
         "flags  truncated 1,200, loop 3",
