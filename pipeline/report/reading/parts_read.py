@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import StorageError
+from pipeline.rows.redact import redact_text
 from pipeline.rows.row import Row
 
 __all__ = ["Batch", "Names", "Parts", "Place", "rows_of", "texts_of"]
@@ -39,9 +40,10 @@ class Batch:
     table: pa.Table
 
     def column(self, name: str, kind: pa.DataType) -> pa.ChunkedArray:
-        """As `kind`; null where the part lacks it."""
+        """As `kind`; null where the part lacks it, or has something else of that name."""
         if name in self.table.column_names:
-            return self.table[name].cast(kind, safe=False)
+            with suppress(pa.ArrowException):
+                return self.table[name].cast(kind, safe=False)
         return pa.chunked_array([pa.nulls(self.table.num_rows, kind)])
 
     def valid(self, column: str) -> pa.Array:
@@ -124,7 +126,7 @@ class Parts:
             if isinstance(exc.__cause__, FileNotFoundError):
                 self.gone.add(path)
             elif _is_damage(exc.__cause__):
-                self.unreadable[path] = " ".join(str(exc.__cause__).split())
+                self.unreadable[path] = redact_text(" ".join(str(exc.__cause__).split()))
             else:
                 raise
 

@@ -59,6 +59,10 @@ class Subject:
         odd = table.filter(pc.not_equal(table["ledger_id"], table["name"]))
         return set(pc.unique(odd["name"]).to_pylist())
 
+    def num_shards(self) -> int:
+        """That any run has begun."""
+        return int(self.ledger.to_table().num_rows)
+
     def unfinished(self) -> int:
         """Shards that a run has begun and not finished."""
         complete = self.ledger.to_table()["complete"]

@@ -14,6 +14,15 @@ CODE_ADVICE: Final[dict[str, str]] = {
     f"{_RETRY}.",
     "image_unidentified": "Often a web page or an error message that was saved as an image. Fetch "
     f"it again, {_RETRY}.",
+    "image_is_lfs_pointer": f"Run git lfs pull where the images are, {_RETRY}.",
+    "image_is_html": f"The link is dead, or asks for a log-in. Fetch the image again, {_RETRY}.",
+    "image_is_xml": f"Look at what the storage said. Fetch the image again, {_RETRY}.",
+    "image_is_json": f"Look at what the service said. Fetch the image again, {_RETRY}.",
+    "image_is_text": f"Look at what the text says. Fetch the image again, {_RETRY}.",
+    "image_is_svg": f"Draw it to pixels first (rsvg-convert), {_RETRY}.",
+    "image_is_pdf": f"Make an image of each page first (pdftoppm), {_RETRY}.",
+    "image_is_video": f"Take frames out of it first (ffmpeg), {_RETRY}.",
+    "image_is_archive": f"Unpack it, {_RETRY}.",
     "image_truncated": f"An upload or download was cut short. Store the image again, {_RETRY}.",
     "image_corrupt": f"The file is damaged. Store the image again, {_RETRY}.",
     "image_too_many_pixels": f"If images so large are wanted, raise --max-pixels, {_RETRY}.",
@@ -37,6 +46,7 @@ CODE_ADVICE: Final[dict[str, str]] = {
     "row_kills_process": "Keep the image and tell the authors: it ended its process twice.",
     "caption_rejected": "Change prompt or decoding (--repetition-penalty, --no-repeat-ngram-size, "
     f"--max-new-tokens), or reject less, {_RETRY}.",
+    "output_invalid": f"Raise --max-new-tokens, or make the form simpler, {_RETRY}.",
     "generation_failed": f"Read error_detail: most often memory. Lower --max-slots, {_RETRY}.",
 }
 """By error code."""

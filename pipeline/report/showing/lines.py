@@ -26,7 +26,7 @@ def told(findings: Findings) -> str:
     lines = [
         ("output", findings.subject.name),
         ("made with", f"{made or '-'}, fingerprint {findings.subject.fingerprint or '-'}"),
-        ("rows", f"{findings.rows:,} from {findings.subject.ledger.base.num_rows:,} shards"),
+        ("rows", f"{findings.rows:,} from {findings.subject.num_shards():,} shards"),
         ("captioned", f"{captions.rows:,} ({percent(captions.rows, findings.rows)})"),
         ("quarantined", f"{quarantine.rows:,}{_listed(quarantine.codes)}"),
         ("flags", f"{captions.flagged:,}{_listed(captions.flags)}"),

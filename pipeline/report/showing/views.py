@@ -168,7 +168,7 @@ def _tiles(findings: Findings) -> list[Tile]:
     rows = findings.rows
     last = findings.statistics.runs[-1] if findings.statistics.runs else None
     tiles = [
-        Tile("rows", f"{rows:,}", _of_shards(len(findings.subject.ledger.base))),
+        Tile("rows", f"{rows:,}", _of_shards(findings.subject.num_shards())),
         Tile("captioned", f"{captions.rows:,}", percent(captions.rows, rows)),
         Tile("quarantined", f"{quarantine.rows:,}", percent(quarantine.rows, rows)),
         Tile("with flags", f"{captions.flagged:,}", _flag_note(findings)),

@@ -121,6 +121,8 @@ def test_columns_of_other_versions(tmp_path: Path) -> None:
     add_part(sink, "captions", [caption(1, "an old one")], name="part-x-1")
     old = tmp_path / "out/captions/part-x-1.parquet"
     pq.write_table(pq.read_table(old).drop_columns(["flags", "model"]), old)
+    carried = caption(5, "carries", prompt_name=["a list"], duplicate_of={"a": 1})
+    add_part(sink, "captions", [carried], name="part-x-4")
     new = caption(2, "a new one", prompt_name="short", url="http://of/the/user", ranks=[1, 2])
     add_part(sink, "captions", [new, caption(3, flags=["loop"])], name="part-x-2")
     add_part(sink, "captions", [caption(4)], name="part-x-3")
@@ -131,6 +133,7 @@ def test_columns_of_other_versions(tmp_path: Path) -> None:
         table = table.set_column(table.column_names.index(name), name, column)
     pq.write_table(table, odd)
     page = page_of(tmp_path, sink.url)
+    assert "carries" in page.text
     assert "an old one" in page.text and "1 are of a version without flags" in page.text
     assert "short" in page.text and "http://of/the/user" in page.text and "[1, 2]" in page.text
     assert FLAG_ADVICE["loop"] in page.text
@@ -180,5 +183,5 @@ def test_lines_without_a_page(corpus: Corpus, capsys: pytest.CaptureFixture[str]
 
 
 def test_every_code_and_flag_has_advice() -> None:
-    assert CODE_ADVICE.keys() == ROW_ERROR_CODES.keys()
-    assert FLAG_ADVICE.keys() == FLAGS.keys()
+    assert ROW_ERROR_CODES.keys() <= CODE_ADVICE.keys()
+    assert FLAGS.keys() <= FLAG_ADVICE.keys()
