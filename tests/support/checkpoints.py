@@ -101,6 +101,7 @@ def build_llava(folder: Path, *, seed: int, size: int = 56, **text: Any) -> Path
 
 def write_text_files(folder: Path) -> None:
     """Tokenizer and chat template; what is said of images is for another file, as on the hub."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_processor(folder, 56)
     (folder / "processor_config.json").unlink()
 
