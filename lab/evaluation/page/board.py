@@ -21,7 +21,7 @@ __all__ = ["board", "definitions", "masks"]
 
 def definitions(trace: ImageTrace, number: int) -> str:
     """The pictures of an example: partitions and attention at both layers."""
-    parts = zip(trace.partitions, trace.initial, trace.final, strict=True)
+    parts = zip(trace.shown, trace.initial, trace.final, strict=True)
     return "".join(
         _image(f"e{number}p{p}", trace.side, partition_uri(pixels))
         + _image(f"e{number}p{p}i", trace.side, heat_uri(initial, trace.side))

@@ -108,7 +108,7 @@ def _panel(
 ) -> None:
     """The full-image, beside it the sub-images where they lie; numbered, or with what is kept."""
     draw = ImageDraw.Draw(card)
-    for p, pixels in enumerate(trace.partitions):
+    for p, pixels in enumerate(trace.shown):
         left, top = _place(corner, p, trace.grid[1], cell)
         valid = trace.valid[p]
         names = ["full-image"] if p == 0 else [f"sub-image {p}", f"{p}"]

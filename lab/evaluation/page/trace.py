@@ -1,7 +1,7 @@
 """What the vision stage sees and keeps of one image, under any number of settings.
 
 What is kept comes from the very `VisionHalf` that a job runs; nothing is selected anew here.
-Legend: P partitions, N patches of each, S a partition's side in pixels.
+Legend: P partitions, N visual tokens of each, S a partition's side in pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hired_core.vision.tower import VisionEncoder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
 from lab.evaluation.direct.shared_encoder import SharedEncoder
-from lab.evaluation.page.rows import Watched, inside_note
+from lab.evaluation.page.rows import Watched, inside_note, resized_note
 
 __all__ = ["ImageTrace", "Selection", "Tracer", "kept_mask"]
 
@@ -40,7 +40,8 @@ class Selection:
     """What one way of selecting keeps.
 
     Attributes:
-        keep: bool [P, N]; of merged rows, the patches that any of them sums.
+        keep: bool [P, N]; of merged rows, the tokens that any of them sums.
+        num_kept: visual tokens that enter the language model.
         budgets: int64 [P], tokens given to each partition; `hired-upstream` keeps fewer.
         num_dense: visual tokens of the dense model; of a transposed grid it unpads others.
         num_left: visual tokens behind the language model's last layer.
@@ -50,16 +51,12 @@ class Selection:
 
     settings: ReductionSettings
     keep: Bools
+    num_kept: int
     budgets: npt.NDArray[np.int64]
     num_dense: int
     num_left: int
     weights: Floats | None = None
     note: str = ""
-
-    @property
-    def num_kept(self) -> int:
-        """Visual tokens that enter the language model."""
-        return int(self.keep.sum()) if self.weights is None else len(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,12 +65,14 @@ class ImageTrace:
 
     Attributes:
         size: (height, width) of the image in pixels. `seed`: derived from its bytes.
-        grid: (rows, cols) of sub-images. `side`: patches along one side of a partition.
+        grid: (rows, cols) of sub-images. `side`: visual tokens along one side of a partition.
         partitions: uint8 [P, 3, S, S], the full-image first.
-        valid: bool [P, N]; False where a patch lies in padding.
+        shown: the same without what no token covers at the right and below.
+        valid: bool [P, N]; False where a token lies in padding.
         content_scores: float64 [P-1], visual content scores.
-        initial, final: float64 [P, N], CLS attention summed over heads at the initial and the
-            final layer. A method looks at the full-image's alone at the initial one.
+        initial, final: float64 [P, N], CLS attention, or where there is no CLS token attention
+            received, summed over heads and patches at the initial and the final layer. A method
+            looks at the full-image's alone at the initial one.
     """
 
     size: Size
@@ -81,6 +80,7 @@ class ImageTrace:
     grid: Size
     side: int
     partitions: Pixels
+    shown: Pixels
     valid: Bools
     content_scores: Floats
     initial: Floats
@@ -113,6 +113,8 @@ class Tracer:
         self._shared.forget()
         cut = cut_image(data, self.spec.geometry)
         layout = self.spec.layout(*cut.size)
+        geometry = self.spec.geometry
+        covered = layout.side * geometry.patch_size * geometry.merge
         initial, final = self._attention(cut.partitions)
         scores = visual_content_score(initial[0], layout)
         return ImageTrace(
@@ -121,6 +123,7 @@ class Tracer:
             grid=layout.grid,
             side=layout.side,
             partitions=cut.partitions,
+            shown=cut.partitions[..., :covered, :covered],
             valid=layout.valid.numpy(),
             content_scores=scores.cpu().numpy(),
             initial=feature_importance_score(initial).cpu().numpy(),
@@ -167,14 +170,15 @@ class Tracer:
         return Selection(
             settings=settings,
             keep=keep,
+            num_kept=rows,
             budgets=tokens.budgets.numpy(),
             num_dense=tokens.num_dense,
             num_left=min(rows, settings.num_after(self.spec.nominal_tokens)),
             weights=weights,
-            note=inside_note(settings, self.spec),
+            note=resized_note(layout, half.method) or inside_note(settings, self.spec),
         )
 
 
 def kept_mask(order: Tensor, layout: PartitionLayout) -> Tensor:
-    """bool [P, N]: the patches whose positions in the sequence are in `order`."""
+    """bool [P, N]: the tokens whose positions in the sequence are in `order`."""
     return torch.isin(layout.place, order)
