@@ -157,7 +157,7 @@ class Native:
     def layout(self, height: int, width: int, *, transposed_grid: bool = False) -> PartitionLayout:
         from hired_core.geometry.cells import cell_layout
 
-        return cell_layout(self.token_grid((height, width)))
+        return cell_layout(self.token_grid((height, width)), CELL)
 
 
 def uncut(pieces: Pixels, tokens: Size) -> Pixels:
