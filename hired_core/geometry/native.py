@@ -105,8 +105,9 @@ class Native:
 
     @property
     def max_places(self) -> int:
-        """Of images up to `PLANNED_ASPECT` times as long as wide: longer ones are mostly padding, and
-        what little memory they lack costs them alone.
+        """Of images up to `PLANNED_ASPECT` times as long as wide.
+
+        Longer ones are mostly padding; what memory they lack costs them alone.
         """
         most = self.nominal_tokens
         cells = max(

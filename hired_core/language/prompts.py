@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
@@ -31,18 +32,57 @@ class PromptTemplate:
         the chat template as the user's turn, after the image.
 
         Args:
-            from_data: the prompt comes with the images and is not to be trusted: it may not hold
-                the placeholder, which would let it replace the chat template.
+            from_data: the prompt comes with the images and is not to be trusted: the placeholder
+                in it is text like any other, it cannot replace the chat template.
 
         Raises:
             PromptError: without a chat template, if it fails, or with more placeholders than
                 allowed.
         """
-        verbatim = self.image_token in prompt and not from_data
-        text = prompt if verbatim else self._chat(prompt)
+        if self._is_whole(prompt, from_data):
+            return self._with_one_image(prompt)
+        if not self._holds_control(prompt):
+            return self._with_one_image(self._chat(prompt))
+        head, tail = self._around(prompt)
+        return f"{head}{prompt}{tail}"
+
+    def token_ids(self, prompt: str, *, from_data: bool = False) -> tuple[list[int], list[int]]:
+        """Ids before and after the image; see `render`.
+
+        What a user writes never becomes a control token: special tokens in it are read letter by
+        letter. A text that begins with BOS is not given another.
+
+        Raises:
+            PromptError: as `render`.
+        """
+        if self._is_whole(prompt, from_data):
+            ids = self._ids(self._with_one_image(prompt))
+        elif self._holds_control(prompt):
+            head, tail = self._around(prompt)
+            ids = self._ids(head) + self._plain_ids(prompt) + self._ids(tail, begins=False)
+        else:
+            ids = self._ids(self.render(prompt, from_data=from_data))
+        at = ids.index(self._image_id)
+        return ids[:at], ids[at + 1 :]
+
+    def _is_whole(self, prompt: str, from_data: bool) -> bool:
+        return self.image_token in prompt and not from_data
+
+    def _with_one_image(self, text: str) -> str:
         if text.count(self.image_token) != 1:
             raise PromptError(f"a prompt needs exactly one {self.image_token}, got {text!r}")
         return text
+
+    def _around(self, prompt: str) -> tuple[str, str]:
+        """What the chat template puts before and after the prompt; the image is among it."""
+        stand_in = _STAND_IN
+        while stand_in in prompt:
+            stand_in += _STAND_IN
+        whole = self._with_one_image(self._chat(stand_in))
+        parts = whole.split(stand_in)
+        if len(parts) != 2:
+            raise PromptError(f"the chat template says the prompt {len(parts) - 1} times, not once")
+        return parts[0], parts[1]
 
     def _chat(self, prompt: str) -> str:
         if self.template is None:
@@ -60,8 +100,36 @@ class PromptTemplate:
             raise PromptError(f"the checkpoint's chat template fails: {exc}") from exc
         return str(text)
 
-    def token_ids(self, prompt: str, *, from_data: bool = False) -> tuple[list[int], list[int]]:
-        """Ids before and after the image; see `render`."""
-        ids: list[int] = self.tokenizer(self.render(prompt, from_data=from_data))["input_ids"]
-        at = ids.index(self.tokenizer.convert_tokens_to_ids(self.image_token))
-        return ids[:at], ids[at + 1 :]
+    @cached_property
+    def _image_id(self) -> int:
+        return int(self.tokenizer.convert_tokens_to_ids(self.image_token))
+
+    @cached_property
+    def _control(self) -> tuple[str, ...]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        return (self.image_token, *(token.content for token in added if token.special))
+
+    def _holds_control(self, prompt: str) -> bool:
+        return any(token in prompt for token in self._control)
+
+    def _ids(self, text: str, *, begins: bool = True) -> list[int]:
+        """Of text whose special tokens are meant.
+
+        Args:
+            begins: whether it is the beginning of the whole.
+        """
+        bos = self.tokenizer.bos_token
+        wanted = begins and not (bos and text.startswith(bos))
+        ids: list[int] = self.tokenizer(text, add_special_tokens=wanted)["input_ids"]
+        return ids
+
+    def _plain_ids(self, text: str) -> list[int]:
+        """Of text whose special tokens are letters like any others."""
+        found = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = found["input_ids"]
+        if self._image_id in ids:
+            raise PromptError(f"{self.image_token} in a prompt cannot be read as text")
+        return ids
+
+
+_STAND_IN = "\ue000prompt\ue001"

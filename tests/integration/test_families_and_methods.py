@@ -15,13 +15,21 @@ import pytest
 
 import hired_core
 from hired_core import GenerationSettings, ReductionSettings
+from hired_core.geometry.base import Geometry
 from hired_core.methods.registry import METHODS
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 from pipeline.verify.command import main as verify
 from tests.integration.job import Result, answer, caption
 from tests.support.bad_images import encode
-from tests.support.checkpoints import build_llava, build_qwen2_vl, build_qwen3_vl
+from tests.support.checkpoints import (
+    build_idefics3,
+    build_llava,
+    build_onevision,
+    build_qwen2_vl,
+    build_qwen3_vl,
+)
 from tests.support.halves import picture
+from tests.support.models import load_spec
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -106,17 +114,41 @@ def test_options_and_combinations_through_the_job(
     assert {row["method"] for row in found.captions} == {chosen.method_names}
 
 
-def test_another_family_through_the_job(images: Path, tmp_path: Path) -> None:
-    folder = str(build_llava(tmp_path / "llava", seed=5))
-    flags = ["--model", folder, "--budget", "0.5", "--prompt", PROMPT]
+@pytest.mark.parametrize(
+    ("build", "budget", "counts"),
+    [
+        pytest.param(build_llava, 0.5, {(8, 16)}, id="one square"),
+        # Named tiles of merged patches, 4 tokens each: a fifth of 17 * 4.
+        pytest.param(build_idefics3, 0.2, {(13, 52), (13, 36)}, id="tiles"),
+        # The unmodified model resizes the tokens of all of them.
+        pytest.param(build_onevision, 1, None, id="resized tokens"),
+    ],
+)
+def test_another_family_through_the_job(
+    images: Path,
+    tmp_path: Path,
+    build: Callable[..., Path],
+    budget: float,
+    counts: set[tuple[int, int]] | None,
+) -> None:
+    folder = str(build(tmp_path / "model", seed=5))
+    flags = ["--model", folder, "--budget", str(budget), "--prompt", PROMPT]
     found = caption([str(images)], tmp_path / "out", *flags)
     assert found.exit_code == EXIT_DONE
-    assert found.texts() == expected(images, folder, ReductionSettings(budget=0.5))
-    assert {(r["visual_tokens_kept"], r["visual_tokens_dense"]) for r in found.captions} == {
-        (8, 16)
+    assert found.texts() == expected(images, folder, ReductionSettings(budget=budget))
+    tokens = {(r["visual_tokens_kept"], r["visual_tokens_dense"]) for r in found.captions}
+    geometry = load_spec(folder).geometry
+    assert tokens == (counts or {(n, n) for n in _dense(geometry)})
+    assert {r["num_partitions"] for r in found.captions} == {
+        geometry.layout(*size).num_partitions for size in SIZES.values()
     }
-    assert {r["num_partitions"] for r in found.captions} == {1}
     assert verify([str(tmp_path / "out")]) == EXIT_DONE
+
+
+def _dense(geometry: Geometry) -> set[int]:
+    layouts = [geometry.layout(*size) for size in SIZES.values()]
+    assert all(layout.shrunk is not None for layout in layouts)
+    return {layout.num_dense for layout in layouts}
 
 
 @pytest.mark.parametrize(

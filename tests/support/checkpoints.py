@@ -183,6 +183,7 @@ def _mrope_text(sections: list[int], **more: Any) -> dict[str, Any]:
 
 def write_text_files(folder: Path) -> None:
     """Tokenizer and chat template; what is said of images is for another file, as on the hub."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_processor(folder, 56)
     (folder / "processor_config.json").unlink()
 

@@ -139,7 +139,7 @@ class Qwen2VL(Family):
         language = text.count(decoder) + text.count(self._empty_projector(config))
         return qwen_tower.count(self.tower_class, config), language
 
-    def load_vision(  # type: ignore[override]
+    def load_vision(
         self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
     ) -> PackedTower:
         config = self.config(Path(spec.path))
@@ -181,7 +181,7 @@ class Qwen2VL(Family):
         fill(decoder, iter_tensors(folder, _decoder_name), tied=tied)
         return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
 
-    def vision_of(self, model: Any, spec: ModelSpec) -> PackedTower:  # type: ignore[override]
+    def vision_of(self, model: Any, spec: ModelSpec) -> PackedTower:
         return self.shaped(qwen_tower.live(model.model.visual, spec, self.embedding), model.config)
 
 

@@ -13,11 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hired_core.geometry.layout import PartitionLayout
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.base import Evidence, Method, Reduction
 from hired_core.vlm.settings import ReductionSettings
 
-__all__ = ["LEVELS", "OPACITY", "Watched", "colour_of", "inside_note", "levels_of", "tinted"]
+__all__ = [
+    "LEVELS",
+    "OPACITY",
+    "Watched",
+    "colour_of",
+    "inside_note",
+    "levels_of",
+    "resized_note",
+    "tinted",
+]
 
 LEVELS: Final = 9
 """Steps of opacity between nothing and a row's largest weight."""
@@ -64,6 +74,15 @@ def inside_note(settings: ReductionSettings, spec: ModelSpec) -> str:
         f"The language model is given what is drawn; of its {spec.num_text_layers} layers the "
         f"later ones see fewer: {left}. Which those are depends on the question."
     )
+
+
+def resized_note(layout: PartitionLayout, method: Method) -> str:
+    """Of an unmodified model that resizes the tokens of this image, in words; else empty."""
+    if layout.shrunk is None or not method.keeps_all:
+        return ""
+    _, (rows, cols) = layout.unpadded()
+    small = f"{layout.shrunk[0]} x {layout.shrunk[1]}"
+    return f"The model resizes the {rows} x {cols} tokens of the sub-images to {small}."
 
 
 def levels_of(weights: Floats) -> list[list[int]]:
