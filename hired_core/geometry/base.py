@@ -94,6 +94,11 @@ class Geometry(Protocol):
         ...
 
     @property
+    def max_places(self) -> int:
+        """P*N, padding included, that memory is planned for."""
+        ...
+
+    @property
     def max_side(self) -> int | None:
         """The most visual tokens along a side of an image, of which positions tell row and column.
 
@@ -189,6 +194,10 @@ class SquarePartitions:
     @property
     def max_encoded(self) -> int:
         return self.max_partitions * (self.num_patches + 1)
+
+    @property
+    def max_places(self) -> int:
+        return self.max_partitions * self.num_tokens
 
     @property
     def max_side(self) -> int | None:

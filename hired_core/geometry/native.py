@@ -25,6 +25,7 @@ CELL: Final = 12
 """Visual tokens along a side of a cell at the most: 336 pixels at 28 to a token, a sub-image of the
 paper's models."""
 
+PLANNED_ASPECT: Final = 4
 MAX_ASPECT: Final = 200
 """Beyond, transformers' image processor refuses an image as well."""
 
@@ -103,6 +104,19 @@ class Native:
         return 1 + min(math.ceil(cells), most)
 
     @property
+    def max_places(self) -> int:
+        """Of images up to `PLANNED_ASPECT` times as long as wide.
+
+        Longer ones are mostly padding; what memory they lack costs them alone.
+        """
+        most = self.nominal_tokens
+        cells = max(
+            -(-rows // CELL) * -(-min(most // rows, PLANNED_ASPECT * rows) // CELL)
+            for rows in range(1, math.isqrt(most) + 1)
+        )
+        return (1 + cells) * self.num_tokens
+
+    @property
     def max_encoded(self) -> int:
         return self.max_pieces
 
@@ -157,7 +171,7 @@ class Native:
     def layout(self, height: int, width: int, *, transposed_grid: bool = False) -> PartitionLayout:
         from hired_core.geometry.cells import cell_layout
 
-        return cell_layout(self.token_grid((height, width)))
+        return cell_layout(self.token_grid((height, width)), CELL)
 
 
 def uncut(pieces: Pixels, tokens: Size) -> Pixels:

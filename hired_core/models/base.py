@@ -26,7 +26,7 @@ from hired_core.models import text
 from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import TowerKind
-from hired_core.vision.tower import VisionTower
+from hired_core.vision.packed import Tower
 
 
 class Family(ABC):
@@ -165,9 +165,7 @@ class Family(ABC):
         """Numbers that `load_projector` holds."""
         return text.count(self._empty_projector(self.config(Path(spec.path))))
 
-    def load_vision(
-        self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
-    ) -> VisionTower:
+    def load_vision(self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) -> Tower:
         """The tower up to the feature layer; later layers are neither read nor kept."""
         config, names = self.config(Path(spec.path)), part(self.vision_part, "vision_model")
         return self.tower.load(spec, config.vision_config, names, device=device, dtype=dtype)
@@ -216,7 +214,7 @@ class Family(ABC):
         """The checkpoint's chat template, from whichever of its files carries it."""
         return text.load_prompt_template(spec, self.config(Path(spec.path)).image_token_id)
 
-    def vision_of(self, model: Any, spec: ModelSpec) -> VisionTower:
+    def vision_of(self, model: Any, spec: ModelSpec) -> Tower:
         """The tower of a model in memory, up to the feature layer; no weight is copied."""
         return self.tower.live(getattr(model.model, self.vision_part), spec)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hired_core.methods.registry import METHODS, make_options, method
+from hired_core.vlm.fitting import misfits
 from pipeline.export.options import ExportOptions
 from pipeline.job.setting import Setting, descriptions, settings_of
 from pipeline.report.asked import ReportOptions
@@ -120,7 +121,8 @@ def _default(value: Any) -> str:
 
 
 def methods_by_tower() -> str:
-    """Every method by what it is shown where the vision tower has a CLS token, and where not."""
+    """Every method by what it is shown where the vision tower has a CLS token, and where not; and
+    whether it fits images that are encoded as a whole."""
     rows = []
     for name in METHODS:
         one, options = method(name), make_options(name, {})
@@ -132,8 +134,12 @@ def methods_by_tower() -> str:
         apart = ", ".join(also) or "nothing of the tower"
         with_cls = ", ".join(["CLS attention", *also]) if shown else apart
         without = ", ".join(dict.fromkeys(["received attention", *also])) if shown else apart
-        rows.append(f"| `{name}` | {with_cls} | {'refused' if one.needs_cls else without} |")
-    head = "| `--method` | looks at, with a CLS token | without |\n|---|---|---|\n"
+        without = "refused" if one.needs_cls else without
+        reasons = ["reads a CLS token"] if one.needs_cls else list(misfits(one))
+        whole = f"refused: it {reasons[0]}" if reasons else "runs"
+        rows.append(f"| `{name}` | {with_cls} | {without} | {whole} |")
+    head = "| `--method` | looks at, with a CLS token | without | native resolution |\n"
+    head += "|---|---|---|---|\n"
     return head + "\n".join(rows)
 
 

@@ -45,10 +45,10 @@ def encode_bytes(
         largest = spec.geometry.max_pieces
         images = max(1, min(patches // largest, num_images))
         layer = _whole_layer_bytes(spec, images * largest, value_bytes)
-        places = images * spec.max_partitions * spec.num_tokens
+        places = images * spec.geometry.max_places
         every = places * (spec.feature_width + 3 * out) * value_bytes if all_features else 0
-        alike = _pair_bytes(spec, pairs, max(spec.feature_width, out)) * images
-        return layer + kept + every + alike * spec.max_partitions
+        alike = _pair_bytes(spec, pairs, max(spec.feature_width, out))
+        return layer + kept + every + alike * places // spec.num_tokens
     most = num_images * spec.max_partitions
     at_once = min(max(patches // spec.num_patches, spec.max_partitions), most)
     pixels = at_once * 3 * spec.partition_size**2
@@ -77,7 +77,7 @@ def _pair_bytes(spec: ModelSpec, pairs: Pairs | None, width: int) -> int:
     """For each partition: its tokens in float32, and those again or what is told of pairs."""
     if pairs is None:
         return 0
-    others = spec.num_tokens if pairs == "partition" else spec.max_partitions * spec.num_tokens
+    others = spec.num_tokens if pairs == "partition" else spec.geometry.max_places
     return 4 * spec.num_tokens * (width + max(width, PAIR_ARRAYS[pairs] * others))
 
 

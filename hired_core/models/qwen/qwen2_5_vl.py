@@ -15,7 +15,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 
 from hired_core.models.checkpoint import CheckpointError
-from hired_core.models.qwen import tower
+from hired_core.models.qwen import qwen_tower
 from hired_core.models.qwen.qwen2_vl import Merger, Qwen2VL
 from hired_core.vision.packed import PackedTower
 
@@ -47,7 +47,7 @@ class Qwen25VL(Qwen2VL):
         return int(vision.intermediate_size)
 
     def shaped(self, found: PackedTower, config: Any) -> PackedTower:
-        return tower.windowed(found, config)
+        return qwen_tower.windowed(found, config)
 
 
 FAMILY = Qwen25VL()

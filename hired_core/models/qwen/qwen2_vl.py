@@ -29,8 +29,8 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.models import text
 from hired_core.models.base import Family, check_image_processor, image_processor
 from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part
-from hired_core.models.qwen import tower
-from hired_core.models.qwen.decoder import VisualDecoder
+from hired_core.models.qwen import qwen_tower
+from hired_core.models.qwen.visual_decoder import VisualDecoder
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import BICUBIC
 from hired_core.vision.packed import PackedTower
@@ -122,7 +122,7 @@ class Qwen2VL(Family):
             feature_layer=vision.depth - 1,
             vision_width=self.width(vision),
             vision_inner=self.inner(vision),
-            vision_params=tower.count(self.tower_class, config),
+            vision_params=qwen_tower.count(self.tower_class, config),
             mean=mean,
             std=std,
             stored_dtype=str(dtype).removeprefix("torch."),
@@ -137,14 +137,16 @@ class Qwen2VL(Family):
             decoder = VisualDecoder._from_config(config.text_config)
         decoder.tie_weights()
         language = text.count(decoder) + text.count(self._empty_projector(config))
-        return tower.count(self.tower_class, config), language
+        return qwen_tower.count(self.tower_class, config), language
 
-    def load_vision(  # type: ignore[override]
+    def load_vision(
         self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
     ) -> PackedTower:
         config = self.config(Path(spec.path))
         return self.shaped(
-            tower.load(self.tower_class, spec, config, self.embedding, device=device, dtype=dtype),
+            qwen_tower.load(
+                self.tower_class, spec, config, self.embedding, device=device, dtype=dtype
+            ),
             config,
         )
 
@@ -152,8 +154,8 @@ class Qwen2VL(Family):
         """Layers of the tower that the decoder's first layers add features of."""
         return 0
 
-    def embedding(self, visual: Any) -> tower.Embed:
-        return tower.embedding(visual)
+    def embedding(self, visual: Any) -> qwen_tower.Embed:
+        return qwen_tower.embedding(visual)
 
     def shaped(self, found: PackedTower, config: Any) -> PackedTower:
         """The tower with what the configuration says of its layers."""
@@ -179,8 +181,8 @@ class Qwen2VL(Family):
         fill(decoder, iter_tensors(folder, _decoder_name), tied=tied)
         return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
 
-    def vision_of(self, model: Any, spec: ModelSpec) -> PackedTower:  # type: ignore[override]
-        return self.shaped(tower.live(model.model.visual, spec, self.embedding), model.config)
+    def vision_of(self, model: Any, spec: ModelSpec) -> PackedTower:
+        return self.shaped(qwen_tower.live(model.model.visual, spec, self.embedding), model.config)
 
 
 class Merger(nn.Module):

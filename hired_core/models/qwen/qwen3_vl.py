@@ -22,7 +22,7 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 
 from hired_core.geometry.canvas import Size
 from hired_core.models.checkpoint import CheckpointError
-from hired_core.models.qwen import tower
+from hired_core.models.qwen import qwen_tower
 from hired_core.models.qwen.qwen2_vl import Qwen2VL
 from hired_core.transfer import upload
 from hired_core.vision.packed import PackedTower
@@ -57,7 +57,7 @@ class Qwen3VL(Qwen2VL):
     def shaped(self, found: PackedTower, config: Any) -> PackedTower:
         return replace(found, taps=tuple(config.vision_config.deepstack_visual_indexes))
 
-    def embedding(self, visual: Any) -> tower.Embed:
+    def embedding(self, visual: Any) -> qwen_tower.Embed:
         plain = super().embedding(visual)
 
         def embed(patches: Tensor, grids: Sequence[Size]) -> Tensor:

@@ -100,8 +100,11 @@ class Subject:
     @cached_property
     def vision(self) -> VisionTower:
         if self._shared:
-            return self.family.vision_of(self.original, self.spec)
-        return self.family.load_vision(self.spec, device=self.device, dtype=self.dtype)
+            found = self.family.vision_of(self.original, self.spec)
+        else:
+            found = self.family.load_vision(self.spec, device=self.device, dtype=self.dtype)
+        assert isinstance(found, VisionTower), "the benchmark's models cut images into squares"
+        return found
 
     @cached_property
     def language(self) -> LanguageModel:

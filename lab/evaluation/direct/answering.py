@@ -21,7 +21,7 @@ from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
 from hired_core.vlm.vlm import IMAGES_AT_ONCE
 from lab.evaluation.direct.loaded import LoadedModel, Room, widest
-from lab.evaluation.direct.shared_encoder import SharedEncoder, SharedProjector
+from lab.evaluation.direct.shared_encoder import SharedProjector, forget, sharing_encoder
 from lab.evaluation.direct.together import chunks, each_or_code
 from lab.evaluation.results.answers import Answer
 from lab.questions import BenchmarkImage
@@ -103,7 +103,7 @@ class Answerer:
         self._model, self._generation, self._room = model, generation, room
         resolved = (each.resolve() for each in settings.values())
         needs = [method.needs(options) for method, options in resolved]
-        self._encoder = SharedEncoder(model.tower, needs)
+        self._encoder = sharing_encoder(model.tower, needs)
         self._projector = SharedProjector(model.language.projector)
         self._variants = {label: self._variant(each) for label, each in settings.items()}
         self._layouts = self._group()
@@ -159,7 +159,7 @@ class Answerer:
                 half = self._variants[label].vision
                 rows = iter(each_or_code(_encoding(half), good, "encoding_failed"))
                 found[label] += [each if isinstance(each, str) else next(rows) for each in cut]
-            self._encoder.forget()
+            forget(self._encoder)
             self._projector.forget()
         return found
 

@@ -17,7 +17,7 @@ from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import LanguageModel
 from hired_core.language.prompts import PromptTemplate
 from hired_core.models.registry import family_of, load_spec
-from hired_core.vision.tower import VisionEncoder, VisionTower
+from hired_core.vision.packed import Encoder, Tower, make_encoder
 from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes, max_slots
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.sizing import slot_layout
@@ -51,7 +51,7 @@ class LoadedModel:
 
     spec: ModelSpec
     template: PromptTemplate
-    tower: VisionTower
+    tower: Tower
     language: LanguageModel = field(repr=False)
 
     @classmethod
@@ -85,11 +85,11 @@ class LoadedModel:
     def vision(
         self,
         settings: ReductionSettings,
-        encoder: VisionEncoder | None = None,
+        encoder: Encoder | None = None,
         projector: nn.Module | None = None,
     ) -> VisionHalf:
         """The half with these settings, by default with nothing that others share."""
-        encoder = encoder or VisionEncoder(self.tower)
+        encoder = encoder or make_encoder(self.tower)
         return VisionHalf(encoder, self.spec, settings, projector or self.language.projector)
 
     def layout(

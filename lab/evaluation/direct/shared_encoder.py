@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from hired_core.methods.base import Needs
+from hired_core.vision.packed import Encoder, Tower, make_encoder
 from hired_core.vision.tower import FinalLayer, VisionEncoder, VisionTower
 
-__all__ = ["SharedEncoder", "SharedProjector"]
+__all__ = ["SharedEncoder", "SharedProjector", "forget", "sharing_encoder"]
 
 
 @dataclass
@@ -126,6 +127,20 @@ class SharedEncoder(VisionEncoder):
             ({keys} - {None}, final.keys),
         )
         return all(wanted - {last} <= there.keys() for wanted, there in asked)
+
+
+def sharing_encoder(tower: Tower, needs: Sequence[Needs] = ()) -> Encoder:
+    """What runs a tower for several methods.
+
+    Images that are encoded as a whole are so anew for each of them: nothing is shared.
+    """
+    return SharedEncoder(tower, needs) if isinstance(tower, VisionTower) else make_encoder(tower)
+
+
+def forget(encoder: Encoder) -> None:
+    """Lets go of all images that an encoder remembers."""
+    if isinstance(encoder, SharedEncoder):
+        encoder.forget()
 
 
 class SharedProjector(nn.Module):

@@ -37,7 +37,7 @@ def _image(name: str, side: int, uri: str) -> str:
 def board(example: Example, number: int, method: str) -> str:
     """One method's view of an example, without masks; empty for a method that was not run."""
     trace = example.trace
-    full, *subs = (_partition(trace, number, p) for p in range(len(trace.partitions)))
+    full, *subs = (_partition(trace, number, p) for p in range(len(trace.shown)))
     return (
         f'<section class="board" data-method="{escape(method)}">'
         f'<h4>{escape(method)} <span class="total"></span></h4>'
@@ -49,10 +49,10 @@ def board(example: Example, number: int, method: str) -> str:
 
 def _partition(trace: ImageTrace, number: int, p: int) -> str:
     """The script adds what is dropped, its outline and the count to the empty elements."""
-    name = partition_name(p, trace.grid)
+    name = partition_name(p, trace.grid, whole=not trace.has_full_image)
     score = f"score {trace.content_scores[p - 1]:.2f}" if p else "&nbsp;"
     use, side = f"#e{number}p{p}", trace.side
-    short = str(p) if p else "full-image"
+    short = str(p) if p else name
     return (
         f'<figure data-p="{p}"><figcaption><span class="name">{short}</span>'
         f'<span class="count"></span><span class="score">{score}</span></figcaption>'
@@ -64,12 +64,17 @@ def _partition(trace: ImageTrace, number: int, p: int) -> str:
     )
 
 
-def partition_name(p: int, grid: tuple[int, int]) -> str:
-    """In words: "sub-image 3 of 4 (row 2, column 1)"."""
+def partition_name(p: int, grid: tuple[int, int], *, whole: bool = False) -> str:
+    """In words: "sub-image 3 of 4 (row 2, column 1)".
+
+    Args:
+        whole: whether the image is encoded as a whole, in cells and without a full-image.
+    """
     if p == 0:
-        return "full-image"
+        return "no full-image" if whole else "full-image"
     row, col = divmod(p - 1, grid[1])
-    return f"sub-image {p} of {grid[0] * grid[1]} (row {row + 1}, column {col + 1})"
+    kind, where = "cell" if whole else "sub-image", f"(row {row + 1}, column {col + 1})"
+    return f"{kind} {p} of {grid[0] * grid[1]} {where}"
 
 
 def _cells(mask: Bools, side: int) -> str:

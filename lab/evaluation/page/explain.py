@@ -11,7 +11,7 @@ from PIL import Image
 
 from hired_core.images.decode import decode_image
 from hired_core.language.generation import GenerationSettings
-from hired_core.vision.tower import VisionEncoder
+from hired_core.vision.packed import make_encoder
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.direct.loaded import LoadedModel, Room
@@ -32,7 +32,7 @@ class Explainer:
 
     def __init__(self, model: str, *, device: str = "cpu") -> None:
         self._model = LoadedModel.load(model, dtype="float32", device=device)
-        self.tracer = Tracer(VisionEncoder(self._model.tower), self._model.spec)
+        self.tracer = Tracer(make_encoder(self._model.tower), self._model.spec)
 
     def page(
         self, images: dict[str, bytes], prompt: str, settings: Sequence[ReductionSettings]

@@ -66,7 +66,7 @@ def draw_picture(
     _title(draw, (left, _MARGIN), "the image", f"{trace.size[1]} x {trace.size[0]} pixels")
     card.paste(image, (left, top + _LABEL))
     left += sizes.image[0] + _GAP
-    count, kept = len(trace.partitions), selection.num_kept
+    count, kept = len(trace.shown), selection.num_kept
     _title(draw, (left, _MARGIN), f"{count} partitions", f"{selection.num_dense} visual tokens")
     _panel(card, (left, top), trace, sizes.cell, None)
     left += sizes.partitions[0] + _GAP
@@ -111,7 +111,9 @@ def _panel(
     for p, pixels in enumerate(trace.shown):
         left, top = _place(corner, p, trace.grid[1], cell)
         valid = trace.valid[p]
-        names = ["full-image"] if p == 0 else [f"sub-image {p}", f"{p}"]
+        kind = "sub-image" if trace.has_full_image else "cell"
+        first = "full-image" if trace.has_full_image else "no full-image"
+        names = [first, ""] if p == 0 else [f"{kind} {p}", f"{p}"]
         if selection is not None:
             merged = selection.weights is not None
             kept = selection.budgets[p] if merged else selection.keep[p].sum()

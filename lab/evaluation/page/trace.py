@@ -16,17 +16,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hired_core.geometry.base import Pixels
+from hired_core.geometry.base import Geometry, Pixels
 from hired_core.geometry.layout import PartitionLayout, Size
+from hired_core.geometry.native import uncut
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, cut_image
 from hired_core.methods.base import Method
 from hired_core.methods.scores import feature_importance_score, visual_content_score
 from hired_core.models.registry import family_of, load_spec
-from hired_core.vision.tower import VisionEncoder
+from hired_core.vision.packed import Encoder, PackedEncoder, make_encoder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
-from lab.evaluation.direct.shared_encoder import SharedEncoder
+from lab.evaluation.direct.shared_encoder import forget, sharing_encoder
 from lab.evaluation.page.rows import Watched, inside_note, resized_note
 
 __all__ = ["ImageTrace", "Selection", "Tracer", "kept_mask"]
@@ -66,8 +67,10 @@ class ImageTrace:
     Attributes:
         size: (height, width) of the image in pixels. `seed`: derived from its bytes.
         grid: (rows, cols) of sub-images. `side`: visual tokens along one side of a partition.
-        partitions: uint8 [P, 3, S, S], the full-image first.
-        shown: the same without what no token covers at the right and below.
+        partitions: uint8 [P, 3, S, S], the full-image first; what `Geometry.cut` gives.
+        shown: the same without what no token covers at the right and below; cells, of an image that
+            is encoded as a whole.
+        has_full_image: whether the first of them is one; else it has no tokens.
         valid: bool [P, N]; False where a token lies in padding.
         content_scores: float64 [P-1], visual content scores.
         initial, final: float64 [P, N], CLS attention, or where there is no CLS token attention
@@ -81,6 +84,7 @@ class ImageTrace:
     side: int
     partitions: Pixels
     shown: Pixels
+    has_full_image: bool
     valid: Bools
     content_scores: Floats
     initial: Floats
@@ -91,17 +95,18 @@ class ImageTrace:
 class Tracer:
     """Holds a vision tower and looks at one image at a time."""
 
-    def __init__(self, vision: VisionEncoder, spec: ModelSpec) -> None:
+    def __init__(self, vision: Encoder, spec: ModelSpec) -> None:
         self.vision = vision
         self.spec = spec
-        self._shared = SharedEncoder(vision.tower)  # Of the image that was traced last.
+        # Of the image that was traced last; one that is encoded as a whole is so for each method.
+        self._shared = sharing_encoder(vision.tower)
 
     @classmethod
     def load(cls, model: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tracer:
         """Of a checkpoint: "embedded", a folder or a Hugging Face id."""
         spec = load_spec(model)
         tower = family_of(spec).load_vision(spec, device=torch.device(device), dtype=dtype)
-        return cls(VisionEncoder(tower), spec)
+        return cls(make_encoder(tower), spec)
 
     def __call__(self, data: bytes, settings: Sequence[ReductionSettings]) -> ImageTrace:
         """The trace of an encoded image, cut as a job cuts it by default.
@@ -110,20 +115,20 @@ class Tracer:
             ImageError: if the image cannot be used.
             LayoutError: if it is too elongated for every grid of the model.
         """
-        self._shared.forget()
+        forget(self._shared)
         cut = cut_image(data, self.spec.geometry)
         layout = self.spec.layout(*cut.size)
-        geometry = self.spec.geometry
-        covered = layout.side * geometry.patch_size * geometry.merge
-        initial, final = self._attention(cut.partitions)
-        scores = visual_content_score(initial[0], layout)
+        initial, final = self._attention(cut.partitions, layout)
+        whole = initial[0] if layout.has_full_image else initial.transpose(0, 1).flatten(1)
+        scores = visual_content_score(whole, layout)
         return ImageTrace(
             size=cut.size,
             seed=cut.seed,
             grid=layout.grid,
             side=layout.side,
             partitions=cut.partitions,
-            shown=cut.partitions[..., :covered, :covered],
+            shown=shown_partitions(cut.partitions, layout, self.spec.geometry),
+            has_full_image=layout.has_full_image,
             valid=layout.valid.numpy(),
             content_scores=scores.cpu().numpy(),
             initial=feature_importance_score(initial).cpu().numpy(),
@@ -132,12 +137,18 @@ class Tracer:
         )
 
     @torch.inference_mode()
-    def _attention(self, partitions: Pixels) -> tuple[Tensor, Tensor]:
+    def _attention(self, pieces: Pixels, layout: PartitionLayout) -> tuple[Tensor, Tensor]:
         """float32 [P, H, N] at the initial and at the final layer."""
-        embedded = self.vision.embed(torch.from_numpy(partitions).to(self.vision.tower.device))
-        first, last = self.vision.index_of("initial"), self.vision.index_of("final")
-        initial = self.vision.attention_before(first, embedded)
-        return initial, self.vision.attention_of(self.vision.encode(embedded), last)
+        vision, pixels = self.vision, torch.from_numpy(pieces).to(self.vision.tower.device)
+        first, last = vision.index_of("initial"), vision.index_of("final")
+        if isinstance(vision, PackedEncoder):
+            packed = vision.embed(pixels, [layout.stitched])
+            seen = vision.encode(packed, {first, last}).attention
+            initial, final = (_in_cells(seen[index], layout) for index in (first, last))
+            return initial, final
+        embedded = vision.embed(pixels)
+        initial = vision.attention_before(first, embedded)
+        return initial, vision.attention_of(vision.encode(embedded), last)
 
     def reduce(self, trace: ImageTrace, settings: ReductionSettings) -> list[KeptTokens]:
         """What the language model is given of a traced image: a list of one."""
@@ -177,6 +188,34 @@ class Tracer:
             weights=weights,
             note=resized_note(layout, half.method) or inside_note(settings, self.spec),
         )
+
+
+def shown_partitions(pieces: Pixels, layout: PartitionLayout, geometry: Geometry) -> Pixels:
+    """uint8 [P, 3, S, S]: what visual tokens cover of each partition.
+
+    Of an image that is encoded as a whole: of each cell its tokens, in the upper left corner; the
+    first, elsewhere the full-image, is black.
+    """
+    token = geometry.patch_size * geometry.merge
+    covered = layout.side * token
+    if layout.has_full_image:
+        return pieces[..., :covered, :covered]
+    image, cols = uncut(pieces, layout.stitched), layout.stitched[1]
+    found = np.zeros((layout.num_partitions, 3, covered, covered), np.uint8)
+    for p in range(1, layout.num_partitions):
+        places = layout.place[p][layout.valid[p]]
+        top, left = int(places[0]) // cols, int(places[0]) % cols
+        bottom, right = int(places[-1]) // cols + 1, int(places[-1]) % cols + 1
+        inside = image[:, top * token : bottom * token, left * token : right * token]
+        found[p, :, : inside.shape[1], : inside.shape[2]] = inside
+    return found
+
+
+def _in_cells(tokens: Tensor, layout: PartitionLayout) -> Tensor:
+    """[P, H, N] of what visual tokens [n, H] of a whole image have; zeros in padding."""
+    rows = layout.place.where(layout.valid, 0).to(tokens.device)
+    found = tokens[rows] * layout.valid.to(tokens.device)[..., None]
+    return found.transpose(1, 2)
 
 
 def kept_mask(order: Tensor, layout: PartitionLayout) -> Tensor:

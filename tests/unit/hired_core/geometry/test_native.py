@@ -90,7 +90,7 @@ def test_no_image_is_more_than_the_most(height: int, width: int, least: int, mos
 
 def test_cells_by_hand() -> None:
     """13 x 5 tokens: cells of 6 and 7 rows, in the upper left corner of 12 x 12 places."""
-    layout = cell_layout((13, 5))
+    layout = cell_layout((13, 5), 12)
     assert (layout.grid, layout.stitched, layout.side) == ((2, 1), (13, 5), 12)
     assert layout.valid.sum(-1).tolist() == [0, 30, 35]
     assert layout.num_nominal == layout.num_valid == 65
@@ -103,7 +103,7 @@ def test_cells_by_hand() -> None:
 
 
 def _layouts() -> list[PartitionLayout]:
-    return [cell_layout((13, 5)), cell_layout((2, 30)), cell_layout((1, 1))]
+    return [cell_layout((13, 5), 12), cell_layout((2, 30), 12), cell_layout((1, 1), 12)]
 
 
 def test_scores_of_cells_are_shares_of_their_own_tokens() -> None:
