@@ -164,6 +164,6 @@ def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
         "stages  partition 3.0 s busy, select 8.0 s busy (80%), generate 30.0 s busy (75%)",
     ]
     prices = "(GPU-hour 3.60, CPU-hour 0.360)"
-    assert lines[8] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
-    assert lines[9] == f"fingerprint  {plan.identity.fingerprint}"
-    assert lines[10] == f"output  {plan.sink.url}"
+    assert lines[9] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
+    assert lines[10] == f"fingerprint  {plan.identity.fingerprint}"
+    assert lines[11] == f"output  {plan.sink.url}"
