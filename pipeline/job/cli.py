@@ -71,7 +71,8 @@ _COMMON: Final = (
     *("input", "output", "image_column", "id_column", "carry"),
     *("prompt", "prompt_column", "question_column", "duplicates", "near_duplicates"),
     *("model", "budget", "method"),
-    *("max_new_tokens", "temperature", "reject", "limit", "dry_run", "overwrite", "new_run"),
+    *("max_new_tokens", "temperature", "schema", "choices", "reject", "limit"),
+    *("dry_run", "overwrite", "new_run"),
     *("retry_quarantined", "max_error_rate", "memory_limit_gib", "prices", "progress"),
 )
 

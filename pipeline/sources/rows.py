@@ -99,7 +99,7 @@ class _Counted:
         new = [i for i, row_id in enumerate(ids) if row_id not in self._done.ids]
         self._old += [row_id for row_id in ids if row_id in self._done.ids]
         self._new += [ids[i] for i in new]
-        for name in (column for column in QUESTION_COLUMNS if row[column] is not None):
+        for name in (column for column in QUESTION_COLUMNS if row.get(column) is not None):
             row[name] = [row[name][i] for i in new]
         return bool(new)
 

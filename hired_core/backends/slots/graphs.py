@@ -18,8 +18,18 @@ All are at positions below `longest`, of which there is one for each cache of th
 """
 
 
-def make_step(decoder: SlotDecoder, state: SlotState, masks: SlotMasks | None = None) -> Step:
-    """The step for the device the decoder is on."""
+def make_step(
+    decoder: SlotDecoder,
+    state: SlotState,
+    masks: SlotMasks | None = None,
+    *,
+    graphed: Callable[[Step], Step] | None = None,
+) -> Step:
+    """The step for the device the decoder is on.
+
+    Args:
+        graphed: makes graphs of work on the device; by default what suits the device.
+    """
 
     def read(num_slots: int, longest: Sequence[int]) -> Tensor:
         tokens, positions = state.tokens[:num_slots], state.positions[:num_slots]
@@ -27,13 +37,14 @@ def make_step(decoder: SlotDecoder, state: SlotState, masks: SlotMasks | None = 
         dropped = [behind[:num_slots] for behind in state.dropped]
         return decoder.decode(tokens, positions, shifts, dropped, longest)
 
-    def graphed(step: Step) -> Step:
+    def by_device(step: Step) -> Step:
         on_gpu = state.tokens.device.type == "cuda"
         return _GraphedStep(step, decoder, state) if on_gpu else step
 
+    make = graphed or by_device
     if masks is not None:
-        return _masked_step(read, decoder.num_logits, state, masks, graphed)
-    return graphed(lambda num_slots, longest: state.advance(read(num_slots, longest)))
+        return _masked_step(read, decoder.num_logits, state, masks, make)
+    return make(lambda num_slots, longest: state.advance(read(num_slots, longest)))
 
 
 def _masked_step(

@@ -16,6 +16,7 @@ import torch
 import hired_core
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.backends.slots.backend import SlotBackend
+from hired_core.backends.slots.graphs import Step, make_step
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import LanguageModel, Request
 from hired_core.methods.schedule import KeepSchedule
@@ -174,6 +175,34 @@ def test_a_step_that_runs_out_of_memory_takes_no_token_twice(
     backend._state.advance = failing  # type: ignore[method-assign]
     assert tokens(backend, asked) == expected
     assert len(calls) > 10 and min(calls) < 6
+
+
+def test_the_two_halves_of_a_step_may_be_captured(
+    model: LanguageModel, asked: list[Request]
+) -> None:
+    """As on a GPU, whose graphs work on a power of two of slots and on all positions: what is
+    captured is done, undone and done again; here each time."""
+    settings = settings_of("schema", "penalty")
+    expected = tokens(slot_backend(model, asked, settings, num_slots=6), asked)
+    backend = slot_backend(model, asked, settings, num_slots=6)
+    decoder, state = backend._reader.decoder, backend._state
+    seen: set[int] = set()
+
+    def capturing(work: Step) -> Step:
+        def run(num_slots: int, longest: Sequence[int]) -> None:
+            bucket = min(1 << (num_slots - 1).bit_length(), 6)
+            lengths = [cache.max_length for cache in decoder.caches]
+            seen.add(bucket)
+            saved = state.clone()
+            work(bucket, lengths)
+            state.restore(saved)
+            work(bucket, lengths)
+
+        return run
+
+    backend._step = make_step(decoder, state, backend._masks, graphed=capturing)
+    assert tokens(backend, asked) == expected
+    assert len(seen) > 1
 
 
 def test_a_text_that_reaches_the_limit_says_so(model: LanguageModel, asked: list[Request]) -> None:
