@@ -212,8 +212,8 @@ class Registry:
         found = self._nearest(mark, like.phash)
         bits, near = found or (None, None)
         self._db.execute(
-            "UPDATE firsts SET prompt = ?, phash = ?, near = ?, distance = ?, width = ?, height = ?"
-            "WHERE number = ?",
+            "UPDATE firsts SET prompt = ?, phash = ?, near = ?, distance = ?, width = ?, "
+            "height = ? WHERE number = ?",
             (mark, like.phash, near, bits, like.width, like.height, like.number),
         )
         if near is None:
