@@ -80,7 +80,7 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "image_too_much_memory": "decoding needs more memory than --max-decode-mib",
     "image_kills_decoder": "the process that decodes died of the image, twice",
     "prompt_missing": "the prompt or question is null or empty",
-    "prompt_invalid": "a prompt from the data holds the image placeholder, or a template fails",
+    "prompt_invalid": "a template cannot be filled, or the chat template cannot take the prompt",
     "prompt_too_long": "prompt, visual and new tokens do not fit, or a template makes too much",
     "column_missing": "the shard lacks the image or prompt column",
     "key_duplicate": "the key occurred before in the same shard",
