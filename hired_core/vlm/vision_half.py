@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hired_core.choices import LayerAt
 from hired_core.geometry.base import Pixels
 from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import LayoutBatch, PartitionLayout
@@ -21,11 +21,11 @@ from hired_core.methods.budget import token_budget_to_count
 from hired_core.models.registry import family_of
 from hired_core.transfer import download, upload, upload_ahead, wait_for
 from hired_core.vision.packed import Encoder, PackedEncoder, make_encoder
-from hired_core.vision.tower import FinalLayer, VisionEncoder
 from hired_core.vlm.fitting import require_fit
 from hired_core.vlm.resized_grids import ReducedImages, resize_grids
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.shrinking import Shrinker
+from hired_core.vlm.square_images import SquareImages, rows_of
 from hired_core.vlm.whole_images import WholeImages, token_rows
 
 
@@ -78,16 +78,14 @@ class VisionHalf:
         if self._projects and projector is None:
             raise ValueError(f"method {settings.method} needs the projector, and there is none")
         self.skips = self.method.skips(self.options)
-        self.whole: WholeImages | None = None
+        self._all_features = self.method.merges or self.needs.features or self.needs.projected
         self.shrinker: Shrinker | None = None
         if isinstance(vision, PackedEncoder):
-            self.whole = WholeImages(encoder=vision, needs=self.needs)
-        else:
-            size = spec.geometry.patch_size * spec.geometry.merge
-            self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
-        self._all_features = self.method.merges or self.needs.features or self.needs.projected
-        # Before anything is encoded only the initial layer's attention is known.
-        self._looks_first = self.needs.full_image_layer == "initial"
+            self.images: SquareImages | WholeImages = WholeImages(encoder=vision, needs=self.needs)
+            return
+        size = spec.geometry.patch_size * spec.geometry.merge
+        self.shrinker = Shrinker.of(self.method, self.options, vision, settings.method, size)
+        self.images = SquareImages(encoder=vision, needs=self.needs)
 
     @classmethod
     def load(
@@ -121,7 +119,8 @@ class VisionHalf:
             seeds: int64 per image, derived from its content; only `random` looks at it.
         """
         layouts = [self._layout(height, width) for height, width in sizes]
-        each_has = 1 if self.whole is not None else self.spec.num_patches
+        whole = isinstance(self.images, WholeImages)
+        each_has = 1 if whole else self.spec.num_patches
         patches = [len(pieces) * each_has for pieces in partitions]
         groups = micro_batches(patches, self.encoder.micro_batch)
         device = self.encoder.tower.device
@@ -143,71 +142,74 @@ class VisionHalf:
     ) -> ReducedImages:
         """One micro-batch; nothing waits for the device, unless sub-images are skipped."""
         wanted = [self._budget(one) for one in layouts]
-        if self.whole is not None:
-            return self._reduce_whole(self.whole, pixels, layouts, seeds, wanted)
-        vision = self.vision
         if self.shrinker is not None:
             evidence = self._begin(layouts, seeds, wanted, torch.device("cpu"))
             return self._reduce_small(self.shrinker, evidence, pixels, torch.tensor(wanted))
         evidence = self._begin(layouts, seeds, wanted, pixels.device)
         budget = upload(torch.tensor(wanted), pixels.device)
-        present = evidence.layout.present
+        if isinstance(self.images, WholeImages):
+            return self._reduce_whole(self.images, evidence, pixels, layouts, budget)
+        found = self._reduce_squares(self.images, evidence, pixels, budget)
+        return resize_grids(found, layouts) if self._resizes else found
+
+    def _reduce_squares(
+        self, images: SquareImages, evidence: Evidence, pixels: Tensor, budget: Tensor
+    ) -> ReducedImages:
+        """One micro-batch of partitions that are encoded each by itself."""
+        vision, present = images.encoder, evidence.layout.present
         hidden, encoded = vision.embed(pixels), present
-        evidence = self._look_first(evidence, hidden)
+        evidence = self._look_first(images, evidence, hidden)
         if self.skips:
             evidence, encoded = self.method.skip(evidence, budget, self.options)
             hidden = hidden[encoded[present]]
-        rows, final = _rows(encoded), vision.encode(hidden, *self._looked_at())
-        evidence = self._look(evidence, final, rows)
+        rows, final = rows_of(encoded), images.encode(hidden)
+        evidence = self._look(images, evidence, final, rows)
+        if self._all_features:
+            every = self._projected(vision.finish_all(final))[rows]
+            evidence = replace(evidence, features=every)
         reduction = self._decide(evidence, budget)
-        features = self._behind(self._features(reduction, evidence, final, rows))
-        found = ReducedImages(features, reduction.place, reduction.count, reduction.budgets)
-        return resize_grids(found, layouts) if self._resizes else found
+        features = self._of_all(reduction, evidence)
+        if features is None:
+            num_tokens = evidence.layout.valid.shape[-1]
+            row = rows.gather(1, reduction.source // num_tokens)
+            features = vision.finish(final, row, reduction.source % num_tokens)
+        return self._reduced(reduction, features)
 
-    def _behind(self, features: Tensor) -> Tensor:
-        """Rows as they travel: behind the projector where they are, and are not yet."""
-        if not self._projects or self.needs.projected:
-            return features
-        assert self.projector is not None, "checked when this was made"
-        projected: Tensor = self.projector(features)
-        return projected
+    def _reduce_whole(
+        self,
+        images: WholeImages,
+        evidence: Evidence,
+        pixels: Tensor,
+        layouts: Sequence[PartitionLayout],
+        budget: Tensor,
+    ) -> ReducedImages:
+        """One micro-batch of images that are encoded as a whole."""
+        final, shape = images.encode(pixels, layouts), evidence.layout.valid.shape
+        rows = token_rows(layouts, shape[1], pixels.device)
+        evidence = self._look(images, evidence, final, rows)
+        if self._all_features:
+            every = self._projected(images.encoder.finish_all(final))[rows]
+            evidence = replace(evidence, features=every.unflatten(1, shape[1:]))
+        reduction = self._decide(evidence, budget)
+        features = self._of_all(reduction, evidence)
+        if features is None:
+            features = images.encoder.finish(final, rows.gather(1, reduction.source))
+        return self._reduced(reduction, features)
 
     def _reduce_small(
         self, shrinker: Shrinker, evidence: Evidence, pixels: Tensor, budget: Tensor
     ) -> ReducedImages:
         """One micro-batch of partitions that are encoded small; decided on the host."""
         reduction = self._decide(evidence, budget)
-        features = self._behind(shrinker.encode(pixels, evidence, budget).at(reduction.source))
+        features = shrinker.encode(pixels, evidence, budget).at(reduction.source)
+        return self._reduced(reduction, features)
+
+    def _reduced(self, reduction: Reduction, features: Tensor) -> ReducedImages:
+        """Rows as they travel: behind the projector where they are, and are not yet."""
+        if self._projects and not self.needs.projected:
+            assert self.projector is not None, "checked when this was made"
+            features = self.projector(features)
         return ReducedImages(features, reduction.place, reduction.count, reduction.budgets)
-
-    def _reduce_whole(
-        self,
-        whole: WholeImages,
-        pixels: Tensor,
-        layouts: Sequence[PartitionLayout],
-        seeds: Sequence[int],
-        wanted: Sequence[int],
-    ) -> ReducedImages:
-        """One micro-batch of images that are encoded as a whole."""
-        evidence = self._begin(layouts, seeds, wanted, pixels.device)
-        final, shape = whole.encode(pixels, layouts), evidence.layout.valid.shape
-        rows = token_rows(layouts, shape[1], pixels.device)
-        evidence = whole.look(evidence, final, rows)
-        if self._all_features:
-            every = self._projected(whole.encoder.finish_all(final))[rows]
-            evidence = replace(evidence, features=every.unflatten(1, shape[1:]))
-        reduction = self._decide(evidence, upload(torch.tensor(wanted), pixels.device))
-        found = self._of_all(reduction, evidence)
-        if found is None:
-            found = whole.encoder.finish(final, rows.gather(1, reduction.source))
-        found = self._behind(found)
-        return ReducedImages(found, reduction.place, reduction.count, reduction.budgets)
-
-    @property
-    def vision(self) -> VisionEncoder:
-        """What encodes squares."""
-        assert isinstance(self.encoder, VisionEncoder), "asked for squares of a whole image"
-        return self.encoder
 
     def _begin(
         self,
@@ -222,47 +224,13 @@ class VisionHalf:
             max_rows=max(map(min, wanted, (one.num_valid for one in layouts))),
         )
 
-    def _look_first(self, evidence: Evidence, embedded: Tensor) -> Evidence:
-        """What is known before anything is encoded."""
-        if not self._looks_first:
-            return evidence
-        full_images = embedded[_rows(evidence.layout.present)[:, 0]]
-        attention = self.vision.attention_before(0, full_images)
-        return replace(evidence, full_image_attention=attention)
+    def _look_first(self, images: SquareImages, evidence: Evidence, hidden: Tensor) -> Evidence:
+        return images.look_first(evidence, hidden)
 
-    def _looked_at(self) -> tuple[set[int], set[int], int | None]:
-        """Indices of the layers whose attention, received attention and keys are wanted."""
-        needs, index_of = self.needs, self.vision.index_of
-        late = not self._looks_first and needs.full_image_layer is not None
-        shown = {*needs.cls_layers, *([needs.full_image_layer] if late else [])}
-        keys = None if needs.keys_layer is None else index_of(needs.keys_layer)
-        attention = {index_of(layer) for layer in shown if layer is not None}
-        return attention, {index_of(layer) for layer in needs.received_layers}, keys
-
-    def _look(self, evidence: Evidence, final: FinalLayer, rows: Tensor) -> Evidence:
-        """What is known when all layers but the final one have run."""
-        needs, vision = self.needs, self.vision
-
-        def attention(layer: LayerAt) -> Tensor:
-            return vision.attention_of(final, vision.index_of(layer))
-
-        if needs.full_image_layer is not None and not self._looks_first:
-            shown = attention(needs.full_image_layer)[rows[:, 0]]
-            evidence = replace(evidence, full_image_attention=shown)
-        received = {
-            layer: vision.received_at(final, vision.index_of(layer))[rows]
-            for layer in needs.received_layers
-        }
-        keys = None
-        if needs.keys_layer is not None:
-            keys = vision.keys_at(final, vision.index_of(needs.keys_layer))[rows]
-        return replace(
-            evidence,
-            attention={layer: attention(layer)[rows] for layer in needs.cls_layers},
-            received=received,
-            keys=keys,
-            features=self._every_feature(final)[rows] if self._all_features else None,
-        )
+    def _look(self, images: Any, evidence: Evidence, final: Any, rows: Tensor) -> Evidence:
+        """`images` and `final` of a kind."""
+        found: Evidence = images.look(evidence, final, rows)
+        return found
 
     def _decide(self, evidence: Evidence, budget: Tensor) -> Reduction:
         shown = evidence
@@ -273,11 +241,8 @@ class VisionHalf:
             shown = replace(evidence, features=evidence.features[..., :own])
         return self.method.reduce(shown, budget, self.options)
 
-    def _every_feature(self, final: FinalLayer) -> Tensor:
-        """[M, N, C] of the feature layer, projected where rows are taken behind the projector."""
-        return self._projected(self.vision.finish_all(final))
-
     def _projected(self, features: Tensor) -> Tensor:
+        """Features of all tokens, projected where rows are taken behind the projector."""
         if self.needs.projected:
             assert self.projector is not None, "checked when this was made"
             features = self.projector(features)
@@ -292,17 +257,6 @@ class VisionHalf:
             return None
         index = reduction.source[..., None].expand(-1, -1, evidence.features.shape[-1])
         return evidence.features.flatten(1, 2).gather(1, index)
-
-    def _features(
-        self, reduction: Reduction, evidence: Evidence, final: FinalLayer, rows: Tensor
-    ) -> Tensor:
-        """[B, K, C]; of a selection only what is kept goes through the feature layer."""
-        found = self._of_all(reduction, evidence)
-        if found is not None:
-            return found
-        source, num_tokens = reduction.source, evidence.layout.valid.shape[-1]
-        row, token = rows.gather(1, source // num_tokens), source % num_tokens
-        return self.vision.finish(final, row, token)
 
     def _layout(self, height: int, width: int) -> PartitionLayout:
         transposed = self.settings.transposed_grid
@@ -331,11 +285,6 @@ def micro_batches(sizes: Sequence[int], limit: int) -> list[slice]:
             groups.append(slice(at, at + 1))
             total = size
     return groups
-
-
-def _rows(encoded: Tensor) -> Tensor:
-    """int64 [B, P]: which row of all partitions encoded each one is; arbitrary for the others."""
-    return (encoded.flatten().cumsum(0) - 1).view(encoded.shape)
 
 
 def _split(

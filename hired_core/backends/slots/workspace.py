@@ -119,7 +119,7 @@ def _prefill_values(spec: ModelSpec, max_length: int, chunk: int) -> int:
     """Numbers alive at once: the prompt's embeddings, and for a chunk either attention or MLP."""
     width, inner = spec.text_width, spec.text_inner
     heads, shared = spec.query_width, spec.kv_width
-    prompt = 2 * max_length * width
+    prompt = 2 * max_length * spec.projected_width  # With what the first layers add to rows.
     attention = chunk * (2 * width + 4 * heads + 4 * shared)
     mask = chunk * max_length if chunk < max_length else 0
     mlp = chunk * (2 * width + 2 * inner)

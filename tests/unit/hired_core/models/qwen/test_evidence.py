@@ -16,6 +16,7 @@ from transformers.vision_utils import get_vision_position_ids
 from hired_core.images.partition import partition_image
 from hired_core.methods.budget import allocate_budget
 from hired_core.methods.scores import visual_content_score
+from hired_core.vlm.whole_images import WholeImages
 from tests.support.checkpoints import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 from tests.support.halves import Halves, picture
 from tests.support.native_original import NativeOriginal
@@ -37,8 +38,8 @@ def model(
 
 
 def encoded(halves: Halves, **settings: Any) -> Any:
-    whole = halves.vision_half(reduction(budget=0.2, **settings)).whole
-    assert whole is not None
+    whole = halves.vision_half(reduction(budget=0.2, **settings)).images
+    assert isinstance(whole, WholeImages)
     pieces = [partition_image(image, halves.spec.geometry) for image in IMAGES]
     layouts = [halves.spec.layout(*size) for size in SIZES]
     with torch.inference_mode():
