@@ -26,7 +26,7 @@ from pipeline.export.names import folders_of, item_names
 from pipeline.export.options import ExportOptions
 from pipeline.export.originals import Originals
 from pipeline.export.where import Where
-from pipeline.export.wide import wide_row, wide_schema
+from pipeline.export.wide import Wide, columns_of_prompts
 from pipeline.ledger.existing import ExistingOutput, inspect_output
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import EXIT_DONE, ConfigError
@@ -70,7 +70,8 @@ def export(options: ExportOptions, out: TextIO, log: TextIO) -> int:
     form = FORMATS[options.to](options.side_by_side)
     items = _Items(options, existing, captions, form)
     if options.prompts_as == "columns":
-        items.widen(wide_schema(schema, sorted(set().union(*(count.names for count in counts)))))
+        names = sorted(set().union(*(count.names for count in counts)))
+        items.widen(Wide(schema, names, columns_of_prompts(existing.identity.fields)))
     _store_pieces(items.after(journal.items, groups, counts), form, journal, options.rows_per_file)
     print(f"{_told(journal)} are at {redact_url(store.url)}", file=out)
     return EXIT_DONE
@@ -129,7 +130,7 @@ class _Items:
         assert existing.identity is not None, "there are results"
         self._captions = captions
         self._needs_images = form.needs_images
-        self._wide: pa.Schema | None = None
+        self._wide: Wide | None = None
         self._originals: Originals | None = None
         if form.needs_images or options.side_by_side == "link":
             columns = existing.identity.fields
@@ -142,9 +143,9 @@ class _Items:
             )
             self._originals = Originals(existing.identity, options.input_root, read_options)
 
-    def widen(self, schema: pa.Schema) -> None:
-        """Give each image its captions as one row too, of this schema."""
-        self._wide = schema
+    def widen(self, wide: Wide) -> None:
+        """Give each image its captions as one row too."""
+        self._wide = wide
 
     def after(
         self, num_done: int, groups: Sequence[Group], counts: Sequence[_Count]
@@ -158,7 +159,7 @@ class _Items:
             if skipped < count.items:
                 table = self._captions.read(group)
                 items = self._of(group, folders[group.name], rows_of(table))
-                schema = self._wide or table.schema
+                schema = table.schema if self._wide is None else self._wide.schema
                 yield from ((i, schema) for i in itertools.islice(items, skipped, None))
 
     def _of(self, group: Group, folder: str, rows: list[Row]) -> Iterator[Item]:
@@ -170,7 +171,7 @@ class _Items:
         for image_id, image in self._images(group, keys, by_image):
             path = self._originals.path(group, keys[image_id]) if self._originals else None
             mine = tuple(by_image[image_id])
-            wide = None if self._wide is None else wide_row(mine, self._wide)
+            wide = None if self._wide is None else self._wide.row(mine)
             yield Item(name=names[image_id], rows=mine, image=image, path=path, wide=wide)
 
     def _images(

@@ -193,7 +193,9 @@ def test_tables(output: Path, captions: Path, monkeypatch: pytest.MonkeyPatch) -
     expected = texts_of(output)
     for _, row in wide.iterrows():
         for name in NAMES:
-            assert row[f"text_{name}"] == expected[f"{row['image_id']}#{name}"]
+            text = row[f"text_{name}"]
+            assert text == expected[f"{row['image_id']}#{name}"]
+            assert row[f"count_{name}"] == json.loads(text)["count"]
     assert export([str(output), "--to", "parquet"]) == EXIT_DONE
     rows = ast.literal_eval(printed(block_with("duckdb"), captions, monkeypatch))
     assert dict(rows) == expected

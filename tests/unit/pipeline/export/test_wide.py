@@ -14,13 +14,13 @@ from pipeline.export.formats.base import Item, Piece
 from pipeline.export.formats.hugging_face import HuggingFaceDataset
 from pipeline.export.formats.row_values import rows_of
 from pipeline.export.formats.tar_samples import TarSamples
-from pipeline.export.wide import wide_row, wide_schema
+from pipeline.export.wide import Wide, columns_of_prompts
 from pipeline.rows.errors import ConfigError
 from pipeline.rows.schemas import CAPTIONS_SCHEMA
 from tests.support.exports import png
 
 STORED = CAPTIONS_SCHEMA.append(pa.field("at", pa.timestamp("ns")))
-WIDE = wide_schema(STORED, ["long", "short"])
+WIDE = Wide(STORED, ["long", "short"])
 
 
 def item(*names: str) -> Item:
@@ -34,20 +34,20 @@ def item(*names: str) -> Item:
             schema=STORED,
         )
     )  # fmt: skip
-    return Item(name="s/0", rows=tuple(rows), image=png(1), wide=wide_row(rows, WIDE))
+    return Item(name="s/0", rows=tuple(rows), image=png(1), wide=WIDE.row(rows))
 
 
 def test_each_prompt_has_its_columns_and_the_image_its_own() -> None:
-    assert [n for n in WIDE.names if n.endswith("_short")][:2] == ["prompt_short", "text_short"]
-    assert {"text", "prompt", "prompt_name"}.isdisjoint(WIDE.names)
+    assert [n for n in WIDE.schema.names if n.endswith("_short")][:2] == ["prompt_short", "text_short"]
+    assert {"text", "prompt", "prompt_name"}.isdisjoint(WIDE.schema.names)
     (row,) = item("short").shown
-    assert list(row) == WIDE.names
+    assert list(row) == WIDE.schema.names
     found = (row["image_id"], row["text_short"], row["text_long"], row["key"])
     assert found == ("s#0", "a short one", None, "0")
 
 
 def test_forms_show_one_row() -> None:
-    piece = Piece(index=0, items=(item("long", "short"), item("long")), schema=WIDE)
+    piece = Piece(index=0, items=(item("long", "short"), item("long")), schema=WIDE.schema)
     _, data = next(HuggingFaceDataset().files(piece))
     assert isinstance(data, bytes)
     table = pq.read_table(io.BytesIO(data))
@@ -68,6 +68,16 @@ def test_forms_show_one_row() -> None:
 
 def test_what_cannot_be_made_wide_is_told() -> None:
     with pytest.raises(ConfigError, match="have no names"):
-        wide_schema(STORED, [])
+        Wide(STORED, [])
     with pytest.raises(ConfigError, match="'text_a' is a carried column"):
-        wide_schema(STORED.append(pa.field("text_a", pa.string())), ["a"])
+        Wide(STORED.append(pa.field("text_a", pa.string())), ["a"])
+
+
+def test_what_texts_were_parsed_into_is_of_the_prompt() -> None:
+    schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
+    parsed = columns_of_prompts({"generation": {"schema": json.dumps(schema)}})
+    stored = STORED.append(pa.field("count", pa.int64()))
+    wide = Wide(stored, ["a", "b"], parsed)
+    assert {"count_a", "count_b"} < set(wide.schema.names) and "count" not in wide.schema.names
+    assert columns_of_prompts({"generation": {"choices": ["x", "y"]}})[-1] == "choice"
+    assert columns_of_prompts({}) == columns_of_prompts({"generation": {}}) != parsed
