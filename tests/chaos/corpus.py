@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -146,7 +147,8 @@ def _key(fmt: Format, index: int) -> str:
 
 def _parquet(rows: list[_Row]) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(pa.table({"image": [row.data for row in rows]}), buffer, row_group_size=64)
+    columns = {"image": [row.data for row in rows], "seen": list(range(len(rows)))}
+    pq.write_table(pa.table(columns), buffer, row_group_size=64)
     return buffer.getvalue()
 
 
@@ -157,6 +159,10 @@ def _webdataset(rows: list[_Row]) -> bytes:
             member = tarfile.TarInfo(_key("webdataset", index) + row.suffix)
             member.size = len(row.data)
             tar.addfile(member, io.BytesIO(row.data))
+            beside = json.dumps({"seen": index}).encode()
+            member = tarfile.TarInfo(_key("webdataset", index) + ".json")
+            member.size = len(beside)
+            tar.addfile(member, io.BytesIO(beside))
     return buffer.getvalue()
 
 

@@ -29,7 +29,10 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the cluster ends as well
     results: list[dict[str, Any]] = []
-    with session(options.rows, options.seed, doubled=options.duplicates) as series:
+    doubled = options.duplicates or options.everything
+    with session(
+        options.rows, options.seed, doubled=doubled, everything=options.everything
+    ) as series:
         for run in runs:
             results.append(_one(series, run))
             _store(options, results)
@@ -55,6 +58,12 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="double 40 %% of the images, and have them copied; the registry may be killed, too",
     )
+    parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="as --duplicates, with two prompts, a template, carried columns, a form and flags; "
+        "an export after each run is killed as well",
+    )
     parser.add_argument("--output", type=Path, default=Path("out/chaos"), help="results and logs")
     return parser.parse_args()
 
@@ -63,8 +72,14 @@ def _one(series: Session, run: int) -> dict[str, Any]:
     # What is drawn first does not depend on the expected duration.
     fmt = draw(series.seed, run, series.num_rows, 0).fmt
     reference = series.reference(fmt)
-    seconds, copies = reference.seconds, series.doubled
-    drawn = draw(series.seed, run, series.num_rows, seconds, copies=copies)
+    drawn = draw(
+        series.seed,
+        run,
+        series.num_rows,
+        reference.seconds,
+        copies=series.doubled,
+        everything=series.everything,
+    )
     print(f"run {run} of seed {series.seed}: {_described(drawn)}", flush=True)
     result = chaos_run(series, f"run-{run}", drawn, reference)
     print(f"run {run}: {_told(result)}", flush=True)
@@ -99,6 +114,7 @@ def _store(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
         "seed": options.seed,
         "rows": options.rows,
         "duplicates": options.duplicates,
+        "everything": options.everything,
         "versions": versions,
     }
     kept = [{key: value for key, value in r.items() if key != "log"} for r in results]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from tests.chaos.accounting import copies_wrong, in_vain, problems, texts_of
 from tests.chaos.attempts import Job, Outcome, run_until_done
 from tests.chaos.cluster import TwoNodes, two_nodes
 from tests.chaos.corpus import Corpus, Format, write_corpus
+from tests.chaos.exports import export_under_fire
 from tests.chaos.killers import Extent, Kill, draw_kills
 from tests.chaos.stand_in import ANSWERED, answer_log
 from tests.chaos.storage import Folder
@@ -23,6 +25,8 @@ from tests.support.s3_server import S3Server, s3_server
 
 Storage = Literal["local", "s3"]
 ROWS_PER_SHARD = 70
+FORM = {"type": "object", "properties": {"mark": {"type": "string"}}, "required": ["mark"]}
+PROMPTS = ("a=What is it?", "b=It is {{ 'numbered' if seen is not none else 'not' }}.")
 MODEL = "model"
 """A small one of random weights: its vision tower runs as any does, and takes less time."""
 
@@ -37,19 +41,36 @@ class Draw:
     language_actors: int
     kills: tuple[Kill, ...]
     copies: bool = False
+    everything: bool = False
 
     @property
     def flags(self) -> tuple[str, ...]:
         parts, actors = str(self.rows_per_part), str(self.language_actors)
-        flags = ("--rows-per-part", parts, "--language-actors", actors)
-        return (*flags, "--duplicates", "copy") if self.copies else flags
+        flags = ("--rows-per-part", parts, "--language-actors", actors, "--part-sec", "2")
+        if self.copies:
+            flags += ("--duplicates", "copy")
+        if self.everything:
+            for prompt in PROMPTS:
+                flags += ("--prompt", prompt)
+            flags += ("--carry", "se*", "--min-words", "3")
+        return flags
 
 
-def draw(seed: int, run: int, num_rows: int, expected_sec: float, *, copies: bool = False) -> Draw:
+def draw(
+    seed: int,
+    run: int,
+    num_rows: int,
+    expected_sec: float,
+    *,
+    copies: bool = False,
+    everything: bool = False,
+) -> Draw:
     """The same for the same arguments; `expected_sec` scales moments in seconds, nothing else.
 
     Args:
         copies: whether duplicates are copied; then the registry may be killed, too.
+        everything: whether there are two prompts, a template, carried columns, a form and flags,
+            and an export after it, which is killed as well.
     """
     rng = random.Random(f"{seed}-{run}")
     rows_per_part = rng.choice((16, 64, 512))
@@ -61,6 +82,7 @@ def draw(seed: int, run: int, num_rows: int, expected_sec: float, *, copies: boo
         language_actors=rng.choice((1, 2)),
         kills=draw_kills(rng, extent, ("registry", "registry") if copies else ()),
         copies=copies,
+        everything=everything,
     )
 
 
@@ -82,13 +104,14 @@ class Session:
     num_rows: int
     seed: int
     doubled: bool = False
+    everything: bool = False
     _corpora: dict[tuple[Format, Storage], Corpus] = field(default_factory=dict)
     _references: dict[Format, Reference] = field(default_factory=dict)
 
     def corpus(self, fmt: Format, storage: Storage) -> Corpus:
         if (fmt, storage) not in self._corpora:
             where = self._output(storage, f"corpus-{fmt}")
-            self._corpora[fmt, storage] = write_corpus(
+            corpus = write_corpus(
                 where.url,
                 fmt,
                 num_rows=self.num_rows,
@@ -97,6 +120,7 @@ class Session:
                 doubled=self.doubled,
                 **where.options,
             )
+            self._corpora[fmt, storage] = _asked_twice(corpus) if self.everything else corpus
         return self._corpora[fmt, storage]
 
     def reference(self, fmt: Format) -> Reference:
@@ -106,7 +130,14 @@ class Session:
             RuntimeError: if not even that one ends well.
         """
         if fmt not in self._references:
-            plain = Draw(fmt=fmt, storage="local", rows_per_part=64, language_actors=1, kills=())
+            plain = Draw(
+                fmt=fmt,
+                storage="local",
+                rows_per_part=64,
+                language_actors=1,
+                kills=(),
+                everything=self.everything,
+            )
             job = self.job(f"reference-{fmt}", plain, limit_sec=1800)
             outcome = run_until_done(job, self.cluster, ())
             wrong = outcome.problems + problems(job.output, job.corpus)
@@ -118,10 +149,11 @@ class Session:
 
     def job(self, name: str, drawn: Draw, *, limit_sec: float) -> Job:
         output = self._output(drawn.storage, name)
+        form = ("--schema", str(self.folder / "form.json")) if drawn.everything else ()
         return Job(
             corpus=self.corpus(drawn.fmt, drawn.storage),
             output=output,
-            flags=("--model", str(self.folder / MODEL), *drawn.flags),
+            flags=("--model", str(self.folder / MODEL), *drawn.flags, *form),
             answered=answer_log(self.folder / "answered", output.url),
             log=self.folder / f"{name}.log",
             limit_sec=limit_sec,
@@ -134,11 +166,14 @@ class Session:
 
 
 @contextmanager
-def session(num_rows: int, seed: int, *, doubled: bool = False) -> Iterator[Session]:
+def session(
+    num_rows: int, seed: int, *, doubled: bool = False, everything: bool = False
+) -> Iterator[Session]:
     """Everything a run needs; gone with the block, but for the logs if it ends badly.
 
     Args:
         doubled: see `write_corpus`.
+        everything: see `draw`.
     """
     # Not below pytest's own folder: paths of Unix sockets must stay under 108 characters.
     with (
@@ -147,6 +182,7 @@ def session(num_rows: int, seed: int, *, doubled: bool = False) -> Iterator[Sess
     ):
         folder = Path(name)
         (folder / "answered").mkdir()
+        (folder / "form.json").write_text(json.dumps(FORM))
         build_checkpoint(folder / MODEL, seed=seed)
         s3.filesystem().mkdir("chaos")
         environment = {ANSWERED: str(folder / "answered"), **s3.environment}
@@ -158,7 +194,15 @@ def session(num_rows: int, seed: int, *, doubled: bool = False) -> Iterator[Sess
                 num_rows=num_rows,
                 seed=seed,
                 doubled=doubled,
+                everything=everything,
             )
+
+
+def _asked_twice(corpus: Corpus) -> Corpus:
+    """The rows of each prompt."""
+    names = [prompt.partition("=")[0] for prompt in PROMPTS]
+    ends = {f"{row}#{name}": end for row, end in corpus.ends.items() for name in names}
+    return replace(corpus, ends=ends, num_distinct=len(names) * corpus.num_distinct)
 
 
 def check(job: Job, cluster: TwoNodes, outcome: Outcome, texts: dict[str, str] | None) -> None:
@@ -195,6 +239,11 @@ def chaos_run(
     outcome = run_until_done(job, series.cluster, drawn.kills)
     if not outcome.problems:
         check(job, series.cluster, outcome, texts)
+    if drawn.everything and not outcome.problems:
+        into, rng = series.folder / f"{name}-exported", random.Random(name)
+        ids = set(texts_of(job.output))
+        environment = series.cluster.environment
+        outcome.problems += export_under_fire(job, into, rng, ids, environment)
     return {
         "run": name,
         "format": drawn.fmt,

@@ -7,6 +7,7 @@ by the stage itself and not by what the job says of itself.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections import Counter
@@ -35,14 +36,18 @@ class Digests:
     Not of the features: their last bits may follow from what shares the batch.
     """
 
-    def __init__(self, log: AnswerLog) -> None:
+    def __init__(self, log: AnswerLog, *, as_json: bool) -> None:
         self._log = log
+        self._as_json = as_json
 
     capacity = Capacity(num_slots=None, total_bytes=None, max_length=2**30, rotary_length=2**30)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         self._log.add(len(requests))
-        return [Completion(text=_text(r), token_ids=[0], finish_reason="stop") for r in requests]
+        texts = [_text(request) for request in requests]
+        if self._as_json:
+            texts = [json.dumps({"mark": text}) for text in texts]
+        return [Completion(text=text, token_ids=[0], finish_reason="stop") for text in texts]
 
 
 class StandInGenerate(GenerateStage):
@@ -53,7 +58,7 @@ class StandInGenerate(GenerateStage):
     ) -> None:
         super().__init__(context, resolved, queue)
         log = answer_log(os.environ[ANSWERED], resolved.config.output.output, context.run_id)
-        self._backend = Digests(log)
+        self._backend = Digests(log, as_json=resolved.config.generation.form is not None)
 
 
 class StandInSelect:

@@ -38,7 +38,10 @@ def item(*names: str) -> Item:
 
 
 def test_each_prompt_has_its_columns_and_the_image_its_own() -> None:
-    assert [n for n in WIDE.schema.names if n.endswith("_short")][:2] == ["prompt_short", "text_short"]
+    assert [n for n in WIDE.schema.names if n.endswith("_short")][:2] == [
+        "prompt_short",
+        "text_short",
+    ]
     assert {"text", "prompt", "prompt_name"}.isdisjoint(WIDE.schema.names)
     (row,) = item("short").shown
     assert list(row) == WIDE.schema.names
