@@ -56,6 +56,12 @@ def load_spec(
     folder = resolve_checkpoint(model, revision)
     content = read_json(folder, "config.json")
     kind = content.get("model_type")
+    if "mm_vision_tower" in content:
+        raise CheckpointError(
+            f"{folder.name} is in LLaVA's own format, its vision tower by name "
+            f"({content['mm_vision_tower']}); only transformers' format is read, which most have "
+            "under a name that ends in -hf"
+        )
     if kind not in FAMILIES:
         found = f"model_type {kind!r}" if content else "no config.json"
         there = ", ".join(sorted(FAMILIES))

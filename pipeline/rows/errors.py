@@ -67,7 +67,7 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "image_too_much_memory": "decoding needs more memory than --max-decode-mib",
     "image_kills_decoder": "the process that decodes died of the image, twice",
     "prompt_missing": "the prompt or question is null or empty",
-    "prompt_invalid": "a prompt from the data holds the image placeholder",
+    "prompt_invalid": "the checkpoint's chat template cannot take the prompt",
     "prompt_too_long": "prompt, visual tokens and new tokens do not fit the model's context",
     "column_missing": "the shard lacks the image or prompt column",
     "key_duplicate": "the key occurred before in the same shard",

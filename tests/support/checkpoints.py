@@ -57,6 +57,7 @@ def build_checkpoint(
     text_says_tied: bool | None = None,
     shard_size: str = "1GB",
     stop_ids: tuple[int, ...] = (STOP_ID,),
+    decoder: type[Any] = LlamaConfig,
     **text: Any,
 ) -> Path:
     """Folder of a checkpoint with model, tokenizer and processor.
@@ -64,9 +65,10 @@ def build_checkpoint(
     Args:
         tied: whether input and output embeddings are one; `text_says_tied` lets the text
             configuration contradict it, as it may in files found in the wild.
-        text: goes to LlamaConfig.
+        text: goes to the configuration of the `decoder`.
     """
-    config = _config(partition_size, vision_layers, feature_layer, tied, text)
+    chosen = decoder(**(_decoder(tied) | text))
+    config = _config(partition_size, vision_layers, feature_layer, tied, chosen)
     if text_says_tied is not None:
         config.text_config.tie_word_embeddings = text_says_tied
     model = random_model(config, seed)
@@ -189,11 +191,11 @@ def write_text_files(folder: Path) -> None:
 
 
 def _config(
-    partition_size: int, vision_layers: int, feature_layer: int, tied: bool, text: dict[str, Any]
+    partition_size: int, vision_layers: int, feature_layer: int, tied: bool, text: Any
 ) -> LlavaNextConfig:
     return LlavaNextConfig(
         vision_config=_vision(partition_size, vision_layers),
-        text_config=_text(tied=tied, **text),
+        text_config=text,
         image_grid_pinpoints=[[r * partition_size, c * partition_size] for r, c in GRIDS],
         image_token_index=3,
         vision_feature_layer=feature_layer,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
 from hired_core.backends.reference import ReferenceBackend
 from hired_core.language.generation import GenerationSettings
@@ -103,6 +105,24 @@ def test_every_method_is_dense_at_budget_one(embedded: Model) -> None:
         requests = halves.requests(images, prompts, settings, "all")
         completions = halves.generate(requests, max_new_tokens=12)
         assert [completion.token_ids for completion in completions] == expected, method
+
+
+@pytest.mark.parametrize(
+    ("seed", "decoder", "text"),
+    [
+        (21, MistralConfig, {"sliding_window": None, "rope_theta": 1e6}),  # -mistral-7b
+        (22, Qwen2Config, {"rope_theta": 1e6, "use_sliding_window": False}),  # -72b, -110b
+        (23, LlamaConfig, {"rope_theta": 5e6, "num_key_value_heads": 1}),  # -34b
+        (24, LlamaConfig, {"num_key_value_heads": 4, "num_hidden_layers": 3}),  # -vicuna-13b
+        (25, LlamaConfig, {"rope_theta": 5e5, "rms_norm_eps": 1e-5}),  # llama3-llava-next-8b
+    ],
+)
+def test_the_decoders_of_the_published_sizes(
+    tmp_path: Path, seed: int, decoder: type[Any], text: dict[str, Any]
+) -> None:
+    """Their kinds and proportions, at a width that a test can run."""
+    folder = build_checkpoint(tmp_path, seed=seed, decoder=decoder, **text)
+    check(Halves(folder), Original(folder), ((1, 2), (2, 2), (1.3, 1.9)), 6)
 
 
 @pytest.mark.parametrize(

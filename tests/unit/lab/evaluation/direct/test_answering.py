@@ -94,7 +94,7 @@ def test_what_is_lost_says_why_and_costs_nothing_else(model: LoadedModel) -> Non
         assert codes == [
             ["image_truncated"] * 2,
             [None, None],
-            ["prompt_invalid", "prompt_missing", "prompt_too_long", None],
+            [None, "prompt_missing", "prompt_too_long", None],
             ["image_too_elongated"],
         ]
         assert answers[1] == alone[label][0]
