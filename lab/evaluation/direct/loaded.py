@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -62,13 +63,14 @@ class LoadedModel:
         *,
         dtype: str = "auto",
         device: str | torch.device | None = None,
+        image_options: Mapping[str, Any] | None = None,
     ) -> LoadedModel:
         """A checkpoint by name, folder or Hugging Face id; on a GPU if there is one.
 
         Raises:
             CheckpointError: if it is missing or not supported.
         """
-        spec = load_spec(model, revision)
+        spec = load_spec(model, revision, image_options)
         where = default_device() if device is None else torch.device(device)
         number, family = compute_dtype(dtype, spec.stored_dtype, where), family_of(spec)
         return cls(

@@ -86,7 +86,12 @@ def load_model(settings: Settings) -> LoadedModel:
     """
     chosen = settings.model
     try:
-        return LoadedModel.load(chosen.model, chosen.revision, dtype=chosen.dtype)
+        return LoadedModel.load(
+            chosen.model,
+            chosen.revision,
+            dtype=chosen.dtype,
+            image_options=chosen.image_options,
+        )
     except (CheckpointError, OSError, ValueError) as exc:
         raise ModelError(f"model: {exc}") from exc
 

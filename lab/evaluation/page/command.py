@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("images", nargs="+", help="image files, or rows as FILE.parquet#ROW")
     parser.add_argument("--model", default="embedded", help="as of `hired caption`")
+    parser.add_argument(
+        "--image-options", type=json.loads, default={}, help="as of `hired caption`, as JSON"
+    )
     parser.add_argument("--device", default="cpu", help='"cpu" or "cuda"')
     parser.add_argument("--prompt", default="Describe the image.")
     parser.add_argument(
@@ -76,7 +80,7 @@ def _explain(options: argparse.Namespace) -> None:
 
     methods = _methods(options.methods)
     images = {name: read_image(name) for name in options.images}
-    explainer = Explainer(options.model, device=options.device)
+    explainer = Explainer(options.model, device=options.device, image_options=options.image_options)
     if options.page is not None:
         budgets = [float(text) for text in options.budgets.split(",")]
         settings = [ReductionSettings(method=m, budget=b) for m in methods for b in budgets]

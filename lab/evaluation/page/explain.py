@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 from PIL import Image
@@ -30,8 +30,12 @@ _ROOM: Final = Room(slots=1)
 class Explainer:
     """Both halves of a model, one image at a time; texts are those of a job with these settings."""
 
-    def __init__(self, model: str, *, device: str = "cpu") -> None:
-        self._model = LoadedModel.load(model, dtype="float32", device=device)
+    def __init__(
+        self, model: str, *, device: str = "cpu", image_options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._model = LoadedModel.load(
+            model, dtype="float32", device=device, image_options=image_options
+        )
         self.tracer = Tracer(make_encoder(self._model.tower), self._model.spec)
 
     def page(

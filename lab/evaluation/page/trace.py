@@ -6,10 +6,10 @@ Legend: P partitions, N visual tokens of each, S a partition's side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -102,9 +102,16 @@ class Tracer:
         self._shared = sharing_encoder(vision.tower)
 
     @classmethod
-    def load(cls, model: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tracer:
+    def load(
+        cls,
+        model: str,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        image_options: Mapping[str, Any] | None = None,
+    ) -> Tracer:
         """Of a checkpoint: "embedded", a folder or a Hugging Face id."""
-        spec = load_spec(model)
+        spec = load_spec(model, image_options=image_options)
         tower = family_of(spec).load_vision(spec, device=torch.device(device), dtype=dtype)
         return cls(make_encoder(tower), spec)
 

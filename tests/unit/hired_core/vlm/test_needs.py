@@ -47,7 +47,7 @@ def shown(halves: Halves, needed: Needs, monkeypatch: pytest.MonkeyPatch) -> Evi
     spy = Spy(needed)
     monkeypatch.setattr(type(reduction()), "resolve", lambda _: (spy, NoOptions()))
     half = VisionHalf(halves.vision, halves.spec, reduction(), halves.language.projector)
-    half.vision.micro_batch = 10_000
+    half.encoder.micro_batch = 10_000
     parts = [partition_image(picture(*size), halves.spec.geometry) for size in SIZES]
     half(parts, SIZES, [0] * len(SIZES))
     (evidence,) = spy.seen
