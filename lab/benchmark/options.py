@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from hired_core.errors import require
 from hired_core.methods.registry import METHODS
-from pipeline.job.cli import parse_sections
-from pipeline.job.manual import Manual
+from pipeline.command_line.cli import parse_sections
+from pipeline.command_line.manual import Manual
 from pipeline.rows.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from lab.demo import SAMPLES
+from pipeline.command_line.manual import program
 from pipeline.job.commands import caption
-from pipeline.job.manual import program
 
 __all__ = ["main"]
 

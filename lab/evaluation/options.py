@@ -10,8 +10,8 @@ from hired_core.errors import require
 from hired_core.language.generation import GenerationSettings
 from hired_core.methods.registry import METHODS
 from hired_core.vlm.settings import ReductionSettings
-from pipeline.job.cli import parse_sections
-from pipeline.job.manual import EXIT_CODES, Manual
+from pipeline.command_line.cli import parse_sections
+from pipeline.command_line.manual import EXIT_CODES, Manual
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import (
     ModelConfig,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from lab.training.config import TrainingConfig
-from pipeline.job.cli import parse_sections
-from pipeline.job.manual import Manual
+from pipeline.command_line.cli import parse_sections
+from pipeline.command_line.manual import Manual
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, ConfigError
 
 __all__ = ["main"]

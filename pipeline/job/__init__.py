@@ -1,4 +1,4 @@
-"""From flags to exit code: command line, plan, dry run, Ray graph, run, report.
+"""From settings to exit code: resolving, plan, dry run, Ray graph, run, report.
 
 What happens to a row is in `pipeline.stages`; what is done already, in `pipeline.ledger`.
 """

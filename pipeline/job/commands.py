@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from pipeline.command_line.cli import parse_sections
+from pipeline.command_line.manual import Manual
 from pipeline.export.options import ExportOptions
-from pipeline.job.cli import parse_sections
-from pipeline.job.manual import Manual
 from pipeline.job.session import exit_code_of, main
 from pipeline.report.asked import ReportOptions
 from pipeline.settings.config import CaptionConfig, QuestionConfig

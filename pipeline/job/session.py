@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hired_core.errors import SettingError
-from pipeline.job.cli import parse_job
+from pipeline.command_line.cli import parse_job
 from pipeline.job.signals import interrupts
 from pipeline.rows import errors
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_FAILED, JobError

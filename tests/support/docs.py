@@ -14,8 +14,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hired_core.methods.registry import METHODS, make_options, method
 from hired_core.vlm.fitting import misfits
+from pipeline.command_line.setting import Setting, descriptions, settings_of
 from pipeline.export.options import ExportOptions
-from pipeline.job.setting import Setting, descriptions, settings_of
 from pipeline.report.asked import ReportOptions
 from pipeline.settings.config import JobConfig
 from tests.support.import_graph import ROOT, read_modules

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pipeline.job.manual import program
+from pipeline.command_line.manual import program
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 
 __all__ = ["main"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.job.cli import parse_job
+from pipeline.command_line.cli import parse_job
 from pipeline.settings.config import CaptionConfig, QuestionConfig
 from tests.support.checkpoints import EMBEDDED
 

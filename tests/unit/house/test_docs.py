@@ -22,11 +22,11 @@ from lab.command import COMMANDS
 from lab.evaluation.options import parse_evaluation
 from lab.evaluation.page.command import _parse as parse_explain
 from lab.training.config import TrainingConfig
+from pipeline.command_line.cli import parse_job, parse_sections
+from pipeline.command_line.manual import Manual
 from pipeline.export.formats.registry import FORMATS
 from pipeline.export.options import ExportOptions
-from pipeline.job.cli import parse_job, parse_sections
 from pipeline.job.commands import parse_export, parse_report
-from pipeline.job.manual import Manual
 from pipeline.quality.criteria import FLAGS
 from pipeline.report.asked import ReportOptions
 from pipeline.rows.errors import ROW_ERROR_CODES

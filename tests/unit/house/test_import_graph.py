@@ -34,7 +34,7 @@ ROOMS: dict[str, Floors] = {
         {"report"},
         {"stages", "verify", "export"},
         {"ledger", "accounting", "copies"},
-        {"parts", "resources"},
+        {"parts", "resources", "command_line"},
         {"sources", "settings"},
         {"storage", "isolation", "quality"},
         {"rows"},

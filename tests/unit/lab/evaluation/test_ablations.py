@@ -8,7 +8,7 @@ import pytest
 
 from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.study.ablations import STUDIES, Setting, Study
-from pipeline.job.cli import parse_job
+from pipeline.command_line.cli import parse_job
 from pipeline.settings.config import CaptionConfig
 from tests.support.settings import OPTIONS, reduction
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.accounting.token_budget import asked, doubts, kept_words
-from pipeline.job.cli import parse_job
+from pipeline.command_line.cli import parse_job
 from pipeline.settings.config import CaptionConfig
 from tests.support.settings import reduction
 

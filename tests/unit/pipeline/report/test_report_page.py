@@ -121,8 +121,11 @@ def test_columns_of_other_versions(tmp_path: Path) -> None:
     add_part(sink, "captions", [caption(1, "an old one")], name="part-x-1")
     old = tmp_path / "out/captions/part-x-1.parquet"
     pq.write_table(pq.read_table(old).drop_columns(["flags", "model"]), old)
-    carried = caption(5, "carries", prompt_name=["a list"], duplicate_of={"a": 1})
-    add_part(sink, "captions", [carried], name="part-x-4")
+    add_part(sink, "captions", [caption(5, "carries")], name="part-x-4")
+    strange = tmp_path / "out/captions/part-x-4.parquet"
+    table = pq.read_table(strange).drop_columns(["prompt_name", "duplicate_of"])
+    table = table.append_column("prompt_name", pa.array([["a list"]]))
+    pq.write_table(table.append_column("duplicate_of", pa.array([{"a": 1}])), strange)
     new = caption(2, "a new one", prompt_name="short", url="http://of/the/user", ranks=[1, 2])
     add_part(sink, "captions", [new, caption(3, flags=["loop"])], name="part-x-2")
     add_part(sink, "captions", [caption(4)], name="part-x-3")

@@ -87,7 +87,7 @@ def test_blank_prompts_are_nobodys_first(prompt: str | None) -> None:
 def test_copies_of_what_does_not_decode_wait_for_its_end() -> None:
     registry = Registry()
     bad, copy = run([row("a", b"broken"), row("b", b"broken")], registry)
-    assert bad["error_code"] == "image_unidentified" and bad["sha256"] == copy["sha256"]
+    assert bad["error_code"] == "image_is_text" and bad["sha256"] == copy["sha256"]
     assert copy["error_code"] is None and is_copy(copy)
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
-from pipeline.job.cli import parse_sections
-from pipeline.job.manual import Manual
+from pipeline.command_line.cli import parse_sections
+from pipeline.command_line.manual import Manual
 from pipeline.rows.errors import ConfigError
 
 MANUAL = Manual(command="try", usage="[OPTION]...", description="Tries.", common=("grid", "deep"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
-from pipeline.job.setting import Setting
+from pipeline.command_line.setting import Setting
 from pipeline.rows.errors import ConfigError
 
 __all__ = ["typed", "value_of"]

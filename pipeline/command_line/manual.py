@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
-from pipeline.job.setting import Setting, descriptions
+from pipeline.command_line.setting import Setting, descriptions
 
 __all__ = ["EXIT_CODES", "Manual", "full_page", "program", "short_page"]
 

@@ -1,7 +1,7 @@
 """Command lines from the configuration dataclasses, with one clear line for every mistake.
 
 Flags and YAML files give raw values by name; these become values of the fields' types
-(`pipeline.job.value`), and these the dataclasses, which refuse what is out of range.
+(`pipeline.command_line.value`), and these the dataclasses, which refuse what is out of range.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import yaml
 from hired_core.language.generation import GenerationSettings
 from hired_core.methods.registry import methods_with
 from hired_core.vlm.settings import ReductionSettings
-from pipeline.job.manual import Manual, full_page, short_page
-from pipeline.job.setting import Setting, settings_of
-from pipeline.job.value import typed, value_of
+from pipeline.command_line.manual import Manual, full_page, short_page
+from pipeline.command_line.setting import Setting, settings_of
+from pipeline.command_line.value import typed, value_of
 from pipeline.quality.criteria import QualityConfig
 from pipeline.rows.errors import ConfigError
 from pipeline.rows.redact import cause_of, redact_text

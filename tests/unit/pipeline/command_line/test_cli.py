@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.job.cli import parse_job
+from pipeline.command_line.cli import parse_job
 from pipeline.job.plan import make_plan
 from pipeline.rows.errors import ConfigError, JobError
 from pipeline.settings.config import CaptionConfig, JobConfig, QuestionConfig
