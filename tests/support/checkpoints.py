@@ -272,7 +272,13 @@ def _qwen2(**more: Any) -> Qwen2Config:
 
 
 def build_internvl(
-    folder: Path, *, seed: int, decoder: type[Any] = Qwen2Config, norms: bool = False, **text: Any
+    folder: Path,
+    *,
+    seed: int,
+    size: int = 56,
+    decoder: type[Any] = Qwen2Config,
+    norms: bool = False,
+    **text: Any,
 ) -> Path:
     """The same of InternVL: tiles of 56 pixels, 2 x 2 tokens of 2 x 2 patches each."""
     words = {
@@ -289,21 +295,21 @@ def build_internvl(
             intermediate_size=128,
             num_hidden_layers=3,
             num_attention_heads=4,
-            image_size=56,
+            image_size=size,
             patch_size=14,
             use_qk_norm=norms,
             norm_type="rms_norm" if norms else "layer_norm",
         ),
         text_config=decoder(**(_decoder() | {"vocab_size": VOCABULARY + len(ids)} | text)),
         image_token_id=ids[image],
-        image_seq_length=4,
+        image_seq_length=(size // 28) ** 2,
         tie_word_embeddings=False,
     )
     model = random_model(config, seed)
     model.generation_config.eos_token_id = list(MANY_STOPS)
     model.save_pretrained(folder)
     GotOcr2ImageProcessorPil(
-        size={"height": 56, "width": 56},
+        size={"height": size, "width": size},
         image_mean=[0.485, 0.456, 0.406],
         image_std=[0.229, 0.224, 0.225],
     ).save_pretrained(folder)
@@ -322,7 +328,15 @@ def write_words(folder: Path, image: str, words: list[str], **settings: Any) -> 
 
 
 def build_idefics3(
-    folder: Path, *, seed: int, kind: str = "idefics3", lines_join: bool = False, **text: Any
+    folder: Path,
+    *,
+    seed: int,
+    kind: str = "idefics3",
+    lines_join: bool = False,
+    size: int = 60,
+    patch: int = 14,
+    scale: int = 2,
+    **text: Any,
 ) -> Path:
     """The same of Idefics3, or SmolVLM: tiles of 60 pixels, 2 x 2 tokens of 2 x 2 patches each, up
     to 4 along a side.
@@ -344,19 +358,19 @@ def build_idefics3(
             intermediate_size=128,
             num_hidden_layers=3,
             num_attention_heads=4,
-            image_size=60,
-            patch_size=14,
+            image_size=size,
+            patch_size=patch,
         ),
         text_config=_text(tied=False, vocab_size=VOCABULARY + len(ids) + 1, **text),
         image_token_id=3,
-        scale_factor=2,
+        scale_factor=scale,
         tie_word_embeddings=False,
     )
     model = random_model(config, seed)
     model.generation_config.eos_token_id = list(MANY_STOPS)
     model.save_pretrained(folder)
     Idefics3ImageProcessorPil(
-        size={"longest_edge": 240}, max_image_size={"longest_edge": 60}
+        size={"longest_edge": 4 * size}, max_image_size={"longest_edge": size}
     ).save_pretrained(folder)
     return folder
 

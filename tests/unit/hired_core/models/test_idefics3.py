@@ -245,3 +245,15 @@ def test_other_configurations_are_refused(
     (tmp_path / file).write_text(json.dumps(content | change))
     with pytest.raises(CheckpointError, match=message):
         load_spec(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"size": 512, "patch": 16, "scale": 4}, {"size": 384, "patch": 14, "scale": 3}],
+    ids=["256M", "2.2B"],
+)
+def test_the_published_geometry_on_thin_layers(tmp_path: Path, sizes: dict[str, int]) -> None:
+    folder = build_idefics3(tmp_path, seed=8, kind="smolvlm", **sizes)
+    model = Halves(folder), Original(folder, processor_of(folder))
+    assert model[0].spec.nominal_tokens in (1088, 1377)
+    check_dense_parity(*model, [(480, 640)], PROMPTS, 3)

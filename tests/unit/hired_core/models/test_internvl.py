@@ -204,3 +204,10 @@ def test_other_configurations_are_refused(
     image = json.loads((folder / "preprocessor_config.json").read_text())
     with pytest.raises(CheckpointError, match=message):
         load_spec(str(write_published(tmp_path, content | change, image)))
+
+
+def test_the_published_geometry_on_thin_layers(tmp_path: Path) -> None:
+    folder = build_internvl(tmp_path, seed=8, size=448)
+    model = Halves(folder), Original(folder, processor_of(folder))
+    assert model[0].spec.nominal_tokens == 3328
+    check_dense_parity(*model, [(480, 640)], PROMPTS, 2)

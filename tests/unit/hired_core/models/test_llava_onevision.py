@@ -207,3 +207,10 @@ def test_other_configurations_are_refused(
     (tmp_path / "config.json").write_text(json.dumps(content | {key: value}))
     with pytest.raises(CheckpointError, match=message):
         load_spec(str(tmp_path))
+
+
+def test_the_published_geometry_on_thin_layers(tmp_path: Path) -> None:
+    folder = build_onevision(tmp_path, seed=8, size=384, max_position_embeddings=16384)
+    model = Halves(folder), Original(folder, processor_of(folder))
+    assert model[0].spec.nominal_tokens == 8667
+    check_dense_parity(*model, [(1200, 1500)], PROMPTS, 2)
