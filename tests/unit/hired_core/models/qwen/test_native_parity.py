@@ -191,7 +191,7 @@ def test_rows_that_leave_inside_the_decoder(model: Model, chunk: int) -> None:
     """They keep their three positions: masked whole sequences by transformers' layers say so."""
     requests = model.halves.requests(IMAGES, PROMPTS, DENSE, "all")
     ranker = Ranker(asks=frozenset({"last_attention"}), rank=by_attention)
-    schedule = make_schedule([0.5], [7], model.halves.spec.num_text_layers, ranker)
+    schedule = make_schedule([0.4], [7], model.halves.spec.num_text_layers, ranker)
     language = model.halves.language
     backend = scheduled_backend(language, requests, schedule, max_new_tokens=NEW, chunk=chunk)
     masked = Masked(language, {schedule.layers[0]: 7}, by_last_attention)
