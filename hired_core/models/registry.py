@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hired_core.geometry.spec import ModelSpec
@@ -43,8 +44,7 @@ def family_of(spec: ModelSpec) -> Family:
 def load_spec(
     model: str, revision: str | None = None, image_options: Mapping[str, Any] | None = None
 ) -> ModelSpec:
-    """What a checkpoint says of itself; reads configuration files, and looks for
-    the others.
+    """What a checkpoint says of itself; reads configuration files only.
 
     Args:
         model: "embedded", a folder or a Hugging Face id.
@@ -52,8 +52,8 @@ def load_spec(
 
     Raises:
         SettingError: for an option that the family does not have, or a value that it cannot take.
-        CheckpointError: if there is none, if files are missing or cut short, or if no family here
-            supports it; the message says what differs.
+        CheckpointError: if there is none, or none that a family here supports; the message says
+            what differs.
     """
     folder = resolve_checkpoint(model, revision)
     content = read_json(folder, "config.json")
@@ -68,5 +68,17 @@ def load_spec(
         found = f"model_type {kind!r}" if content else "no config.json"
         there = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"{folder.name} has {found}; families that are read: {there}")
-    check_whole(folder)
     return family(kind).spec(folder, model, image_options)
+
+
+def load_whole_spec(
+    model: str, revision: str | None = None, image_options: Mapping[str, Any] | None = None
+) -> ModelSpec:
+    """As `load_spec`, of a checkpoint that has its other files too, for those who will read them.
+
+    Raises:
+        SettingError, CheckpointError: as there, or if files are missing or cut short.
+    """
+    spec = load_spec(model, revision, image_options)
+    check_whole(Path(spec.path))
+    return spec

@@ -17,7 +17,7 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, ImageLike, cut_image
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion
-from hired_core.models.registry import family_of, load_spec
+from hired_core.models.registry import family_of, load_whole_spec
 from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes, max_slots
 from hired_core.vlm.fitting import require_fit
 from hired_core.vlm.language_half import LanguageHalf, RequestBuilder
@@ -91,7 +91,7 @@ class Vlm:
             budget=token_budget, method=method, method_options=method_options or {}
         )
         generation = generation or GenerationSettings(max_new_tokens=max_new_tokens)
-        spec, where = load_spec(str(model), revision, image_options), _device(device)
+        spec, where = load_whole_spec(str(model), revision, image_options), _device(device)
         require_fit(spec, settings)
         number = compute_dtype(dtype, spec.stored_dtype, where)
         on_gpu = where.type == "cuda"

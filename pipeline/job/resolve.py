@@ -63,7 +63,7 @@ def load_spec(model: ModelConfig) -> ModelSpec:
         ModelError: if it is missing, incomplete, unsafe or of a family that is not supported.
     """
     try:
-        return registry.load_spec(model.model, model.revision, model.image_options)
+        return registry.load_whole_spec(model.model, model.revision, model.image_options)
     except SettingError:
         raise  # It names the option itself.
     except (CheckpointError, OSError, ValueError) as exc:

@@ -40,9 +40,9 @@ class InputConfig:
     id_column: str | None = None
     """Column that names a row. Parquet and Hugging Face. Default: its position in the shard."""
     carry: list[str] = field(default_factory=list)
-    """Columns to put beside the caption, of Parquet and Hugging Face datasets, or fields of a
-    WebDataset sample's .json, and its .txt and .cls. E.g. 'url, *_id, text as alt_text'. Types are
-    kept; what does not fit is null, and counted."""
+    """Columns of the input to put beside the caption, e.g. 'url, *_id, text as alt_text'. Of
+    Parquet, Hugging Face datasets, and WebDataset: fields of a sample's .json, its .txt and .cls.
+    Types are kept; what does not fit is null, and counted."""
     max_carried_bytes: int = 1024**2
     """A carried value that is larger is null, and counted."""
     limit: int | None = None

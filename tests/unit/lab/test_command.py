@@ -83,7 +83,7 @@ def test_help_of_a_job_explains_its_settings(capsys: pytest.CaptureFixture[str])
         assert f"\n{section}\n" in text
     for flag in ("--input ", "--output ", "--budget ", "--dry-run", "--max-new-tokens "):
         assert f"  {flag}" in text
-    assert "below 1 a fraction of the model's largest count" in " ".join(text.lower().split())
+    assert "a share of the model's largest count" in " ".join(text.lower().split())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from hired_core.models.checkpoint import CheckpointError
-from hired_core.models.registry import load_spec
+from hired_core.models.registry import load_whole_spec
 from lab.command import main
 from tests.support.checkpoints import build_checkpoint
 
@@ -63,7 +63,7 @@ def test_what_is_missing_is_named_in_one_line(name: str, folder: Path) -> None:
     damage, told = CASES[name]
     damage(folder)
     with pytest.raises(CheckpointError, match=told) as caught:
-        load_spec(str(folder))
+        load_whole_spec(str(folder))
     assert "\n" not in str(caught.value)
     assert folder.name in str(caught.value)
 
@@ -76,18 +76,18 @@ def test_lost_shards_are_counted(tmp_path: Path) -> None:
     names = ", ".join(path.name for path in shards[1:4])
     told = f"lacks {names} and 2 more of the {len(shards)} files of weights"
     with pytest.raises(CheckpointError, match=told):
-        load_spec(str(sharded))
+        load_whole_spec(str(sharded))
 
 
 @pytest.mark.parametrize("missing", [1, 1000])
 def test_files_that_pass_are_those_that_safetensors_opens(missing: int, folder: Path) -> None:
     path = folder / WEIGHTS
-    load_spec(str(folder))
+    load_whole_spec(str(folder))
     cut(path, path.stat().st_size - missing)
     with pytest.raises(SafetensorError), safe_open(path, framework="pt"):
         pass
     with pytest.raises(CheckpointError, match=r"its header tells"):
-        load_spec(str(folder))
+        load_whole_spec(str(folder))
 
 
 def test_the_dry_run_looks(

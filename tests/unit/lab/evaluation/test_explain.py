@@ -135,4 +135,4 @@ def test_the_command_says_in_one_line_what_is_wrong(
     (tmp_path / "a.txt").write_text("no image")
     assert main([str(tmp_path / "a.txt"), "--page", str(tmp_path / "kept.html")]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("explain: not one of JPEG") and told.count("\n") == 1
+    assert told.startswith("explain: plain text") and told.count("\n") == 1
