@@ -1,6 +1,8 @@
-"""Which tests run side by side: those with a cluster in one process, the others in another.
+"""Which tests run side by side, so that two processes are done at about the same time.
 
-A file's tests stay together, so that what they share is made once.
+Those that share one cluster stay in one process; the others go to the other, the end-to-end ones
+last, which start what they need themselves. A file's tests stay together, so that what they share
+is made once.
 """
 
 from __future__ import annotations
@@ -9,7 +11,16 @@ from typing import Any
 
 import pytest
 
-_WITH_A_CLUSTER = ("tests/e2e/", "tests/integration/")
+_ONE_CLUSTER = "tests/integration/"
+_LAST = "tests/e2e/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def _rank(nodeid: str) -> int:
+    return (nodeid.startswith(_ONE_CLUSTER), not nodeid.startswith(_LAST), True).index(True)
 
 
 @pytest.hookimpl(optionalhook=True)  # Without pytest-xdist nobody asks.
@@ -18,7 +29,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Halves(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            if nodeid.startswith(_WITH_A_CLUSTER):
+            if nodeid.startswith(_ONE_CLUSTER):
                 return "cluster"
             return nodeid.partition("::")[0]
 

@@ -22,10 +22,11 @@ from tests.support.checkpoints import build_checkpoint
 from tests.support.s3_server import S3Server, s3
 
 CAPTION_COLUMNS = [
-    *("image_id", "shard", "key", "sha256", "width", "height", "prompt", "text", "finish_reason"),
-    *("flags", "image_notes", "num_partitions", "visual_tokens_dense", "visual_tokens_kept"),
-    "partition_budgets",
-    *("prompt_tokens", "output_tokens", "model", "method", "token_budget", "fingerprint", "run_id"),
+    *("image_id", "shard", "key", "sha256", "width", "height", "prompt_name", "prompt", "text"),
+    *("finish_reason", "flags", "image_notes", "num_partitions", "visual_tokens_dense"),
+    *("visual_tokens_kept", "partition_budgets", "prompt_tokens", "output_tokens"),
+    *("duplicate_of", "duplicate_distance", "phash", "model", "method", "token_budget"),
+    *("fingerprint", "run_id"),
 ]
 pytestmark = pytest.mark.usefixtures("cluster")
 __all__ = ["s3"]

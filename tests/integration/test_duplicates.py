@@ -67,7 +67,7 @@ def test_copies_across_shards_and_nights_with_a_kill_between(tmp_path: Path) -> 
     groups = [{f"a.parquet#{i}", f"b.parquet#{i + 1}"} for i in range(8)]
     groups = [g | ({f"a.parquet#{i + 8}"} if i < 4 else set()) for i, g in enumerate(groups)]
     check(resumed, groups)
-    assert {row["error_code"] for row in resumed.quarantine} == {"image_unidentified"}
+    assert {row["error_code"] for row in resumed.quarantine} == {"image_is_text"}
     assert 0 < resumed.report["duplicates"]["copied"] <= 12
     write(tmp_path / "in" / "c.parquet", [*second, first[0], squeezed(first[1]), second[0]])
     night = caption(source, output, *NEAR)

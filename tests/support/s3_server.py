@@ -67,5 +67,7 @@ def s3() -> Iterator[S3Server]:
 
     moto keeps its buckets per process: use a bucket name of your own.
     """
+    # Instances that took their server from the environment would go on asking that one.
+    s3fs.S3FileSystem.clear_instance_cache()
     with s3_server() as server:
         yield server
