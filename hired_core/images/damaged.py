@@ -99,7 +99,7 @@ def _read_filled(data: bytes, other: bool) -> Image.Image:
     with _no_complaints():
         image, _ = open_image(data, max_pixels=Image.MAX_IMAGE_PIXELS or 0)
         value = (255 if other else 0,) * Image.getmodebands(image.mode)
-        if image.format == "GIF" and image.tile[0].args[1]:  # type: ignore[index]
+        if image.format == "GIF" and image.tile[0].args[1]:  # type: ignore[index]  # A tuple in GIFs.
             image.info["interlace"] = 1
         filling = value if len(value) > 1 else value[0]
         image.im = Image.new(image.mode, image.size, filling).im

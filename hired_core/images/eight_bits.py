@@ -59,7 +59,7 @@ def widened(loaded: Image.Image, unread: ImageFile) -> Image.Image | None:
         unread: the same image, to have its low bytes.
     """
     colours = loaded.getextrema()[:3]
-    if max(high for _, high in colours) > _TOPS[-2] >> 8:  # type: ignore[misc]
+    if max(high for _, high in colours) > _TOPS[-2] >> 8:  # type: ignore[misc]  # RGB: pairs.
         return None
     low = _low_bytes(unread)
     values = np.asarray(loaded).astype(np.uint16) << 8 | np.asarray(low)

@@ -30,7 +30,8 @@ def may_move(image: ImageFile) -> bool:
 
 def is_one_colour(image: Image.Image) -> bool:
     """Of an RGB image."""
-    return all(high - low <= _NEARLY_ONE for low, high in image.getextrema())  # type: ignore[misc]
+    ranges = image.getextrema()
+    return all(high - low <= _NEARLY_ONE for low, high in ranges)  # type: ignore[misc]  # RGB: pairs.
 
 
 def first_that_shows(
@@ -83,7 +84,7 @@ def main_page(pages: ImageFile) -> int:
 
 
 def _is_reduced(page: ImageFile) -> bool:
-    kind = page.tag_v2.get(_NEW_SUBFILE_TYPE, 0)  # type: ignore[attr-defined]
+    kind = page.tag_v2.get(_NEW_SUBFILE_TYPE, 0)  # type: ignore[attr-defined]  # A TIFF.
     return isinstance(kind, int) and bool(kind & _REDUCED)
 
 

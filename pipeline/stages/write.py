@@ -38,8 +38,9 @@ class Provenance:
 class WriteStage:
     """Writes each batch as one part: captions, quarantine and statistics under the same name.
 
-    The name follows from the rows, so that a batch that Ray runs twice overwrites itself. A worker
-    whose run has lost the output writes nothing, or takes back what it wrote meanwhile.
+    Called by the driver (`pipeline.parts.collector`). The name follows from the rows, so that the
+    same rows replace themselves. A run that has lost the output writes nothing, or takes back what
+    it wrote meanwhile.
 
     Rows that get the caption of another go to a part of their own, where they wait for it.
 
