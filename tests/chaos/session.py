@@ -18,7 +18,7 @@ from tests.chaos.cluster import TwoNodes, two_nodes
 from tests.chaos.corpus import Corpus, Format, write_corpus
 from tests.chaos.exports import export_under_fire
 from tests.chaos.killers import Extent, Kill, draw_kills
-from tests.chaos.stand_in import ANSWERED, answer_log
+from tests.chaos.stand_in import ANSWERED, SEC_PER_ROW, answer_log
 from tests.chaos.storage import Folder
 from tests.support.checkpoints import build_checkpoint
 from tests.support.s3_server import S3Server, s3_server
@@ -167,13 +167,19 @@ class Session:
 
 @contextmanager
 def session(
-    num_rows: int, seed: int, *, doubled: bool = False, everything: bool = False
+    num_rows: int,
+    seed: int,
+    *,
+    doubled: bool = False,
+    everything: bool = False,
+    sec_per_row: float = 0.0,
 ) -> Iterator[Session]:
     """Everything a run needs; gone with the block, but for the logs if it ends badly.
 
     Args:
         doubled: see `write_corpus`.
         everything: see `draw`.
+        sec_per_row: what a row takes an actor.
     """
     # Not below pytest's own folder: paths of Unix sockets must stay under 108 characters.
     with (
@@ -185,7 +191,11 @@ def session(
         (folder / "form.json").write_text(json.dumps(FORM))
         build_checkpoint(folder / MODEL, seed=seed)
         s3.filesystem().mkdir("chaos")
-        environment = {ANSWERED: str(folder / "answered"), **s3.environment}
+        environment = {
+            ANSWERED: str(folder / "answered"),
+            SEC_PER_ROW: str(sec_per_row),
+            **s3.environment,
+        }
         with two_nodes(folder, environment) as cluster:
             yield Session(
                 folder=folder,

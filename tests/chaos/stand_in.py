@@ -1,7 +1,8 @@
 """Model stages that cost little: texts follow from the request, so that every run gives the same.
 
 `CHAOS_ANSWERED` names a folder where each batch leaves its number of rows: what was computed, told
-by the stage itself and not by what the job says of itself.
+by the stage itself and not by what the job says of itself. `CHAOS_SEC_PER_ROW` is how long a row
+takes: with nothing, rows are answered faster than a busy machine's driver takes them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pipeline.stages.context import StageContext
 from pipeline.stages.generate import GenerateStage
 
 ANSWERED = "CHAOS_ANSWERED"
+SEC_PER_ROW = "CHAOS_SEC_PER_ROW"
 
 
 class Digests:
@@ -39,10 +41,12 @@ class Digests:
     def __init__(self, log: AnswerLog, *, as_json: bool) -> None:
         self._log = log
         self._as_json = as_json
+        self._sec_per_row = float(os.environ.get(SEC_PER_ROW, "0"))
 
     capacity = Capacity(num_slots=None, total_bytes=None, max_length=2**30, rotary_length=2**30)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        time.sleep(self._sec_per_row * len(requests))
         self._log.add(len(requests))
         texts = [_text(request) for request in requests]
         if self._as_json:

@@ -13,6 +13,8 @@ from tests.chaos.session import Draw, Session, chaos_run, session
 
 UNDER_WAY = 64
 """Rows of the blocks that an actor has at once, and of those on their way to be stored."""
+SEC_PER_ROW = 0.03
+"""Slower than the driver takes them, on a machine that does other work as well."""
 
 DRAWS = {
     "driver": Draw(
@@ -42,7 +44,7 @@ DRAWS = {
 
 @pytest.fixture(scope="module")
 def series() -> Iterator[Session]:
-    with session(num_rows=200, seed=7) as started:
+    with session(num_rows=200, seed=7, sec_per_row=SEC_PER_ROW) as started:
         yield started
 
 
