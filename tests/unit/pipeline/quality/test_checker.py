@@ -114,6 +114,12 @@ def test_a_text_in_another_language_is_told_where_that_is_sure(
     assert english.flags(text, "p", "stop") == found
 
 
+def test_norwegian_is_one_language() -> None:
+    text = "Ein brun hund spring langs stranda, og eit barn i raud frakk følgjer etter."
+    teller = LanguageTeller()
+    assert teller.other_than("en", text) == "nn" and teller.other_than("no", text) is None
+
+
 def test_languages_that_can_be_asked_for_are_known_to_the_model() -> None:
     teller = LanguageTeller()
     assert len(set(LANGUAGES)) == len(LANGUAGES) > 70
