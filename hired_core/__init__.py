@@ -12,7 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+    from hired_core.geometry.layout import PartitionLayout
+    from hired_core.geometry.layout_batch import LayoutBatch
     from hired_core.language.generation import GenerationSettings
     from hired_core.methods.budget import allocate_budget, token_budget_to_count
     from hired_core.methods.scores import feature_importance_score, visual_content_score
@@ -38,7 +39,7 @@ __all__ = [
 
 _HOMES = {
     "GenerationSettings": "language.generation",
-    "LayoutBatch": "geometry.layout",
+    "LayoutBatch": "geometry.layout_batch",
     "PartitionLayout": "geometry.layout",
     "ReductionSettings": "vlm.settings",
     "Vlm": "vlm.vlm",

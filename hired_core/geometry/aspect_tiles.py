@@ -91,8 +91,9 @@ def _grids(fewest: int, most: int) -> list[Size]:
 
 @lru_cache(maxsize=256)
 def _layout(grid: Size, geometry: AspectTiles) -> PartitionLayout:
-    from hired_core.geometry.layout import Cell, PartitionLayout
+    from hired_core.geometry.layout import PartitionLayout
     from hired_core.geometry.marks import MarksBuilder
+    from hired_core.geometry.stitching import Cell
 
     cell = Cell(size=geometry.partition_size, token=geometry.patch_size * geometry.merge)
     layout = PartitionLayout.tiles(grid, cell)

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,12 +103,12 @@ def _check_choices(choices: Sequence[str]) -> None:
 def _validator(schema: Mapping[str, Any]) -> Any:
     """Of the draft that the schema names; what lies elsewhere is not fetched."""
     from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
+    from jsonschema.validators import Draft202012Validator, extend, validator_for
     from referencing import Registry
 
     if not isinstance(schema, Mapping):
         raise SettingError(f"schema: {type(schema).__name__} is no JSON object, as a schema is")
-    kind = validator_for(schema, default=Draft202012Validator)
+    kind = extend(validator_for(schema, default=Draft202012Validator), {"multipleOf": _is_multiple})
     try:
         json.dumps(schema, ensure_ascii=False).encode()
         kind.check_schema(schema)
@@ -116,6 +117,14 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     except SchemaError as exc:
         raise SettingError(f"schema: no JSON Schema: {_told(exc)}") from exc
     return kind(schema, registry=Registry())
+
+
+def _is_multiple(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[Any]:
+    """As the numbers are written: of binary fractions 0.3 is no multiple of 0.1."""
+    from jsonschema.exceptions import ValidationError
+
+    if validator.is_type(value, "number") and Fraction(str(value)) % Fraction(str(step)):
+        yield ValidationError(f"{value!r} is not a multiple of {step}")
 
 
 def _told(error: Any) -> str:

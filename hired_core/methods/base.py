@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hired_core.choices import LayerAt, NewlinePolicy, Pairs, Positions
-from hired_core.geometry.layout import LayoutBatch
+from hired_core.geometry.layout_batch import LayoutBatch
 from hired_core.methods.schedule import MakeSchedule
 from hired_core.methods.selection import gather_places
 

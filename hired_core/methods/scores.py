@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.layout_batch import LayoutBatch
 
 _QUANTUM = 2.0**40
 

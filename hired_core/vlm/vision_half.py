@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from hired_core.geometry.base import Pixels
 from hired_core.geometry.canvas import Size
-from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.layout_batch import LayoutBatch
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.base import Evidence, Reduction, weighted_rows
 from hired_core.methods.budget import token_budget_to_count

@@ -10,6 +10,7 @@ images `pipeline.sources`', and how a byte gets to its place `pipeline.storage`'
     originals  the images, read again from the job's input
     wide       captions of one image as one row
     journal    how far an export is, so that a killed one goes on
+    pieces     what is stored at once, the journal behind each
     exporter   all of it: captions to items to files
     formats    one file for each form
     hub        a dataset handed on to the Hugging Face Hub

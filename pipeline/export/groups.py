@@ -85,7 +85,7 @@ class Captions:
         self, sink: Sink, schema: pa.Schema, where: Callable[[pa.Table], pa.Table]
     ) -> None:
         self._part = lru_cache(_PARTS_IN_MEMORY)(sink.read_part)
-        self._schema = schema
+        self.schema = schema
         self._where = where
 
     def read(self, group: Group) -> pa.Table:
@@ -94,8 +94,8 @@ class Captions:
         Columns that a part lacks are null.
         """
         parts = (self._part(path) for path in group.paths)
-        tables = [_fitted(_of(group.name, part), self._schema) for part in parts]
-        table = self._where(pa.concat_tables([self._schema.empty_table(), *tables]))
+        tables = [_fitted(_of(group.name, part), self.schema) for part in parts]
+        table = self._where(pa.concat_tables([self.schema.empty_table(), *tables]))
         ids = zip(*(table[c].to_pylist() for c in ("image_id", "prompt_name")), strict=True)
         rows = {each: row for row, each in reversed(list(enumerate(ids)))}
         order = [rows[each] for each in sorted(rows, key=lambda each: natural(*each))]

@@ -14,6 +14,14 @@ __all__ = ["JOURNAL", "Journal", "open_journal"]
 JOURNAL: Final = "_export/export.json"
 _VERSION: Final = 1
 
+_ADDED: Final = ("content_digest",)
+"""What journals of earlier versions do not tell."""
+
+_IN_WORDS: Final = {
+    "captions_digest": "the output has other captions now",
+    "content_digest": "captions of the output were made anew",
+}
+
 
 @dataclass(kw_only=True)
 class Journal:
@@ -51,14 +59,21 @@ def open_journal(store: Store, settings: Mapping[str, Any]) -> Journal:
         return journal
     if (version := content.pop("version")) != _VERSION:
         raise StorageError(f"into: holds an export of format {version}, this one is {_VERSION}")
-    before = content["settings"]
-    differing = [
-        f"{key} was {before.get(key)!r}, now {settings.get(key)!r}"
-        for key in sorted({*before, *settings})
-        if before.get(key) != settings.get(key)
-    ]
+    differing = _differing(content["settings"], settings)
     if differing:
         raise ConfigError(
             f"into: holds another export: {'; '.join(differing)}. Give another --into, or delete it"
         )
     return Journal(**content, store=store)
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of the settings is another, each in words."""
+    keys = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    if "captions_digest" in keys:
+        keys = [key for key in keys if key != "content_digest"]  # It follows from the other.
+    return [
+        _IN_WORDS.get(key, f"{key} was {before.get(key)!r}, now {now.get(key)!r}")
+        for key in keys
+        if key in before or key not in _ADDED
+    ]

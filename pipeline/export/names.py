@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,8 @@ __all__ = ["folders_of", "item_names", "safe_path"]
 _PLAIN: Final = frozenset("-_.=+@~,() ")
 _LONGEST: Final = 180
 """Bytes of one part of a path: file systems take 255, and an ending is still to come."""
+_LIKE_A_MARK: Final = re.compile(r"~(?=[0-9a-fA-F]{12}$)")
+"""In a name of the data's own, which could else be made to be that of another."""
 
 
 def folders_of(groups: Sequence[Group]) -> dict[str, str]:
@@ -66,6 +69,7 @@ def _safe_part(part: str) -> str:
         safe = f"%{ord(safe[0]):02X}{safe[1:]}"
     if safe[-1] in ". ":
         safe = f"{safe[:-1]}%{ord(safe[-1]):02X}"
+    safe = _LIKE_A_MARK.sub("%7E", safe)
     if len(safe.encode()) <= _LONGEST:
         return safe
     return f"{safe.encode()[:_LONGEST].decode(errors='ignore')}~{_mark(part)}"

@@ -17,6 +17,11 @@ FormatName = Literal["txt", "webdataset", "jsonl", "parquet", "hf-dataset"]
 
 
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_NOT_BLANK: Final = {
+    "into": "a folder or URL",
+    "input_root": "a folder or URL",
+    "where": "a condition",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class ExportOptions:
     """Where prompts have names: a row for each caption, or one for each image with a column for
     each prompt, text_NAME and others. 'columns': of all forms but txt."""
     rows_per_file: int = 10_000
-    """Captions of one file. Fewer, where their images have 256 MiB before that."""
+    """Captions of one file. Fewer, where images and carried values have 256 MiB before that."""
     input_root: str | None = field(default=None, repr=False)
     """Where the images are, if they have moved. What names in image_id are relative to. Default:
     where the job found them."""
@@ -58,6 +63,10 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         require(bool(self.output.strip()), "output", self.output, "a folder or URL")
+        # Blank ones come of shell variables that are not set: the default is not what was meant.
+        for key, allowed in _NOT_BLANK.items():
+            value = getattr(self, key)
+            require(value is None or bool(value.strip()), key, value, allowed)
         require(self.rows_per_file > 0, "rows_per_file", self.rows_per_file, "1 or more")
         require(self.max_image_bytes > 0, "max_image_bytes", self.max_image_bytes, "1 or more")
         if self.side_by_side != "no" and self.to != "txt":

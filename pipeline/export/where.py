@@ -14,7 +14,8 @@ __all__ = ["Where"]
 
 class Where:
     """A condition over the columns of a table. It can name these and nothing else: no file, no
-    other table, no second statement.
+    other table, no second statement. Carried columns of types that DuckDB has not, as decimals of
+    256 bits, it does not see.
 
     Args:
         schema: the columns that captions have.
@@ -31,6 +32,7 @@ class Where:
             "lock_configuration": "true",
         }
         self._connection = duckdb.connect(":memory:", config=config)
+        self._seen = [each.name for each in schema if self._reads(each)]
         self(schema.empty_table())  # of which an aggregate makes a row,
         self(pa.Table.from_pylist([{}], schema=schema))  # and unnest() no row
 
@@ -41,7 +43,8 @@ class Where:
             ConfigError: naming what DuckDB has against it.
         """
         try:
-            found = self._connection.from_arrow(table).project(f"({self._condition}) AS keep")
+            relation = self._connection.from_arrow(table.select(self._seen))
+            found = relation.project(f"({self._condition}) AS keep")
             kind, mask = str(found.types[0]), found.to_arrow_table()["keep"]
         except duckdb.Error as exc:
             raise ConfigError(f"where: {' '.join(str(exc).split())}") from exc
@@ -49,3 +52,10 @@ class Where:
         if kind != "BOOLEAN" or len(mask) != table.num_rows:
             raise ConfigError(f"where: {self._condition} is no condition of one row ({kind})")
         return table.filter(mask)
+
+    def _reads(self, column: pa.Field) -> bool:
+        try:
+            self._connection.from_arrow(pa.schema([column]).empty_table())
+        except duckdb.NotImplementedException:
+            return False
+        return True

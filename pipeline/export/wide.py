@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,11 +15,23 @@ from pipeline.rows.errors import ConfigError
 from pipeline.rows.parsing import Parser
 from pipeline.rows.row import Row
 
-__all__ = ["Wide", "columns_of_prompts"]
+__all__ = ["Wide", "columns_of_prompts", "names_of_prompts"]
 
 _OF_PROMPTS: Final = (
     *("prompt", "text", "finish_reason", "flags", "prompt_tokens", "output_tokens"),
+    *("duplicate_of", "duplicate_distance"),
 )
+
+
+def names_of_prompts(fields: Mapping[str, Any], found: Iterable[str]) -> list[str]:
+    """Sorted; also those of which no caption is there, so that columns do not depend on that.
+
+    Args:
+        fields: of the output's fingerprint, which tell what was asked.
+        found: names that captions have.
+    """
+    asked = fields.get("prompt")
+    return sorted({*found, *(asked if isinstance(asked, Mapping) else ())})
 
 
 def columns_of_prompts(fields: Mapping[str, Any]) -> tuple[str, ...]:
@@ -64,6 +77,12 @@ class Wide:
         ]
         if both := {each.name for each in shared} & {each.name for each in added}:
             raise ConfigError(f"prompts_as: {min(both)!r} is a carried column already; use rows")
+        times = Counter(each.name for each in added)
+        if doubled := [name for name, count in times.items() if count > 1]:
+            raise ConfigError(
+                f"prompts_as: {doubled[0]!r} would be a column of two prompts, whose names are "
+                f"{', '.join(names)}; use rows"
+            )
         self.schema = pa.schema([*shared, *added])
 
     def row(self, rows: Sequence[Row]) -> Row:

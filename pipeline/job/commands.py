@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from pipeline.command_line.cli import parse_sections
 from pipeline.command_line.manual import Manual
@@ -14,6 +14,8 @@ from pipeline.report.asked import ReportOptions
 from pipeline.settings.config import CaptionConfig, QuestionConfig
 
 __all__ = ["caption", "export", "parse_export", "parse_report", "report", "vqa"]
+
+_Options = TypeVar("_Options")
 
 _CAPTION: Final = """\
 Caption images with a high-resolution vision-language model at a fixed budget of visual tokens.
@@ -81,10 +83,7 @@ def parse_export(argv: Sequence[str]) -> ExportOptions:
     Raises:
         ConfigError: with one line naming the key, the value and what is allowed.
     """
-    words = ["--output", *argv] if argv and not argv[0].startswith("-") else argv
-    found = parse_sections(words, {"export": ExportOptions}, _EXPORT)
-    options: ExportOptions = found["export"]
-    return options
+    return _parsed(argv, ExportOptions, _EXPORT)
 
 
 def report(argv: Sequence[str]) -> int:
@@ -105,7 +104,10 @@ def parse_report(argv: Sequence[str]) -> ReportOptions:
     Raises:
         ConfigError: with one line naming the key, the value and what is allowed.
     """
+    return _parsed(argv, ReportOptions, _REPORT)
+
+
+def _parsed(argv: Sequence[str], section: type[_Options], manual: Manual) -> _Options:
     words = ["--output", *argv] if argv and not argv[0].startswith("-") else argv
-    found = parse_sections(words, {"report": ReportOptions}, _REPORT)
-    options: ReportOptions = found["report"]
+    options: _Options = parse_sections(words, {manual.command: section}, manual)[manual.command]
     return options

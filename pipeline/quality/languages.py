@@ -15,6 +15,9 @@ LANGUAGES: Final = (
 )
 """Those that can be asked for; the model knows more."""
 
+_NORWEGIAN: Final = {"nb": "no", "nn": "no"}
+"""The model tells its two written forms apart, or does not."""
+
 LEAST_LETTERS: Final = 20
 LEAST_CONFIDENCE: Final = 0.8
 """Below either, short captions in English are taken for something else now and then."""
@@ -33,5 +36,5 @@ class LanguageTeller:
         if sum(sign.isalpha() for sign in text) < LEAST_LETTERS:
             return None
         found, confidence = self._model.classify(text)
-        sure = confidence >= LEAST_CONFIDENCE and found != language
+        sure = confidence >= LEAST_CONFIDENCE and _NORWEGIAN.get(found, found) != language
         return str(found) if sure else None

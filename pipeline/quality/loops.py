@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.quality.phrases import WITHOUT_BLANKS
+
 __all__ = ["Loop", "find_loop"]
 
 LEAST_COPIES: Final = 4
@@ -18,7 +20,7 @@ LONGEST_UNIT: Final = 32
 """In words. Longer units are looked for in vain: a text seldom has room for four of them."""
 
 # A sign of a script without blanks is a word; so is each mark between words.
-_WORD: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+|[^\w\s]|_")
+_WORD: Final = re.compile(rf"[{WITHOUT_BLANKS}]|[^\W_]+|[^\w\s]|_")
 _WITHIN: Final = re.compile(r"([^\W\d_]{1,8}?)\1{7,}")  # Of letters: numbers have such runs.
 
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["find_refusal", "repeats_prompt", "words_of"]
+__all__ = ["WITHOUT_BLANKS", "find_refusal", "repeats_prompt", "words_of"]
+
+WITHOUT_BLANKS: Final = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Signs of scripts that set no blanks between words: each counts as one."""
+
+_WORD: Final = re.compile(rf"[{WITHOUT_BLANKS}]|[^\W{WITHOUT_BLANKS}]+")
 
 LEAST_PROMPT_WORDS: Final = 3
 
@@ -45,4 +50,4 @@ def repeats_prompt(text: str, prompt: str) -> bool:
 
 def words_of(text: str) -> list[str]:
     """In lower case, without what stands between them."""
-    return re.findall(r"\w+", text.casefold())
+    return _WORD.findall(text.casefold())

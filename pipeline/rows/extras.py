@@ -17,6 +17,7 @@ from pipeline.rows.row import CARRIED, PARSED, Row, to_table
 from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA
 
 __all__ = [
+    "RESERVED_NAMES",
     "STANDARD_NAMES",
     "ExtraColumns",
     "captions_schema",
@@ -26,8 +27,9 @@ __all__ = [
 ]
 
 _NONE: Final = pa.schema([])
-_OF_EXPORTS: Final = {"image", "prompts", "texts"}
 STANDARD_NAMES: Final = frozenset((*CAPTIONS_SCHEMA.names, *QUARANTINE_SCHEMA.names))
+RESERVED_NAMES: Final = STANDARD_NAMES | {"image", "prompts", "texts"}
+"""With those that exports add."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ class ExtraColumns:
 
 def check_name(name: str, what: str, way_out: str) -> None:
     """Raises `ConfigError` if the results have a column of that name, in any case."""
-    if name.casefold() in STANDARD_NAMES | _OF_EXPORTS:
+    if name.casefold() in RESERVED_NAMES:
         raise ConfigError(f"{what} is a column of the results already; {way_out}")
 
 
@@ -87,12 +89,14 @@ def quarantine_schema(extras: ExtraColumns) -> pa.Schema:
 
 
 def parsed_rows(table: pa.Table, extras: ExtraColumns) -> list[Row]:
-    """Rows of a part of captions/ as they travel: what is parsed in one struct again.
+    """Rows of a part as they travel: what is parsed in one struct again, what is carried left out.
 
     A part of an earlier run may lack some of the columns: these are null.
     """
     names = [name for name in extras.parsed.names if name in table.column_names]
-    rows: list[Row] = table.drop_columns(names).to_pylist()
+    # What was carried need be no value of Python's, and is the other row's own anyway.
+    ours = [name for name in table.column_names if name in STANDARD_NAMES]
+    rows: list[Row] = table.select(ours).to_pylist()
     if len(extras.parsed):
         absent = pa.nulls(table.num_rows)
         columns = [

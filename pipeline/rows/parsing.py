@@ -14,7 +14,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from hired_core.language.form import Form
-from pipeline.rows.extras import STANDARD_NAMES
+from pipeline.rows.extras import RESERVED_NAMES
 
 __all__ = ["CHOICE", "Parser", "column_kind"]
 
@@ -69,8 +69,9 @@ class Parser:
 
 
 def _free_names(given: Sequence[str]) -> list[str]:
-    """Apart from each other and from standard ones, whatever their case: DuckDB ignores it."""
-    taken, found = set(STANDARD_NAMES), list[str]()
+    """Apart from each other, from standard ones and those of exports, whatever their case: DuckDB
+    ignores it."""
+    taken, found = set(RESERVED_NAMES), list[str]()
     for name in given:
         while name.casefold() in taken or not name:
             name = f"json_{name}"

@@ -21,15 +21,11 @@ from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 from pipeline.verify.command import main as verify
 from tests.integration.job import Result, answer, caption
 from tests.support.bad_images import encode
-from tests.support.checkpoints import (
-    build_idefics3,
-    build_llava,
-    build_onevision,
-    build_qwen2_vl,
-    build_qwen3_vl,
-)
+from tests.support.checkpoints import build_llava
 from tests.support.halves import picture
 from tests.support.models import load_spec
+from tests.support.qwen_checkpoints import build_qwen2_vl, build_qwen3_vl
+from tests.support.tiled_checkpoints import build_idefics3, build_onevision
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

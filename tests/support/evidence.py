@@ -15,7 +15,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.layout_batch import LayoutBatch
 from hired_core.methods.allocation import AllocationOptions
 from hired_core.methods.base import Evidence, Reduction
 from hired_core.methods.registry import METHODS, make_options, method

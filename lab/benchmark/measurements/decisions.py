@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import torch
 
-from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.layout_batch import LayoutBatch
 from hired_core.methods.base import Evidence, Method, Needs, weighted_rows
 from hired_core.methods.registry import METHODS, make_options, method
 from lab.benchmark.contestants.answers import now

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from hired_core.geometry.base import Geometry, Pixels
-from hired_core.geometry.layout import PartitionLayout, Size
+from hired_core.geometry.canvas import Size
+from hired_core.geometry.layout import PartitionLayout
 from hired_core.geometry.native import uncut
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, cut_image

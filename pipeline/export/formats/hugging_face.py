@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.export.formats.base import File, Item, Piece, image_suffix
-from pipeline.export.formats.row_values import table_of
+from pipeline.export.formats.row_values import parquet_of
 from pipeline.rows.row import Row
 
 __all__ = ["HuggingFaceDataset"]
@@ -46,10 +44,7 @@ class HuggingFaceDataset:
     def files(self, piece: Piece) -> Iterator[File]:
         rows = [_with_image(row, item) for item in piece.items for row in item.shown]
         schema = pa.schema([_IMAGE, *piece.schema], metadata={"huggingface": _FEATURES})
-        buffer = io.BytesIO()
-        table = table_of(rows, schema)
-        pq.write_table(table, buffer, compression="zstd", row_group_size=_ROW_GROUP)
-        yield f"data/train-{piece.index:05}.parquet", buffer.getvalue()
+        yield f"data/train-{piece.index:05}.parquet", parquet_of(rows, schema, _ROW_GROUP)
 
     def closing(self) -> Iterator[File]:
         yield "README.md", _CARD.encode()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
-import pyarrow.parquet as pq
-
 from pipeline.export.formats.base import File, Piece
-from pipeline.export.formats.row_values import table_of
+from pipeline.export.formats.row_values import parquet_of
 
 __all__ = ["ParquetFiles"]
 
@@ -19,10 +16,7 @@ class ParquetFiles:
     needs_images = False
 
     def files(self, piece: Piece) -> Iterator[File]:
-        buffer = io.BytesIO()
-        table = table_of(piece.rows, piece.schema)
-        pq.write_table(table, buffer, compression="zstd")
-        yield f"captions-{piece.index:05}.parquet", buffer.getvalue()
+        yield f"captions-{piece.index:05}.parquet", parquet_of(piece.rows, piece.schema)
 
     def closing(self) -> Iterator[File]:
         yield from ()

@@ -8,18 +8,20 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import io
 import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.rows.extras import STANDARD_NAMES
 from pipeline.rows.fitting import fit
 from pipeline.rows.row import Row
 
-__all__ = ["json_line", "rows_of", "table_of"]
+__all__ = ["json_line", "parquet_of", "rows_of", "table_of"]
 
 
 def rows_of(table: pa.Table) -> list[Row]:
@@ -37,6 +39,15 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """The table that `rows_of` was given."""
     columns = [_column([row[each.name] for row in rows], each.type) for each in schema]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def parquet_of(rows: Sequence[Row], schema: pa.Schema, rows_per_group: int | None = None) -> bytes:
+    """A Parquet file; without rows one without row groups, since `datasets` fails on empty ones."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        if rows:
+            writer.write_table(table_of(rows, schema), rows_per_group)
+    return buffer.getvalue()
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import StorageError
+from pipeline.rows.fitting import fit, is_text
 from pipeline.rows.redact import redact_text
 from pipeline.rows.row import Row
 
@@ -145,7 +146,7 @@ def _picked(batch: Batch, positions: set[int]) -> dict[Place, Row]:
 
 def rows_of(table: pa.Table) -> list[Row]:
     """Python values. Bytes that are no UTF-8 become question marks: a row of another program's
-    making must not end the page."""
+    making, or a value that was carried, must not end the page."""
     columns = {name: texts_of(table[name]) for name in table.column_names}
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
@@ -153,11 +154,18 @@ def rows_of(table: pa.Table) -> list[Row]:
 
 
 def texts_of(column: pa.ChunkedArray) -> list[Any]:
+    """Python's values; texts in place of what is none, such as years past 9999."""
     try:
         return list(column.to_pylist())
-    except UnicodeDecodeError:
-        return [None if v is None else v.decode("utf-8", "replace") for v in _bytes(column)]
+    except (ValueError, OverflowError):  # Of Unicode among them.
+        return [_python(column.slice(row, 1)) for row in range(len(column))]
 
 
-def _bytes(column: pa.ChunkedArray) -> list[bytes | None]:
-    return list(pc.cast(column, pa.large_binary()).to_pylist())
+def _python(value: pa.ChunkedArray) -> Any:
+    """Of a column of one row."""
+    try:
+        return value[0].as_py()
+    except (ValueError, OverflowError):
+        if is_text(value.type):
+            return value.cast(pa.large_binary())[0].as_py().decode("utf-8", "replace")
+        return fit(value, pa.string())[0][0].as_py()

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.export.groups import image_of
 from pipeline.report.showing.budgets import BudgetMap, budget_map
-from pipeline.report.showing.pictures import Picture
+from pipeline.report.showing.pictures import Picture, image_id_of
 from pipeline.rows.row import Row
 from pipeline.rows.schemas import CAPTIONS_SCHEMA, QUARANTINE_SCHEMA
 
@@ -55,7 +54,7 @@ def make_card(row: Row, pictures: Mapping[str, Picture]) -> Card:
         code=clipped(row.get("error_code"), _NAME),
         facts=tuple(_facts(row)),
         others=tuple(_others(row)),
-        picture=pictures.get(image_of(image_id), Picture(why="it was not looked for")),
+        picture=pictures.get(image_id_of(row), Picture(why="it was not looked for")),
         budgets=budget_map(row),
     )
 

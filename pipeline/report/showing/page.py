@@ -26,6 +26,8 @@ from pipeline.report.showing.charts import Chart, change_chart, clock, cost_char
 from pipeline.report.showing.pictures import Pictures
 from pipeline.report.showing.views import every_run, percent, view_of
 from pipeline.report.style import base_style
+from pipeline.rows.errors import ConfigError
+from pipeline.sources import redact_url
 
 __all__ = ["named", "render"]
 
@@ -134,9 +136,19 @@ def _compare(
 
 
 def named(findings: Sequence[Findings], url: str) -> Findings:
-    """Those of the output at `url` itself."""
+    """Those of the output at `url` itself.
+
+    Raises:
+        ConfigError: if there are but runs below it.
+    """
     wanted = url.rstrip("/")
-    return next(one for one in findings if one.subject.sink.url.rstrip("/") == wanted)
+    for one in findings:
+        if one.subject.sink.url.rstrip("/") == wanted:
+            return one
+    raise ConfigError(
+        f"compare: {redact_url(url)} has runs below it alone; name one of them, as "
+        f"{redact_url(wanted)}/runs/FINGERPRINT"
+    )
 
 
 def _pairs(

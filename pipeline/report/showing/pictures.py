@@ -34,7 +34,7 @@ from pipeline.settings.config import InputConfig
 from pipeline.sources import ReadOptions
 from pipeline.sources.discovery import format_of
 
-__all__ = ["Picture", "Pictures"]
+__all__ = ["Picture", "Pictures", "image_id_of"]
 
 _SIDE: Final = 360
 _PAGE_BYTES: Final = 8 * 1024**2
@@ -56,6 +56,12 @@ class Picture:
     why: str = ""
 
 
+def image_id_of(row: Row) -> str:
+    """The id of the image that a row of captions or of quarantine is of."""
+    name = row.get("prompt_name")
+    return image_of(str(row.get("image_id") or ""), name if isinstance(name, str) else None)
+
+
 @dataclass
 class Pictures:
     """Small copies for one page, no more bytes than `_PAGE_BYTES` all together."""
@@ -65,8 +71,8 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
 
     def of(self, subject: Subject, rows: Iterable[Row]) -> dict[str, Picture]:
-        """By the image's id (`image_of`), for the rows whose image could be looked for."""
-        wanted = {image_of(str(row["image_id"])): row for row in rows}
+        """By the image's id (`image_id_of`), for the rows whose image could be looked for."""
+        wanted = {image_id_of(row): row for row in rows}
         if not self.options.images:
             return {image_id: Picture(why="images were not asked for") for image_id in wanted}
         try:
@@ -103,7 +109,7 @@ class Pictures:
         try:
             keys = [str(row["key"]) for row in mine.values() if row.get("key")]
             for row in originals.rows(group, keys):
-                image_id = image_of(str(row["image_id"]))
+                image_id = str(row["image_id"])
                 if image_id in mine and image_id not in found:
                     found[image_id] = self._picture(row, mine[image_id], decoder)
                 if len(found) == len(mine):

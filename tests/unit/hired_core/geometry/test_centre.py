@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.layout_batch import LayoutBatch
 from tests.support.evidence import layout_of
 
 

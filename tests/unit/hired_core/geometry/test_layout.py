@@ -17,13 +17,9 @@ from transformers.image_utils import ChannelDimension
 from transformers.models.llava_next.modeling_llava_next import unpad_image
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
 
-from hired_core.geometry.layout import (
-    CanvasFit,
-    LayoutBatch,
-    LayoutError,
-    PartitionLayout,
-    select_best_resolution,
-)
+from hired_core.geometry.canvas import CanvasFit, LayoutError, select_best_resolution
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.layout_batch import LayoutBatch
 
 PINPOINTS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 SIZES = st.tuples(st.integers(1, 3000), st.integers(1, 3000))

@@ -14,7 +14,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from hired_core import PartitionLayout
 from hired_core.geometry.canvas import LayoutError
 from hired_core.geometry.cells import cell_layout
-from hired_core.geometry.layout import LayoutBatch
+from hired_core.geometry.layout_batch import LayoutBatch
 from hired_core.geometry.native import Native, uncut
 from hired_core.images.fast_partition import partition_pixels
 from hired_core.images.partition import partition_image

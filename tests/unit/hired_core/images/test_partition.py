@@ -12,7 +12,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
 )
 
-from hired_core.geometry.layout import LayoutError
+from hired_core.geometry.canvas import LayoutError
 from hired_core.images.partition import partition_image
 from tests.support.geometry import anyres
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hired_core.geometry.canvas import CanvasFit, Size, select_best_resolution
-from hired_core.geometry.layout import LayoutError
+from hired_core.geometry.canvas import CanvasFit, LayoutError, Size, select_best_resolution
 from hired_core.images.decode import Decoded, ImageError, decode_at_least, decode_image
 from hired_core.images.partition import partition_image
 from tests.support.bad_images import encode

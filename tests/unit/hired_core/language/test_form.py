@@ -99,6 +99,14 @@ def test_what_is_wrong_with_a_text(text: str, fault: str) -> None:
         raise AssertionError(found)
 
 
+def test_multiples_are_those_of_the_numbers_as_they_are_written() -> None:
+    form = Form({"type": "number", "multipleOf": 0.1})
+    assert [form.fault(text) for text in ("0.3", "0.7", "2", "1e30", "-0.0")] == [None] * 5
+    assert form.fault("0.35") == "0.35 is not a multiple of 0.1"
+    assert form.fault("1e999") is not None
+    assert Form({"multipleOf": 3}).fault('"a text"') is None
+
+
 def test_a_choice_is_one_of_them_to_the_letter() -> None:
     form = Form(None, ["yes", "no"])
     assert form.fault("yes") is None

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hired_core.geometry.layout import LayoutBatch, PartitionLayout
+from hired_core.geometry.layout import PartitionLayout
+from hired_core.geometry.layout_batch import LayoutBatch
 from hired_core.methods.allocation import AllocationOptions, allocate
 from hired_core.methods.base import Evidence
 from hired_core.methods.registry import make_options, method

@@ -17,7 +17,6 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from hired_core.geometry.named_tiles import NamedTiles
 from hired_core.geometry.sequence import dense_positions, visual_sequence
 from hired_core.models.checkpoint import CheckpointError
-from tests.support.checkpoints import build_idefics3
 from tests.support.family_checks import (
     check_cut,
     check_dense_parity,
@@ -29,6 +28,7 @@ from tests.support.halves import Halves, Original, picture
 from tests.support.models import load_spec
 from tests.support.processors import idefics3, processor_of
 from tests.support.settings import reduction
+from tests.support.tiled_checkpoints import build_idefics3
 
 TILES = NamedTiles(partition_size=60, patch_size=14, merge=2, longest=240, lines_join=False)
 JOINED = NamedTiles(partition_size=60, patch_size=14, merge=2, longest=240, lines_join=True)

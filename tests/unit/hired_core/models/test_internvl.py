@@ -17,7 +17,6 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from hired_core.geometry.aspect_tiles import AspectTiles
 from hired_core.geometry.sequence import visual_sequence
 from hired_core.models.checkpoint import CheckpointError
-from tests.support.checkpoints import build_internvl
 from tests.support.family_checks import (
     check_cut,
     check_dense_parity,
@@ -29,6 +28,7 @@ from tests.support.halves import Halves, Original, picture
 from tests.support.models import load_spec
 from tests.support.processors import internvl, processor_of
 from tests.support.settings import reduction
+from tests.support.tiled_checkpoints import build_internvl
 
 TILES = AspectTiles(partition_size=56, patch_size=14, merge=2)
 IMAGE = "<IMG_CONTEXT>"

@@ -18,7 +18,6 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from hired_core.geometry.anyres import AnyRes
 from hired_core.geometry.sequence import dense_positions, visual_sequence
 from hired_core.models.checkpoint import CheckpointError
-from tests.support.checkpoints import build_onevision
 from tests.support.family_checks import (
     check_cut,
     check_dense_parity,
@@ -30,6 +29,7 @@ from tests.support.halves import Halves, Original, picture
 from tests.support.models import load_spec
 from tests.support.processors import onevision, processor_of
 from tests.support.settings import reduction
+from tests.support.tiled_checkpoints import build_onevision
 
 PROMPTS = ("Describe the image.", "What?", "Look: <image> and say how many there are, please.")
 GRIDS = [

@@ -15,9 +15,9 @@ from hired_core.images.partition import partition_image
 from lab.evaluation.page.board import definitions
 from lab.evaluation.page.picture import draw_picture
 from lab.evaluation.page.trace import Tracer
-from tests.support.checkpoints import build_idefics3, build_internvl, build_onevision
 from tests.support.halves import picture
 from tests.support.settings import reduction
+from tests.support.tiled_checkpoints import build_idefics3, build_internvl, build_onevision
 
 SETTINGS = [
     reduction(method="hired", token_budget=12),

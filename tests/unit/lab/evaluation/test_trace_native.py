@@ -17,8 +17,8 @@ from lab.evaluation.page.examples import Answer, Example
 from lab.evaluation.page.explain import Explainer
 from lab.evaluation.page.picture import draw_picture
 from lab.evaluation.page.trace import Tracer
-from tests.support.checkpoints import build_qwen2_5_vl, build_qwen3_vl
 from tests.support.halves import picture
+from tests.support.qwen_checkpoints import build_qwen2_5_vl, build_qwen3_vl
 from tests.support.settings import reduction
 
 SETTINGS = [reduction(method="hired", token_budget=12), reduction(token_budget=1.0)]

@@ -175,6 +175,25 @@ def test_pandas_and_duckdb_read_parquet_and_json(corpus: Corpus, tmp_path: Path)
         assert {row["image_id"]: row for row in map(json.loads, file)} == rows
 
 
+@pytest.mark.parametrize("form", list(FORMATS))
+def test_nothing_at_all_reads_as_no_row(corpus: Corpus, tmp_path: Path, form: str) -> None:
+    """Of a night on which nothing was new, say."""
+    names = exported(corpus, tmp_path / form, form, "--where", "run_id = 'none'")
+    if form == "parquet":
+        assert pd.read_parquet(tmp_path / form).columns.tolist() == CAPTIONS_SCHEMA.names
+        asked = f"select count(*), count(text) from '{tmp_path}/{form}/*.parquet'"
+        assert duckdb.sql(asked).fetchall() == [(0, 0)]
+    elif form == "hf-dataset":
+        cache = str(tmp_path / "cache")
+        with pytest.raises(ValueError, match="no data"):
+            datasets.load_dataset(str(tmp_path / form), cache_dir=cache, split="train")
+        assert pq.read_table(tmp_path / form / "data").column_names[:2] == ["image", "image_id"]
+    elif form == "jsonl":
+        assert (tmp_path / form / "captions-00000.jsonl").read_bytes() == b""
+    else:
+        assert names == []
+
+
 def encoded(form: str) -> bytes:
     buffer = io.BytesIO()
     if form == "HEIF":

@@ -65,6 +65,15 @@ def test_an_image_without_its_ending_is_told_from_one_with_another() -> None:
     assert item_names("", {"x": ".png", "y": "v1.2"}) == {"x": "%2Epng", "y": "v1.2"}
 
 
+def test_no_key_can_be_made_to_be_the_name_of_another() -> None:
+    """Marks follow from ids, which whoever names the files knows."""
+    same = {"p#a.jpg": "a.jpg", "p#a.png": "a.png"}
+    forged = item_names("", same)["p#a.png"]
+    for key in (forged, forged.upper()):
+        names = item_names("", same | {f"p#{key}.jpg": f"{key}.jpg"})
+        assert len({name.casefold() for name in names.values()}) == 3
+
+
 def test_folders_of_shards_do_not_run_into_each_other() -> None:
     def group(name: str, is_folder: bool = False) -> Group:
         return Group(name=name, is_folder=is_folder, paths=())

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.export.journal import JOURNAL
 from pipeline.job.commands import export
 from pipeline.ledger.ledger import Ledger
+from pipeline.parts.sink import Sink
 from pipeline.sources import shard_reader
 from pipeline.storage.store import Store
 from tests.support.exports import Corpus, captioned, png
@@ -75,7 +77,7 @@ def test_a_killed_export_goes_on_and_ends_as_one_that_was_not(
     assert taken(corpus, tmp_path / "whole", form) == 0
     expected = content(tmp_path / "whole")
     put = Store.put
-    for calls in range(1, 8):
+    for calls in (*range(1, 8), 9):
         into = tmp_path / f"killed-{calls}"
         monkeypatch.setattr(Store, "put", kill_after(calls, put))
         with pytest.raises(Killed):
@@ -138,6 +140,26 @@ def test_another_export_is_not_mixed_in(
     assert told in capsys.readouterr().err
 
 
+def test_captions_made_anew_are_not_mixed_in(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `--on-changed redo` does: the same ids, other texts."""
+    assert taken(corpus, tmp_path / "x", "jsonl") == 0
+    sink = Sink(url=str(corpus.output))
+    path = sink.parts("captions")[0]
+    table, metadata = sink.read_part(path), sink.metadata(path)
+    texts = pa.array([f"{text} anew" for text in table["text"].to_pylist()])
+    column = table.column_names.index("text")
+    sink.write(path, table.set_column(column, "text", texts), metadata)
+    assert taken(corpus, tmp_path / "x", "jsonl") == 2
+    assert "captions of the output were made anew. Give another" in capsys.readouterr().err
+    journal = tmp_path / "x" / JOURNAL
+    content = json.loads(journal.read_text())
+    del content["settings"]["content_digest"]  # As earlier versions wrote it.
+    journal.write_text(json.dumps(content))
+    assert taken(corpus, tmp_path / "x", "jsonl") == 0
+
+
 def complaint(corpus: Corpus, into: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert taken(corpus, into, "hf-dataset") == 2
     return capsys.readouterr().err
@@ -186,6 +208,17 @@ def test_an_output_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert export([str(tmp_path / "none"), "--to", "txt"]) == 2
     assert "there are no results at" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("flag", ["--into", "--where", "--input-root"])
+def test_what_is_blank_does_not_stand_for_the_default(
+    finished: Corpus, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a shell variable is not set."""
+    assert export([str(finished.output), "--to", "txt", flag, " "]) == 2
+    name = flag[2:].replace("-", "_")
+    assert f"{name}: ' ' is out of range; allowed: a " in capsys.readouterr().err
+    assert not (finished.output / "exports").exists()
 
 
 def test_rows_that_are_to_be_taken_out_are_not_exported(

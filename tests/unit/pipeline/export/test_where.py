@@ -71,6 +71,17 @@ def test_what_is_no_condition_of_a_row_is_told_at_once(condition: str) -> None:
         Where(condition, CAPTIONS_SCHEMA)
 
 
+def test_columns_that_duckdb_has_not_stay_and_are_not_asked_for() -> None:
+    """As may be carried."""
+    kind = pa.list_(pa.float16())
+    table = ROWS.append_column("halves", pa.array([[1], None, [2, 3], []], kind))
+    table = table.append_column("large", pa.array([1, 2, None, 4], pa.decimal256(50, 2)))
+    found = Where("output_tokens > 5", table.schema)(table)
+    assert found.schema.equals(table.schema) and found["halves"].to_pylist() == [[1.0], [2.0, 3.0]]
+    with pytest.raises(ConfigError, match='"large" not found'):
+        Where("large > 1", table.schema)
+
+
 def test_a_condition_that_fails_on_a_value_is_told() -> None:
     with pytest.raises(ConfigError, match="Could not convert"):
         Where("text::int > 3", CAPTIONS_SCHEMA)(ROWS)

@@ -14,7 +14,7 @@ from pipeline.export.formats.base import Item, Piece
 from pipeline.export.formats.hugging_face import HuggingFaceDataset
 from pipeline.export.formats.row_values import rows_of
 from pipeline.export.formats.tar_samples import TarSamples
-from pipeline.export.wide import Wide, columns_of_prompts
+from pipeline.export.wide import Wide, columns_of_prompts, names_of_prompts
 from pipeline.rows.errors import ConfigError
 from pipeline.rows.schemas import CAPTIONS_SCHEMA
 from tests.support.exports import png
@@ -74,6 +74,30 @@ def test_what_cannot_be_made_wide_is_told() -> None:
         Wide(STORED, [])
     with pytest.raises(ConfigError, match="'text_a' is a carried column"):
         Wide(STORED.append(pa.field("text_a", pa.string())), ["a"])
+    with pytest.raises(ConfigError, match="'prompt_tokens_x' would be a column of two prompts"):
+        Wide(STORED, ["tokens_x", "x"])
+
+
+def test_a_prompt_without_any_caption_has_its_columns_too() -> None:
+    asked = {"prompt": {"short": "One line.", "long": "All."}}
+    assert names_of_prompts(asked, {"short"}) == ["long", "short"]
+    assert names_of_prompts({"prompt": "One."}, set()) == names_of_prompts({}, set()) == []
+
+
+def test_whose_caption_it_is_differs_from_prompt_to_prompt() -> None:
+    """One may have been asked of the first, and the other not."""
+    rows = rows_of(
+        pa.Table.from_pylist(
+            [
+                {"image_id": "s#1#long", "prompt_name": "long", "key": "1"},
+                {"image_id": "s#1#short", "prompt_name": "short", "duplicate_of": "s#0#short"},
+            ],
+            schema=STORED,
+        )
+    )
+    found = WIDE.row(rows)
+    assert (found["duplicate_of_long"], found["duplicate_of_short"]) == (None, "s#0#short")
+    assert "duplicate_of" not in found
 
 
 def test_what_texts_were_parsed_into_is_of_the_prompt() -> None:

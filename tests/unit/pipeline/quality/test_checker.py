@@ -85,6 +85,13 @@ def test_lengths_are_told_where_they_are_asked_for() -> None:
     assert flags("four of them here", min_words=3, max_words=3) == ["long"]
 
 
+def test_a_sign_of_a_script_without_blanks_is_a_word() -> None:
+    text = "茶色の犬が海辺を走っている。"
+    assert flags(text, min_words=5, max_words=20) == []
+    assert flags(text, min_words=14) == ["short"] and flags(text, max_words=12) == ["long"]
+    assert repeats_prompt("画像を説明してください。犬です。", "画像を説明してください。")
+
+
 @pytest.fixture(scope="module")
 def english() -> TextChecker:
     return TextChecker(QualityConfig(language="en"))
@@ -105,6 +112,12 @@ def test_a_text_in_another_language_is_told_where_that_is_sure(
     english: TextChecker, text: str, found: dict[str, str]
 ) -> None:
     assert english.flags(text, "p", "stop") == found
+
+
+def test_norwegian_is_one_language() -> None:
+    text = "Ein brun hund spring langs stranda, og eit barn i raud frakk følgjer etter."
+    teller = LanguageTeller()
+    assert teller.other_than("en", text) == "nn" and teller.other_than("no", text) is None
 
 
 def test_languages_that_can_be_asked_for_are_known_to_the_model() -> None:

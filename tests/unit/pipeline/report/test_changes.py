@@ -84,6 +84,16 @@ def test_texts_that_are_no_utf8_are_compared_as_well(tmp_path: Path) -> None:
     assert [word.text for word in pair.words[1]] == ["a", "\ufffd"]
 
 
+def test_an_output_that_has_but_runs_below_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output(tmp_path / "a/runs/f00", caption(1))
+    output(tmp_path / "b", caption(1))
+    for more in ([], ["--html", str(tmp_path / "x.html")]):
+        assert report(["--compare", str(tmp_path / "a"), str(tmp_path / "b"), *more]) == 2
+        assert "name one of them, as" in capsys.readouterr().err
+
+
 def test_a_page_puts_both_beside_the_image(tmp_path: Path) -> None:
     made = captioned(tmp_path)
     other = tmp_path / "other"

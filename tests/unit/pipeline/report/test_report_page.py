@@ -15,8 +15,9 @@ from pipeline.parts.sink import LOCK, REPORT, REPORTS, Sink
 from pipeline.quality.criteria import FLAGS
 from pipeline.report.showing.advice import CODE_ADVICE, FLAG_ADVICE
 from pipeline.rows.errors import ROW_ERROR_CODES
-from tests.support.exports import Corpus, captioned
+from tests.support.exports import Corpus, captioned, png
 from tests.support.reported import add_part, caption, page_of, stats
+from tests.support.source_files import tar_shard
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'></style>{{ 7*7 }}"
 
@@ -141,6 +142,33 @@ def test_columns_of_other_versions(tmp_path: Path) -> None:
     assert "short" in page.text and "http://of/the/user" in page.text and "[1, 2]" in page.text
     assert FLAG_ADVICE["loop"] in page.text
     assert page.text.count("odd \ufffd bytes") == 3
+
+
+def test_images_of_prompts_with_names_are_found(tmp_path: Path) -> None:
+    root, sink = tmp_path / "in", Sink(url=str(tmp_path / "out"))
+    root.mkdir()
+    tar_shard(root / "a.tar", [("x.png", png(1))])
+    prompts = {"short": "p", "long": "q"}
+    Identity(fingerprint="f", fields={"prompt": prompts}, input_root=f"file{root}").save(sink)
+    rows = [caption(f"x#{name}", prompt_name=name) | {"key": "x"} for name in prompts]
+    add_part(sink, "captions", rows)
+    bad = {"image_id": "a.tar#x#short", "shard": "a.tar", "key": "x", "prompt_name": "short"}
+    add_part(sink, "quarantine", [bad | {"error_code": "caption_rejected"}])
+    assert len(list(page_of(tmp_path, sink.url).all("img"))) == 3
+
+
+def test_values_that_python_has_not_are_shown(tmp_path: Path) -> None:
+    """A day past year 9999, a nanosecond, bytes that are no text in a list."""
+    sink = Sink(url=str(tmp_path / "out"))
+    add_part(sink, "captions", [caption(1), caption(2)])
+    path = tmp_path / "out/captions/part-x-1.parquet"
+    odd = pa.array([[b"\xff"], None], pa.list_(pa.binary())).cast(pa.list_(pa.binary()))
+    strange = pa.ListArray.from_arrays(odd.offsets, odd.values.view(pa.string()))
+    table = pq.read_table(path).append_column("day", pa.array([4_000_000, None], pa.date32()))
+    table = table.append_column("at", pa.array([1, None], pa.timestamp("ns")))
+    pq.write_table(table.append_column("names", strange), path)
+    page = page_of(tmp_path, sink.url)
+    assert "12921-" in page.text and "00:00:00.000000001" in page.text
 
 
 def test_a_part_that_does_not_read_is_told(tmp_path: Path) -> None:

@@ -123,6 +123,14 @@ def test_columns_of_a_text() -> None:
     assert table.to_pylist() == [found, dict.fromkeys(found) | {"colour": "red"}]
 
 
+def test_columns_that_exports_add_are_not_taken() -> None:
+    """An hf-dataset has the image under that name, the .json of a sample the others."""
+    properties = {name: {"type": "string"} for name in ("image", "Prompts", "texts")}
+    parsed = Parser(Form({"type": "object", "properties": properties})).schema
+    assert parsed.names == ["json_image", "json_Prompts", "json_texts"]
+    assert captions_schema(ExtraColumns(parsed=parsed)).names[-3:] == parsed.names
+
+
 def test_a_number_of_more_than_64_bits_is_told() -> None:
     parser = Parser(Form({"type": "object", "properties": {"n": {"type": "integer"}}}))
     assert parser(f'{{"n":{-(2**63)}}}') == {"n": -(2**63)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.copies.registry import Asked, Likeness, Registry
@@ -157,3 +158,18 @@ def test_statistics_of_the_batch_it_came_with_are_kept(sink: Sink) -> None:
     before = sink.parts("stats")
     rest(fill)
     assert set(before) < set(sink.parts("stats")) and len(sink.parts("stats")) == 3
+
+
+def test_what_a_first_carries_need_be_no_value_of_python(sink: Sink) -> None:
+    """A day past year 9999 is none, and is the first's own anyway."""
+    registry = Registry()
+    fill = stage(sink, registry)
+    one = first("x", "a")
+    number = registry.claim([asked(one)])[0].number
+    store(sink, registry, fill, one, row("y", "a", first=number))
+    (path,) = sink.parts("captions")
+    table = sink.read_part(path).append_column("day", pa.array([4_000_000], pa.date32()))
+    sink.write(path, table, sink.metadata(path))
+    rest(fill)
+    texts = {t["image_id"][0].as_py(): t["text"][0].as_py() for t in sink.read("captions")}
+    assert texts == {"x": "of x", "y": "of x"}

@@ -17,9 +17,9 @@ from hired_core.images.partition import partition_image
 from hired_core.methods.budget import allocate_budget
 from hired_core.methods.scores import visual_content_score
 from hired_core.vlm.whole_images import WholeImages
-from tests.support.checkpoints import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 from tests.support.halves import Halves, picture
 from tests.support.native_original import NativeOriginal
+from tests.support.qwen_checkpoints import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 from tests.support.settings import reduction
 
 SIZES = [(200, 300), (90, 420), (56, 56)]

@@ -10,9 +10,9 @@ import torch
 
 from hired_core.backends.slots.workspace import encode_bytes
 from hired_core.vlm import sizing
-from tests.support.checkpoints import build_qwen2_vl, build_qwen3_vl
 from tests.support.halves import Halves, picture
 from tests.support.live_bytes import LiveBytes
+from tests.support.qwen_checkpoints import build_qwen2_vl, build_qwen3_vl
 from tests.support.settings import reduction
 
 IMAGES = 3

@@ -16,10 +16,10 @@ from hired_core.methods.schedule import Ranker, Shown, make_schedule
 from hired_core.vlm.fitting import misfits
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
-from tests.support.checkpoints import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 from tests.support.halves import Halves, picture
 from tests.support.masked_decoding import Masked, by_last_attention, scheduled_backend
 from tests.support.native_original import NativeOriginal
+from tests.support.qwen_checkpoints import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 from tests.support.settings import reduction
 
 BUILDERS: dict[str, Callable[..., Path]] = {
