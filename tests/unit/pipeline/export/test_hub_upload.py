@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.job.commands import export
 from tests.support.exports import Corpus, captioned, colour
-from tests.support.hub_server import HubServer, hub_server
+from tests.support.hub_upload_server import HubServer, hub_server
 
 TOKEN = "hf_" + "secret" * 6
 # The Hub's own library hands on a file in a way that its network library will drop.
