@@ -26,6 +26,7 @@ from pipeline.sources import (
     limit_shards,
     list_input,
     listed,
+    name_of_images,
     parse_carry,
     redact_url,
 )
@@ -142,6 +143,8 @@ def read_options(config: JobConfig) -> ReadOptions:
     return ReadOptions(
         **_asked(config.question),
         image_column=config.input.image_column,
+        image_root=config.input.image_root,
+        fetch=config.fetch,
         id_column=config.input.id_column,
         max_carried_bytes=config.input.max_carried_bytes,
         max_image_bytes=config.input.max_image_bytes,
@@ -174,7 +177,8 @@ def _with_columns(
     there = columns_of(shards, options)
     if missing := [name for name in options.fields if name not in there]:
         raise InputError(f"prompt: no column {missing[0]!r}; {listed(there)}")
-    carried = choose_carried(patterns, there, options.image_column)
+    images = name_of_images(there, options.image_column)
+    carried = choose_carried(patterns, there, images)
     schema = pa.schema([pa.field(column.name, column.kind) for column in carried])
     extras = replace(resolved.extras, carried=schema)
     return replace(resolved, extras=extras), replace(options, carried=carried)

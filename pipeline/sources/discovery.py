@@ -33,6 +33,8 @@ _SUFFIXES: Final[dict[str, ShardFormat]] = {
     ".tar.gz": "webdataset",
     ".tgz": "webdataset",
     ".arrow": "arrow",
+    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), "csv"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), "jsonl"),
     **{f".{suffix}": "images" for suffix in sorted(IMAGE_SUFFIXES)},
 }
 
@@ -137,7 +139,21 @@ def _visible(fs: Any, path: str) -> dict[str, dict[str, Any]]:
     """Files below the folder by their path there, without hidden ones."""
     infos = walk(fs, path)
     named = {_relative(found, path): info for found, info in infos.items()}
-    return {name: info for name, info in named.items() if not _is_hidden(name)}
+    return _without_lists_of_others(
+        {name: info for name, info in named.items() if not _is_hidden(name)}
+    )
+
+
+def _without_lists_of_others(infos: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Without manifests where the folder has anything else to read.
+
+    There, as metadata.csv in a folder of images, they list what is read already; named outright,
+    or by a pattern, they are read.
+    """
+    formats = {name: format_of(name) for name in infos}
+    if set(formats.values()) - {None, "csv", "jsonl"}:
+        return {name: info for name, info in infos.items() if formats[name] not in ("csv", "jsonl")}
+    return infos
 
 
 def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> FoundFiles:

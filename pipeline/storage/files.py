@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import fsspec
@@ -13,6 +14,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from pipeline.rows.errors import InputError, JobError, StorageError
 from pipeline.rows.redact import cause_of, describe_error, redact_url
+from pipeline.storage.renewal import renewal_of
 from pipeline.storage.retry import NO_RETRY, RETRY, Retry
 
 __all__ = [
@@ -187,7 +189,7 @@ def open_path(fs: Any, path: str, url: str, retry: Retry | None = None) -> Stora
 
 def retry_of(fs: Any) -> Retry:
     """How long operations of this file system are repeated."""
-    return NO_RETRY if is_local(fs) else RETRY
+    return NO_RETRY if is_local(fs) else replace(RETRY, renewal=renewal_of(fs))
 
 
 def is_local(fs: Any) -> bool:
