@@ -15,7 +15,14 @@ from pipeline.storage.files import (
     storage_errors,
     url_parts,
 )
-from pipeline.storage.walk import exists, expand, file_info, plain_path, walk
+from pipeline.storage.walk import (
+    exists,
+    expand,
+    file_info,
+    missing_bucket,
+    plain_path,
+    walk,
+)
 
 __all__ = ["STATE_FILE", "FileInfo", "FoundFiles", "discover", "format_of"]
 
@@ -77,13 +84,21 @@ def discover(url: str, storage_options: Mapping[str, Any]) -> FoundFiles:
         try:
             found = _glob(fs, url) if _is_glob(fs, url, path) else _named(fs, url, path)
         except FileNotFoundError as exc:
-            raise InputError(f"nothing matches {redact_url(url)}") from exc
+            raise _nothing(fs, path, url) from exc
         except ValueError as exc:  # A pattern that the file system does not do.
             raise InputError(f"cannot list {redact_url(url)}: {exc}") from exc
     if not any(format_of(url_parts(file)[-1]) for file in found.files):
         known = ", ".join(_SUFFIXES)
-        raise InputError(f"nothing matches {redact_url(url)} and ends in one of {known}")
+        raise _nothing(fs, path, url, f" and ends in one of {known}")
     return found
+
+
+def _nothing(fs: Any, path: str, url: str, more: str = "") -> InputError:
+    """That nothing was found; of an object store also whether there is any such bucket."""
+    if (bucket := missing_bucket(fs, path)) is not None:
+        told = f"there is no bucket {bucket!r}, or these credentials may not see it"
+        return InputError(f"{redact_url(url)}: {told}")
+    return InputError(f"nothing matches {redact_url(url)}{more}")
 
 
 def format_of(name: str) -> ShardFormat | None:

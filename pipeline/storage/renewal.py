@@ -21,7 +21,7 @@ _CODES: Final = frozenset(
     ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired")
 )
 _HEADS: Final = ("HeadObject", "HeadBucket")
-_PAUSE_SEC: Final = 1.0
+_PAUSE_SEC: Final = 0.2
 _worked: weakref.WeakSet[Any] = weakref.WeakSet()
 """File systems that have let someone in before."""
 _renewed: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
@@ -63,7 +63,7 @@ class FileSystemRenewal:
         return "hf" in self._fs.protocol and any(http_status(e) == 401 for e in causes(exc))
 
     def renew(self) -> None:
-        """Reads the chain again; not oftener than once a second, whoever asks."""
+        """Reads the chain again; not oftener than five times a second, whoever asks."""
         with _lock:
             if time.monotonic() - _renewed.get(self._fs, -_PAUSE_SEC) < _PAUSE_SEC:
                 return
