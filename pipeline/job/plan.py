@@ -33,6 +33,8 @@ from pipeline.sources import (
 from pipeline.storage.files import local_path, url_parts
 
 MAX_COUNTED_SHARDS = 1000
+_RAYS_FOLDER = "working_dir_files"
+"""Of runtime environments: there `ray job submit --working-dir` unpacks what was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,7 @@ def make_plan(resolved: Resolved) -> Plan:
         InputError, ConfigError, StorageError: with one line on what to change.
     """
     config = resolved.config
+    refuse_lost_output(config.output.output)
     options = read_options(config)
     sink, existing = _inspect_output(config, resolved.fingerprint)
     listing = _list_input(config, existing)
@@ -111,6 +114,21 @@ def make_plan(resolved: Resolved) -> Plan:
         sink=sink,
         ledger=existing.ledger,
         identity=identity,
+    )
+
+
+def refuse_lost_output(output: str) -> None:
+    """Refuses an output in the folder that Ray makes for a submitted job, and deletes with it.
+
+    Raises:
+        ConfigError: if it lies there; with `ray job submit` every relative path does.
+    """
+    path = local_path(output)
+    if path is None or _RAYS_FOLDER not in path.split("/"):
+        return
+    raise ConfigError(
+        f"output: {redact_url(output)} is {path} here, in the working directory that Ray made for "
+        "this job and deletes with it; give an absolute path that all nodes share, or a URL"
     )
 
 
