@@ -31,7 +31,7 @@ STATE_FILE: Final = "state.json"
 
 # How file systems spell what changes with a file's content; the first that is there counts.
 _VERSIONS: Final = (
-    *("ETag", "etag", "md5Hash", "content_md5", "checksum"),
+    *("ETag", "etag", "md5Hash", "content_md5", "checksum", "blob_id"),
     *("mtime", "last_modified", "LastModified", "updated", "modified"),
 )
 _SUFFIXES: Final[dict[str, ShardFormat]] = {
