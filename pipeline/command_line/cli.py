@@ -33,6 +33,7 @@ from pipeline.settings.config import (
     QuestionConfig,
     RunConfig,
 )
+from pipeline.storage.web.fetch_options import FetchOptions
 
 __all__ = ["parse_job", "parse_sections"]
 
@@ -49,6 +50,7 @@ def parse_job(
     """
     sections: dict[str, type[Any]] = {
         "input": InputConfig,
+        "fetch": FetchOptions,
         "output": OutputConfig,
         "question": question,
         "duplicates": DuplicatesConfig,
@@ -68,7 +70,7 @@ def parse_job(
 
 
 _COMMON: Final = (
-    *("input", "output", "image_column", "id_column", "carry"),
+    *("input", "output", "image_column", "image_root", "id_column", "carry"),
     *("prompt", "prompt_column", "question_column", "duplicates", "near_duplicates"),
     *("model", "budget", "method"),
     *("max_new_tokens", "temperature", "schema", "choices", "reject", "limit"),

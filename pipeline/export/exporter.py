@@ -141,6 +141,7 @@ class _Items:
                 **_asked(columns.get("prompt")),
                 image_column=columns.get("image_column") or "image",
                 id_column=columns.get("id_column"),
+                image_root=columns.get("image_root"),
                 max_image_bytes=options.max_image_bytes,
                 storage_options=options.storage_options,
             )

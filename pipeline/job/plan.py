@@ -26,12 +26,15 @@ from pipeline.sources import (
     limit_shards,
     list_input,
     listed,
+    name_of_images,
     parse_carry,
     redact_url,
 )
 from pipeline.storage.files import local_path, url_parts
 
 MAX_COUNTED_SHARDS = 1000
+_RAYS_FOLDER = "working_dir_files"
+"""Of runtime environments: there `ray job submit --working-dir` unpacks what was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,7 @@ def make_plan(resolved: Resolved) -> Plan:
         InputError, ConfigError, StorageError: with one line on what to change.
     """
     config = resolved.config
+    refuse_lost_output(config.output.output)
     options = read_options(config)
     sink, existing = _inspect_output(config, resolved.fingerprint)
     listing = _list_input(config, existing)
@@ -110,6 +114,21 @@ def make_plan(resolved: Resolved) -> Plan:
         sink=sink,
         ledger=existing.ledger,
         identity=identity,
+    )
+
+
+def refuse_lost_output(output: str) -> None:
+    """Refuses an output in the folder that Ray makes for a submitted job, and deletes with it.
+
+    Raises:
+        ConfigError: if it lies there; with `ray job submit` every relative path does.
+    """
+    path = local_path(output)
+    if path is None or _RAYS_FOLDER not in path.split("/"):
+        return
+    raise ConfigError(
+        f"output: {redact_url(output)} is {path} here, in the working directory that Ray made for "
+        "this job and deletes with it; give an absolute path that all nodes share, or a URL"
     )
 
 
@@ -142,6 +161,8 @@ def read_options(config: JobConfig) -> ReadOptions:
     return ReadOptions(
         **_asked(config.question),
         image_column=config.input.image_column,
+        image_root=config.input.image_root,
+        fetch=config.fetch,
         id_column=config.input.id_column,
         max_carried_bytes=config.input.max_carried_bytes,
         max_image_bytes=config.input.max_image_bytes,
@@ -174,7 +195,8 @@ def _with_columns(
     there = columns_of(shards, options)
     if missing := [name for name in options.fields if name not in there]:
         raise InputError(f"prompt: no column {missing[0]!r}; {listed(there)}")
-    carried = choose_carried(patterns, there, options.image_column)
+    images = name_of_images(there, options.image_column)
+    carried = choose_carried(patterns, there, images)
     schema = pa.schema([pa.field(column.name, column.kind) for column in carried])
     extras = replace(resolved.extras, carried=schema)
     return replace(resolved, extras=extras), replace(options, carried=carried)

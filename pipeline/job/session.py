@@ -19,7 +19,7 @@ from hired_core.errors import SettingError
 from pipeline.command_line.cli import parse_job
 from pipeline.job.signals import interrupts
 from pipeline.rows import errors
-from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_FAILED, JobError
+from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_FAILED, ConfigError, JobError
 from pipeline.settings.config import CaptionConfig, QuestionConfig
 
 
@@ -83,7 +83,22 @@ def connect() -> None:
     divert_native_messages()
     # Ray Data logs every traceback that it also raises; `_out_of_a_stage` prints it once.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ray.exceptions.AuthenticationError, ConnectionError) as exc:
+        raise ConfigError(no_way_in(exc, Path.home())) from exc
+
+
+def no_way_in(exc: Exception, home: Path) -> str:
+    """Why a cluster lets nobody in: one that asks for tokens says no more than one that is gone."""
+    told = " ".join(str(exc).split()) or type(exc).__name__
+    token = home / ".ray" / "auth_token"
+    if isinstance(exc, ConnectionError) and not token.exists():
+        return f"Ray: {told}"
+    return (
+        f"Ray: {told.rstrip('.')}; a cluster that asks for a token, as one does that was started "
+        f"where {token} is, lets in who sets RAY_AUTH_MODE=token"
+    )
 
 
 def divert_native_messages() -> None:

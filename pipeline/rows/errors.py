@@ -85,6 +85,21 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "column_missing": "the shard lacks the image or prompt column",
     "key_duplicate": "the key occurred before in the same shard",
     "key_unsafe": "the key is absolute, climbs out with '..' or has control characters",
+    "line_invalid": "a line of a CSV or JSON-lines manifest does not parse",
+    "path_not_allowed": "a path in a table leads out of --image-root, or of the table's folder",
+    "file_not_found": "there is no file at the path that a table names",
+    "file_unreadable": "a table names a folder, a device, or a file that may not be read",
+    "url_not_allowed": "a URL in a table is not http(s), or of a private network (--fetch-private)",
+    "url_not_found": "the host says that there is no such page (404, 410)",
+    "url_refused": "the host does not give the page (401, 403 and other 4xx)",
+    "url_opted_out": "the host says no to this use: X-Robots-Tag noai, noindex",
+    "url_redirects": "more redirects than --fetch-redirects, or one without a target",
+    "url_host_unknown": "the URL's host has no address",
+    "url_not_trusted": "the host's certificate is not valid",
+    "url_unreachable": "no connection to the host, or it broke off; may pass",
+    "url_timeout": "fetching took longer than --fetch-timeout-sec; may pass",
+    "url_busy": "the host has too much to do (429, 503); may pass",
+    "url_server_error": "the host failed (5xx); may pass",
     "member_not_a_file": "a tar member is a link, a device or the like",
     "shard_truncated": "the shard ends early: rows after this point are unknown",
     "shard_kills_reader": "reading the shard killed its worker again and again: rows are unknown",
@@ -97,3 +112,6 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "generation_failed": "the language model failed on this row alone",
 }
 """Stable codes of row failures, and what each means. Codes are never renamed."""
+
+PASSING_CODES: Final = frozenset(("url_unreachable", "url_timeout", "url_busy", "url_server_error"))
+"""Of failures that may be gone at the next try: worth a run with --retry-quarantined."""

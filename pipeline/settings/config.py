@@ -18,6 +18,7 @@ from hired_core.vlm.settings import ReductionSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS, CutOptions, DecodeLimits, Resize, Truncated
 from pipeline.quality.criteria import QualityConfig
 from pipeline.settings.prompts import DEFAULT_PROMPT, NamedPrompt, named_prompts
+from pipeline.storage.web.fetch_options import FetchOptions
 
 OnChanged = Literal["fail", "redo", "skip"]
 Duplicates = Literal["keep", "copy"]
@@ -32,16 +33,24 @@ class InputConfig:
 
     input: list[str] = field(repr=False)  # URLs and options may carry secrets: never shown.
     """Images: files, globs, folders or prefixes, as paths or URLs. Parquet, WebDataset tars, image
-    files and Hugging Face datasets on disk, in any mix; any URL that fsspec reads."""
+    files, Hugging Face datasets on disk, and CSV, TSV or JSON-lines files of paths and URLs, in any
+    mix; any URL that fsspec reads. 'hf-dataset:NAME[:CONFIG[:SPLIT]]' is a dataset of the Hugging
+    Face Hub."""
     input_root: str | None = field(default=None, repr=False)
     """What shard names in image_id are relative to. Default: the inputs' common folder."""
     image_column: str = "image"
-    """Column of image bytes, or of structs with a field 'bytes'. Parquet and Hugging Face."""
+    """Column of images in tables: bytes, a path or URL, a struct with 'bytes' or 'path', or a list
+    of these, which gives a row for each. Where there is no 'image' and no column of bytes: the
+    first of path, file_name, url and the like."""
+    image_root: str | None = field(default=None, repr=False)
+    """Folder or URL that paths in tables are relative to, and must not lead out of. Default: the
+    table's own folder. A path that begins with '..' is relative to the table, and must end below
+    it."""
     id_column: str | None = None
-    """Column that names a row. Parquet and Hugging Face. Default: its position in the shard."""
+    """Column of a table that names a row. Default: its position in the shard."""
     carry: list[str] = field(default_factory=list)
     """Columns of the input to put beside the caption, e.g. 'url, *_id, text as alt_text'. Of
-    Parquet, Hugging Face datasets, and WebDataset: fields of a sample's .json, its .txt and .cls.
+    tables, and of WebDataset: fields of a sample's .json, its .txt and .cls.
     Types are kept; what does not fit is null, and counted."""
     max_carried_bytes: int = 1024**2
     """A carried value that is larger is null, and counted."""
@@ -276,6 +285,7 @@ class JobConfig:
 
     input: InputConfig
     output: OutputConfig
+    fetch: FetchOptions = field(default_factory=FetchOptions)
     question: CaptionConfig | QuestionConfig = field(default_factory=CaptionConfig)
     duplicates: DuplicatesConfig = field(default_factory=DuplicatesConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

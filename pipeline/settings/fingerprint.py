@@ -12,6 +12,7 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS
 from pipeline.settings.config import CaptionConfig, JobConfig
+from pipeline.storage.files import local_path, redact_url
 
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees of ordinary images.
@@ -48,6 +49,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "dtype": dtype,
         "image_column": config.input.image_column,
         "id_column": config.input.id_column,
+        **_image_root(config.input.image_root),
         "method": selection.effective_method,
         "token_budget": float(selection.token_budget),
         "budget_basis": selection.basis_for(spec),
@@ -92,6 +94,11 @@ def _changed_options(config: JobConfig) -> dict[str, Any]:
     changed = {key: value for key, value in options.items() if value != default[key]}
     own = config.model.image_options
     return changed | ({"image_options": own} if own else {}) | config.reduction.variations
+
+
+def _image_root(root: str | None) -> dict[str, str]:
+    """Which files the paths of a table mean; without what a URL may hold of secrets."""
+    return {} if root is None else {"image_root": redact_url(local_path(root) or root)}
 
 
 def _likeness(config: JobConfig) -> dict[str, Any]:

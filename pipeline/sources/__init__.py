@@ -1,4 +1,4 @@
-"""Reading images and prompts from Parquet, WebDataset, Hugging Face datasets and loose files.
+"""Reading images and prompts from tables, WebDataset, Hugging Face datasets and loose files.
 
 `list_input` turns inputs into shards, `read_shard` a shard into tables of `ROW_SCHEMA`. Plain
 Python over pyarrow and fsspec: no Ray here.
@@ -11,6 +11,7 @@ from pipeline.sources.rows import LOST, StoredRows, unread_tables
 from pipeline.sources.samples import Failure
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.shard_reader import check_columns, count_rows, limit_shards, read_shard
+from pipeline.sources.tables.image_column import name_of_images
 from pipeline.sources.templates.template import columns_of_template, is_template
 from pipeline.storage.files import redact_url
 
@@ -30,6 +31,7 @@ __all__ = [
     "limit_shards",
     "list_input",
     "listed",
+    "name_of_images",
     "parse_carry",
     "read_shard",
     "redact_url",

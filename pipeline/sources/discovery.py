@@ -15,7 +15,14 @@ from pipeline.storage.files import (
     storage_errors,
     url_parts,
 )
-from pipeline.storage.walk import exists, expand, file_info, plain_path, walk
+from pipeline.storage.walk import (
+    exists,
+    expand,
+    file_info,
+    missing_bucket,
+    plain_path,
+    walk,
+)
 
 __all__ = ["STATE_FILE", "FileInfo", "FoundFiles", "discover", "format_of"]
 
@@ -24,7 +31,7 @@ STATE_FILE: Final = "state.json"
 
 # How file systems spell what changes with a file's content; the first that is there counts.
 _VERSIONS: Final = (
-    *("ETag", "etag", "md5Hash", "content_md5", "checksum"),
+    *("ETag", "etag", "md5Hash", "content_md5", "checksum", "blob_id"),
     *("mtime", "last_modified", "LastModified", "updated", "modified"),
 )
 _SUFFIXES: Final[dict[str, ShardFormat]] = {
@@ -33,6 +40,8 @@ _SUFFIXES: Final[dict[str, ShardFormat]] = {
     ".tar.gz": "webdataset",
     ".tgz": "webdataset",
     ".arrow": "arrow",
+    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), "csv"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), "jsonl"),
     **{f".{suffix}": "images" for suffix in sorted(IMAGE_SUFFIXES)},
 }
 
@@ -75,13 +84,21 @@ def discover(url: str, storage_options: Mapping[str, Any]) -> FoundFiles:
         try:
             found = _glob(fs, url) if _is_glob(fs, url, path) else _named(fs, url, path)
         except FileNotFoundError as exc:
-            raise InputError(f"nothing matches {redact_url(url)}") from exc
+            raise _nothing(fs, path, url) from exc
         except ValueError as exc:  # A pattern that the file system does not do.
             raise InputError(f"cannot list {redact_url(url)}: {exc}") from exc
     if not any(format_of(url_parts(file)[-1]) for file in found.files):
         known = ", ".join(_SUFFIXES)
-        raise InputError(f"nothing matches {redact_url(url)} and ends in one of {known}")
+        raise _nothing(fs, path, url, f" and ends in one of {known}")
     return found
+
+
+def _nothing(fs: Any, path: str, url: str, more: str = "") -> InputError:
+    """That nothing was found; of an object store also whether there is any such bucket."""
+    if (bucket := missing_bucket(fs, path)) is not None:
+        told = f"there is no bucket {bucket!r}, or these credentials may not see it"
+        return InputError(f"{redact_url(url)}: {told}")
+    return InputError(f"nothing matches {redact_url(url)}{more}")
 
 
 def format_of(name: str) -> ShardFormat | None:
@@ -137,7 +154,21 @@ def _visible(fs: Any, path: str) -> dict[str, dict[str, Any]]:
     """Files below the folder by their path there, without hidden ones."""
     infos = walk(fs, path)
     named = {_relative(found, path): info for found, info in infos.items()}
-    return {name: info for name, info in named.items() if not _is_hidden(name)}
+    return _without_lists_of_others(
+        {name: info for name, info in named.items() if not _is_hidden(name)}
+    )
+
+
+def _without_lists_of_others(infos: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Without manifests where the folder has anything else to read.
+
+    There, as metadata.csv in a folder of images, they list what is read already; named outright,
+    or by a pattern, they are read.
+    """
+    formats = {name: format_of(name) for name in infos}
+    if set(formats.values()) - {None, "csv", "jsonl"}:
+        return {name: info for name, info in infos.items() if formats[name] not in ("csv", "jsonl")}
+    return infos
 
 
 def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> FoundFiles:

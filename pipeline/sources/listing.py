@@ -13,6 +13,7 @@ from pipeline.rows.errors import InputError
 from pipeline.sources.discovery import STATE_FILE, FileInfo, FoundFiles, discover, format_of
 from pipeline.sources.images import bucket_of
 from pipeline.sources.keys import encode_control, encode_unsafe
+from pipeline.sources.named.hub_dataset import hub_folders, is_hub_dataset
 from pipeline.sources.shard import Shard
 from pipeline.storage.files import local_path, open_input, redact_url, url_parts
 
@@ -53,8 +54,8 @@ def list_input(
     """The shards of all inputs.
 
     Args:
-        inputs: Files, globs (`*`, `**`) and directories, as paths or fsspec URLs; all formats
-            may be mixed.
+        inputs: Files, globs (`*`, `**`) and directories, as paths or fsspec URLs, and
+            `hf-dataset:NAME[:CONFIG[:SPLIT]]`; all formats may be mixed.
         storage_options: Passed to fsspec.
         input_root: What names are relative to; by default the longest directory that all inputs
             share. Name it when `image_id`s must be equal between runs over different inputs.
@@ -69,7 +70,8 @@ def list_input(
     """
     if not inputs:
         raise InputError("no input given")
-    found = [discover(url, storage_options) for url in inputs]
+    urls = [url for each in inputs for url in _urls_of(each, storage_options)]
+    found = [discover(url, storage_options) for url in urls]
     root = _root(input_root, known_root, found)
     files = {url_parts(url): _File(url, info) for each in found for url, info in each.files.items()}
     shards: list[Shard] = []
@@ -80,6 +82,10 @@ def list_input(
         shards += _image_shards(kept, root, buckets or {})
     in_order = sorted(shards, key=lambda shard: (shard.name, shard.files))
     return Listing(shards=tuple(in_order), root="/".join(root))
+
+
+def _urls_of(given: str, storage_options: Mapping[str, Any]) -> Sequence[str]:
+    return hub_folders(given, storage_options) if is_hub_dataset(given) else [given]
 
 
 def _root(given: str | None, known: str | None, found: Sequence[FoundFiles]) -> _Parts:

@@ -15,6 +15,7 @@ from pipeline.rows.row import CARRIED, to_table
 from pipeline.rows.schemas import QUESTION_COLUMNS, ROW_SCHEMA, ShardEnd
 from pipeline.sources.carried.carried_values import struct_of
 from pipeline.sources.keys import UniqueKeys
+from pipeline.sources.named.bring import PLACE, Bringer, Brought
 from pipeline.sources.samples import Failure, Sample, broken_shard, one_line, oversize
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.templates.asking import filled
@@ -26,6 +27,7 @@ LOST: Final = b"carried_lost"
 
 _Row = dict[str, Any]
 _NUM_LOST: Final = "num_lost"
+_NUM_BYTES: Final = "num_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,11 @@ def read_tables(
     counted = _Counted(done)
     batch: list[_Row] = []
     num_bytes = 0
-    with contextlib.closing(samples):
-        for sample in itertools.islice(samples, shard.max_rows):
-            row = _row(shard, sample, keys, options)
-            if not counted.is_wanted(row):
-                continue
-            num_bytes += len(row["image"] or b"") + sample.along.num_bytes
+    with contextlib.closing(samples), contextlib.closing(Bringer(shard, options)) as bringer:
+        made = (_row(shard, s, keys, options) for s in itertools.islice(samples, shard.max_rows))
+        for row, brought in bringer.bring(row for row in made if counted.is_wanted(row)):
+            _enter(row, brought, options)
+            num_bytes += len(row["image"] or b"") + row[_NUM_BYTES]
             batch.append(row)
             if len(batch) >= options.batch_rows or num_bytes >= options.batch_bytes:
                 counted.settle()
@@ -128,7 +129,10 @@ def _row(shard: Shard, sample: Sample, keys: UniqueKeys, options: ReadOptions) -
     image_id, key, key_failure = keys.enter(sample.key)
     prompt = filled(sample.prompt, sample.along.fields, options)
     failure = (
-        sample.failure or key_failure or _image_failure(sample.image, options) or prompt.failure
+        sample.failure
+        or key_failure
+        or (None if sample.place else _image_failure(sample.image, options))
+        or prompt.failure
     )
     row: _Row = {
         "image_id": image_id,
@@ -142,14 +146,27 @@ def _row(shard: Shard, sample: Sample, keys: UniqueKeys, options: ReadOptions) -
         "prompt_failures": _told(prompt.failures),
         CARRIED: sample.along.carried,
         _NUM_LOST: sample.along.num_lost,
+        _NUM_BYTES: sample.along.num_bytes,
+        PLACE: None if failure else sample.place,
     }
-    if failure:
-        row |= {
-            "error_stage": "read",
-            "error_code": failure.code,
-            "error_detail": one_line(failure.detail),
-        }
-    return row
+    return row | (_told_of(failure) if failure else {})
+
+
+def _enter(row: _Row, brought: Brought, options: ReadOptions) -> None:
+    """The image that a row named, or why there is none."""
+    if isinstance(brought, bytes):
+        row["image"] = brought
+        brought = _image_failure(brought, options)
+    if isinstance(brought, Failure):
+        row |= {"image": None} | _told_of(brought)
+
+
+def _told_of(failure: Failure) -> _Row:
+    return {
+        "error_stage": "read",
+        "error_code": failure.code,
+        "error_detail": one_line(failure.detail),
+    }
 
 
 def _keys(shard: Shard, options: ReadOptions) -> UniqueKeys:

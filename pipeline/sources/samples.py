@@ -14,6 +14,7 @@ __all__ = [
     "broken_shard",
     "constant_prompt",
     "given_prompt",
+    "named_sample",
     "no_prompt",
     "one_line",
     "oversize",
@@ -74,6 +75,9 @@ class Sample:
     along: Along = field(default_factory=Along)
     """What goes along with the image."""
 
+    place: str | None = None
+    """A path or URL that the shard has in place of the image: not yet followed."""
+
 
 def given_prompt(value: object) -> Prompt:
     """The prompt of a value from the data: a text, a list of texts, or neither (a failure)."""
@@ -98,6 +102,24 @@ def constant_prompt(options: ReadOptions) -> Prompt:
     return Prompt((options.prompt,))
 
 
+def named_sample(
+    key: str, image: bytes | None, place: bytes | str | None, why: str, prompt: Prompt, along: Along
+) -> Sample:
+    """A row of a table, which has the image, or names it, or says why there is none.
+
+    Args:
+        place: a path or URL; bytes that are no UTF-8 stay what they are.
+        why: of a row without an image.
+    """
+    if image is not None:
+        return Sample(key, image, prompt, along=along)
+    text = place.decode("utf-8", "surrogateescape") if isinstance(place, bytes) else place
+    if text is not None and text.strip():
+        return Sample(key, None, prompt, along=along, place=text)
+    why = why if text is None else "a blank path"
+    return Sample(key, None, prompt, Failure("image_missing", why), along)
+
+
 def no_prompt(detail: str) -> Prompt:
     """The failure of a row without a usable prompt."""
     return Prompt(failure=Failure("prompt_missing", detail))
@@ -111,9 +133,10 @@ def broken_shard(failure: Failure, options: ReadOptions) -> Sample:
     return Sample(key, None, prompt, failure)
 
 
-def oversize(num_bytes: int, max_bytes: int) -> Failure:
-    """The failure of an encoded image of too many bytes."""
-    detail = f"{num_bytes} bytes, the limit is {max_bytes}"
+def oversize(num_bytes: int | None, max_bytes: int) -> Failure:
+    """The failure of an encoded image of too many bytes; None where it was not read to its end."""
+    told = "more bytes than that" if num_bytes is None else f"{num_bytes} bytes"
+    detail = f"{told}, the limit is {max_bytes}"
     return Failure("image_too_many_bytes", detail)
 
 

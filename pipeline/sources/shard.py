@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from pipeline.rows.errors import ConfigError
 from pipeline.sources.carried.request import CarriedColumn
 from pipeline.sources.templates.template import columns_of_template, is_template
+from pipeline.storage.web.fetch_options import FetchOptions
 
 __all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat"]
 
@@ -23,7 +24,7 @@ _POSITIVE: Final = (
     *("max_carried_bytes", "max_image_bytes", "max_prompt_chars"),
     *("batch_rows", "batch_bytes"),
 )
-ShardFormat = Literal["parquet", "webdataset", "images", "arrow"]
+ShardFormat = Literal["parquet", "webdataset", "images", "arrow", "csv", "jsonl"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,14 @@ class ReadOptions:
     """How rows are made of shards. One of `prompt`, `prompts` and `prompt_column` is set."""
 
     image_column: str = "image"
-    """Parquet and Arrow: a binary column, or a struct with a binary field `bytes`."""
+    """Of tables: a column of bytes, of paths or URLs, of structs of both, or of lists of these
+    (`pipeline.sources.tables.image_column`)."""
+
+    image_root: str | None = None
+    """What paths in tables are relative to and lead no way out of; None: the table's folder."""
+
+    fetch: FetchOptions = field(default_factory=FetchOptions)
+    """Of URLs in tables."""
 
     prompt: str | None = None
     """The prompt of every image; it may be a template (`pipeline.sources.templates`)."""

@@ -11,13 +11,15 @@ from typing import Final
 import pyarrow as pa
 
 from pipeline.rows.errors import InputError
-from pipeline.sources.arrow_dataset import arrow_schema, count_arrow_rows, read_arrow
-from pipeline.sources.columns import choose_columns
 from pipeline.sources.images import read_images
-from pipeline.sources.parquet import count_parquet_rows, parquet_schema, read_parquet
+from pipeline.sources.named.places import check_root
 from pipeline.sources.rows import StoredRows, read_tables
 from pipeline.sources.samples import Sample
 from pipeline.sources.shard import ReadOptions, Shard, ShardFormat
+from pipeline.sources.tables.arrow_dataset import arrow_schema, count_arrow_rows, read_arrow
+from pipeline.sources.tables.columns import choose_columns
+from pipeline.sources.tables.manifest import count_manifest_rows, manifest_schema, read_manifest
+from pipeline.sources.tables.parquet import count_parquet_rows, parquet_schema, read_parquet
 from pipeline.sources.webdataset import read_webdataset
 from pipeline.storage.files import redact_url
 
@@ -31,6 +33,8 @@ _READERS: Final[
     "webdataset": read_webdataset,
     "images": read_images,
     "arrow": read_arrow,
+    "csv": read_manifest,
+    "jsonl": read_manifest,
 }
 
 
@@ -52,7 +56,8 @@ def read_shard(
 def count_rows(shard: Shard, options: ReadOptions) -> int | None:
     """Images in the shard, before questions multiply them; None where only reading can tell.
 
-    Exact for sound files: Parquet, local Arrow, loose images. None for tars and remote Arrow.
+    Exact for sound files: Parquet, local Arrow and manifests, loose images. None for tars, for
+    remote Arrow and manifests, and for tables with lists of images.
 
     Raises:
         StorageError: if the shard cannot be opened.
@@ -64,6 +69,8 @@ def count_rows(shard: Shard, options: ReadOptions) -> int | None:
         count = count_parquet_rows(shard, options)
     elif shard.format == "arrow":
         count = count_arrow_rows(shard, options)
+    elif shard.format in ("csv", "jsonl"):
+        count = count_manifest_rows(shard, options)
     if count is None or shard.max_rows is None:
         return count
     return min(count, shard.max_rows)
@@ -97,9 +104,11 @@ def check_columns(shards: Sequence[Shard], options: ReadOptions) -> None:
     A single shard without the column is no error here: its rows are quarantined.
 
     Raises:
-        InputError: if no shard has the columns, or only loose images are asked for prompts.
+        InputError: if no shard has the columns, only loose images are asked for prompts, or
+            `image_root` is not there.
         StorageError: if a shard cannot be opened.
     """
+    check_root(options.image_root, options.storage_options)
     if options.prompt_column is not None and all(shard.format == "images" for shard in shards):
         raise InputError(f"loose images have no {options.prompt_column!r}: set a constant prompt")
     problems = []
@@ -120,6 +129,8 @@ def _schemas(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[Sh
             schema = parquet_schema(shard, options)
         elif shard.format == "arrow":
             schema = arrow_schema(shard, options)
+        elif shard.format in ("csv", "jsonl"):
+            schema = manifest_schema(shard, options)
         if schema is not None:
             yield shard, schema
 

@@ -8,4 +8,7 @@ No format and no meaning: shards are `pipeline.sources`', parts `pipeline.parts`
     store         named blobs below one URL
     atomic_write  a file appears whole or not at all
     retry         which failures pass by themselves
+    renewal       credentials that run out while a job runs
+    bounded       the bytes of one file that data names, if they are not too many
+    web           pages that data names, fetched within limits
 """

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
 import fsspec
 from fsspec.spec import AbstractBufferedFile
 
 from pipeline.rows.errors import InputError, JobError, StorageError
 from pipeline.rows.redact import cause_of, describe_error, redact_url
+from pipeline.storage.renewal import renewal_of
 from pipeline.storage.retry import NO_RETRY, RETRY, Retry
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "filesystem",
     "is_local",
     "local_path",
+    "missing_package",
     "open_input",
     "open_path",
     "protocols",
@@ -29,6 +33,13 @@ __all__ = [
     "url_parts",
     "with_client_defaults",
 ]
+
+_GCS, _AZURE = ("gcsfs", "gcs"), ("adlfs", "azure")
+_EXTRAS: Final = {
+    **dict.fromkeys(("gs", "gcs"), _GCS),
+    **dict.fromkeys(("abfs", "abfss", "az"), _AZURE),
+}
+"""By scheme: a package, and the extra of this one that brings it."""
 
 # Small enough for many readers side by side, large enough to hide an object store's latency.
 _BLOCK_BYTES = 8 * 1024 * 1024
@@ -65,8 +76,17 @@ def filesystem(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url, **with_client_defaults(url, storage_options))
     except (ValueError, ImportError) as exc:
-        raise InputError(f"cannot use {redact_url(url)}: {describe_error(exc)}") from cause_of(exc)
+        why = missing_package(url) or describe_error(exc)
+        raise InputError(f"cannot use {redact_url(url)}: {why}") from cause_of(exc)
     return fs, path
+
+
+def missing_package(url: str) -> str | None:
+    """What is to be installed before `url` can be used; None if it is there, or not known."""
+    package, extra = _EXTRAS.get(url.partition("://")[0], ("", ""))
+    if not package or importlib.util.find_spec(package) is not None:
+        return None
+    return f"{package} is not installed: pip install 'hired-batch[{extra}]'"
 
 
 @contextlib.contextmanager
@@ -187,7 +207,7 @@ def open_path(fs: Any, path: str, url: str, retry: Retry | None = None) -> Stora
 
 def retry_of(fs: Any) -> Retry:
     """How long operations of this file system are repeated."""
-    return NO_RETRY if is_local(fs) else RETRY
+    return NO_RETRY if is_local(fs) else replace(RETRY, renewal=renewal_of(fs))
 
 
 def is_local(fs: Any) -> bool:

@@ -15,13 +15,13 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import tenacity
 
 from pipeline.rows.redact import describe_error
 
-__all__ = ["NO_RETRY", "RETRY", "Retry", "is_transient"]
+__all__ = ["NO_RETRY", "RETRY", "Renewal", "Retry", "causes", "http_status", "is_transient"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -67,6 +67,16 @@ _MAX_CAUSES: Final = 10
 _CLIENT_PERMANENT: Final = frozenset(("paramiko.ssh_exception.AuthenticationException",))
 
 
+class Renewal(Protocol):
+    """Credentials that are looked for again (`pipeline.storage.renewal`)."""
+
+    def helps(self, exc: BaseException) -> bool: ...
+
+    def renew(self) -> None: ...
+
+    def note_success(self) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     """How long a failing storage operation is repeated.
@@ -82,6 +92,9 @@ class Retry:
     """Between two attempts. Waits are drawn from 0 to a bound that doubles from half a second, so
     that a thousand readers do not come back all at once."""
 
+    renewal: Renewal | None = None
+    """Where credentials may run out while the job runs."""
+
     def __call__(self, operation: Callable[[], T]) -> T:
         """What `operation` returns.
 
@@ -89,13 +102,26 @@ class Retry:
             Whatever `operation` raised last.
         """
         attempts = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_transient),
+            retry=tenacity.retry_if_exception(self._may_pass),
             stop=tenacity.stop_before_delay(self.for_sec),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=self.max_wait_sec),
-            before_sleep=_tell,
+            before_sleep=self._prepare,
             reraise=True,
         )
-        return attempts(operation)
+        result = attempts(operation)
+        if self.renewal is not None:
+            self.renewal.note_success()
+        return result
+
+    def _may_pass(self, exc: BaseException) -> bool:
+        return is_transient(exc) or (self.renewal is not None and self.renewal.helps(exc))
+
+    def _prepare(self, state: tenacity.RetryCallState) -> None:
+        _tell(state)
+        exc = state.outcome.exception() if state.outcome else None
+        if exc is not None and self.renewal is not None and self.renewal.helps(exc):
+            _log.warning("storage: credentials are looked for again")
+            self.renewal.renew()
 
 
 RETRY: Final = Retry()
@@ -111,10 +137,10 @@ def is_transient(exc: BaseException) -> bool:
     Of an exception and its causes the outermost that tells is believed. An `OSError` that says
     nothing at all counts as transient: to give up a night's run is dearer than to try in vain.
     """
-    causes = list(_causes(exc))
-    if any(_is_misconfigured(cause) for cause in causes):
+    chain = list(causes(exc))
+    if any(_is_misconfigured(cause) for cause in chain):
         return False
-    verdicts = (verdict for cause in causes if (verdict := _verdict(cause)) is not None)
+    verdicts = (verdict for cause in chain if (verdict := _verdict(cause)) is not None)
     return next(verdicts, isinstance(exc, OSError) and exc.errno is None)
 
 
@@ -130,7 +156,7 @@ def _verdict(exc: BaseException) -> bool | None:
         return False
     if isinstance(exc, (*_TRANSIENT, socket.gaierror)) or _is(exc, _CLIENT_TYPES):
         return True
-    if (status := _status(exc)) is not None:
+    if (status := http_status(exc)) is not None:
         return status in _STATUSES
     if isinstance(exc, OSError) and exc.errno in _ERRNOS:
         return True
@@ -138,7 +164,7 @@ def _verdict(exc: BaseException) -> bool | None:
     return None
 
 
-def _causes(exc: BaseException) -> Iterator[BaseException]:
+def causes(exc: BaseException) -> Iterator[BaseException]:
     """`exc` and what it says it was raised from.
 
     Not what was merely being handled (`__context__`): s3fs asks for a folder once a file was not
@@ -154,7 +180,7 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or (error if isinstance(error, BaseException) else None)
 
 
-def _status(exc: BaseException) -> int | None:
+def http_status(exc: BaseException) -> int | None:
     """The HTTP status as botocore, aiohttp, requests, gcsfs and Azure's client keep it."""
     response: Any = getattr(exc, "response", None)
     if isinstance(response, dict):

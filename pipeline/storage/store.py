@@ -16,6 +16,7 @@ from pipeline.storage.atomic_write import TEMPORARY_SUFFIX, link, put, remove
 from pipeline.storage.files import (
     StorageFile,
     is_local,
+    missing_package,
     open_path,
     redact_url,
     retry_of,
@@ -134,7 +135,9 @@ class Store:
                 filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         except StorageError as exc:
             if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
-                raise ConfigError(f"output: {exc}") from exc
+                why = missing_package(self.url)
+                told = f"cannot open {redact_url(self.url)}: {why}" if why else str(exc)
+                raise ConfigError(f"output: {told}") from exc
             raise
         return filesystem, str(root).rstrip("/")
 

@@ -14,9 +14,9 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import glob_translate
 
-from pipeline.storage.files import retry_of
+from pipeline.storage.files import protocols, retry_of
 
-__all__ = ["exists", "expand", "file_info", "ls", "plain_path", "walk"]
+__all__ = ["exists", "expand", "file_info", "ls", "missing_bucket", "plain_path", "walk"]
 
 T = TypeVar("T")
 Infos = dict[str, dict[str, Any]]
@@ -29,6 +29,20 @@ def exists(fs: Any, path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def missing_bucket(fs: Any, path: str) -> str | None:
+    """The bucket or container of `path`, if it is not there; None if it is, or may be.
+
+    An object store says of a key in no bucket what it says of no key.
+    """
+    bucket = path.partition("/")[0]
+    if not bucket or not {"s3", "gs", "abfs"} & set(protocols(fs)):
+        return None
+    try:
+        return None if exists(fs, bucket) else bucket
+    except Exception:  # Who may not see it cannot tell.
+        return None
 
 
 def file_info(fs: Any, path: str) -> dict[str, Any]:

@@ -161,8 +161,8 @@ def _write_broken_parquet(folder: Path) -> dict[str, str]:
     pq.write_table(pa.table(columns), folder / "no_image_column.parquet")
     pq.write_table(pa.table({**columns, "image": ["a.jpg", "b.jpg"]}), folder / "paths.parquet")
     return {"no_parquet.parquet#!corrupt": "shard_corrupt"} | {
-        f"{shard}.parquet#{key}": "column_missing"
-        for shard in ("no_image_column", "paths")
+        f"{shard}.parquet#{key}": code
+        for shard, code in (("no_image_column", "column_missing"), ("paths", "file_not_found"))
         for key in ("a", "b")
     }
 

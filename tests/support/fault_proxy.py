@@ -28,6 +28,10 @@ _SLOW_DOWN: Final = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code>'
     b"<Message>Please reduce your request rate.</Message></Error>"
 )
+_EXPIRED: Final = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>ExpiredToken</Code>'
+    b"<Message>The provided token has expired.</Message></Error>"
+)
 _HOP_BY_HOP: Final = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 
 
@@ -40,6 +44,7 @@ class FaultProxy(ThreadingHTTPServer):
         weights: how often each fault is drawn. `slow_down` answers 503; `drop` closes the
             connection, half of the time after the request was carried out; `cut` closes it in the
             middle of the answer; `stall` says nothing for `stall_sec`, then drops.
+        valid_key: others have expired; by default all are valid.
         requests: number of requests, by operation.
         faults: number of spoiled ones, by operation and fault.
     """
@@ -58,6 +63,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.burst = burst
         self.weights = dict(weights)
         self.stall_sec = 60.0
+        self.valid_key: str | None = None
         self.requests: Counter[Operation] = Counter()
         self.faults: Counter[tuple[Operation, Fault]] = Counter()
         self.closing = threading.Event()
@@ -96,7 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault, late = self.server.draw(_operation(self.command, self.path))
         self.close_connection = True
-        if fault == "slow_down":
+        valid, given = self.server.valid_key, self.headers.get("Authorization") or ""
+        if valid is not None and f"Credential={valid}/" not in given:
+            self._answer(400, "Bad Request", {"Content-Type": "application/xml"}, _EXPIRED)
+        elif fault == "slow_down":
             self._answer(503, "Slow Down", {"Content-Type": "application/xml"}, _SLOW_DOWN)
         elif fault == "stall":
             self.server.closing.wait(self.server.stall_sec)

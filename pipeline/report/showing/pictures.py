@@ -97,6 +97,7 @@ class Pictures:
             prompt="-",  # Asked of nothing.
             image_column=columns.get("image_column") or "image",
             id_column=columns.get("id_column"),
+            image_root=columns.get("image_root"),
             max_image_bytes=self.options.max_image_bytes,
             storage_options=self.options.storage_options,
         )

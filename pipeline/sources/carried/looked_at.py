@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from pipeline.rows.errors import InputError
 from pipeline.rows.fitting import common_type
-from pipeline.sources.arrow_dataset import arrow_schema
-from pipeline.sources.parquet import parquet_schema
 from pipeline.sources.shard import ReadOptions, Shard
+from pipeline.sources.tables.arrow_dataset import arrow_schema
+from pipeline.sources.tables.manifest import first_records
+from pipeline.sources.tables.parquet import parquet_schema
 from pipeline.sources.webdataset import first_fields
 
 __all__ = ["columns_of"]
@@ -35,12 +36,14 @@ def columns_of(shards: Sequence[Shard], options: ReadOptions) -> dict[str, pa.Da
     """
     tables = [shard for shard in shards if shard.format in ("parquet", "arrow")]
     tars = [shard for shard in shards if shard.format == "webdataset"]
-    if not tables and not tars:
+    manifests = [shard for shard in shards if shard.format in ("csv", "jsonl")]
+    if not tables and not tars and not manifests:
         raise InputError("carry, prompt: loose images have no columns; leave them out")
     kinds: dict[str, set[pa.DataType]] = {}
     for name, kind in (
         *_of_tables(_spread(tables, _TABLES), options),
         *_of_tars(_spread(tars, _TARS), options),
+        *_of_manifests(_spread(manifests, _TARS), options),
     ):
         kinds.setdefault(name, set()).add(kind)
     return {name: _settled(sorted(found, key=str)) for name, found in kinds.items()}
@@ -72,6 +75,17 @@ def _of_tars(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[st
     for shard in shards:
         for fields in first_fields(shard, options, _SAMPLES):
             yield from ((name, _json_kind(value)) for name, value in fields.items() if name)
+
+
+def _of_manifests(
+    shards: Sequence[Shard], options: ReadOptions
+) -> Iterator[tuple[str, pa.DataType]]:
+    """All of a CSV file is text; fields of JSON have types."""
+    for shard in shards:
+        for fields in first_records(shard, options):
+            for name, value in fields.items():
+                if name:
+                    yield name, pa.string() if shard.format == "csv" else _json_kind(value)
 
 
 def _json_kind(value: Any) -> pa.DataType:

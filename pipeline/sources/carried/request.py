@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.rows.errors import ConfigError, InputError
+from pipeline.rows.fitting import is_text, plain_type
 
 __all__ = ["CarriedColumn", "Pattern", "choose_carried", "listed", "parse_carry"]
 
@@ -78,7 +79,8 @@ def choose_carried(
 ) -> tuple[CarriedColumn, ...]:
     """The columns that `patterns` stand for, in their order, each once under each name.
 
-    What is named outright is not taken again by a wildcard, and the images by none.
+    What is named outright is not taken again by a wildcard, and images by none; paths and URLs of
+    images are texts like others.
 
     Args:
         there: the columns of the input, and their types.
@@ -87,10 +89,12 @@ def choose_carried(
         InputError: if a pattern matches nothing; it lists what there is.
         ConfigError: if two columns would have one name, or the images are named.
     """
-    outright = {p.column for p in patterns if p.column in there} | {image_column}
+    has_texts = image_column in there and is_text(plain_type(there[image_column]))
+    outright = {p.column for p in patterns if p.column in there}
+    outright |= set() if has_texts else {image_column}
     chosen: dict[str, CarriedColumn] = {}
     for pattern in patterns:
-        if pattern.column == image_column:
+        if pattern.column == image_column and not has_texts:
             raise ConfigError(f"carry: {image_column!r} has the images; leave it out")
         matched = [c for c in there if pattern.matches(c)]
         if not matched:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import AuthenticationError, RayTaskError
 
 from pipeline.job import run, session
+from pipeline.job.plan import refuse_lost_output
 from pipeline.rows.errors import ConfigError, InputError, JobError, ReconcileError, StorageError
 from pipeline.settings.config import CaptionConfig, JobConfig
 
@@ -129,3 +130,32 @@ def test_native_messages_go_to_a_file_and_pythons_to_the_screen(tmp_path: Path) 
     )
     assert done.stderr == "error: no\n"
     assert Path(done.stdout.strip()).read_text() == "C++ stack"
+
+
+def test_a_cluster_that_asks_for_a_token_is_told_in_one_line(tmp_path: Path) -> None:
+    """Ray says of it what it says of one that is not there, but for a token beside."""
+    gone = ConnectionError("Failed to connect to Ray cluster at 192.0.2.2:6399")
+    assert session.no_way_in(gone, tmp_path) == f"Ray: {gone}"
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    for exc in (gone, AuthenticationError("InvalidAuthToken.\nTry again.")):
+        told = session.no_way_in(exc, tmp_path)
+        assert told.endswith("lets in who sets RAY_AUTH_MODE=token")
+        assert "\n" not in told and "secret" not in told
+
+
+def test_an_output_that_ray_would_delete_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    submitted.mkdir(parents=True)
+    monkeypatch.chdir(submitted)
+    for output in ("out", "./out", str(submitted / "out"), f"file://{submitted}/out"):
+        with pytest.raises(
+            ConfigError, match=r"^output: .*/_ray_pkg_1/out here, in the working dir"
+        ):
+            refuse_lost_output(output)
+    for output in (str(tmp_path / "out"), "s3://bucket/working_dir_files/out"):
+        refuse_lost_output(output)
+    monkeypatch.chdir(tmp_path)
+    refuse_lost_output("out")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.sources import ReadOptions, Shard, read_shard
-from pipeline.sources.validate import check_batch
+from pipeline.sources.tables.validate import check_batch
 
 ROOT = Path(__file__).parents[4]
 READ = """

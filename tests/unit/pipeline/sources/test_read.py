@@ -261,7 +261,6 @@ def test_check_columns_accepts_what_some_shard_has(tmp_path: Path) -> None:
         ),
         (ReadOptions(prompt_column="question"), "no column 'question'; columns:"),
         (ReadOptions(prompt="a", id_column="q"), "column 'q' has type list<.*>, wanted a scalar"),
-        (ReadOptions(prompt="a", image_column="q"), "column 'q' has type list<.*>, wanted binary"),
     ],
 )
 def test_check_columns_lists_what_there_is(

@@ -11,7 +11,7 @@ from pipeline.sources.carried.request import Pattern, choose_carried, parse_carr
 THERE = {
     name: pa.string()
     for name in ("image", "url", "text", "user_id", "post_id", "a[0]", "as", "image_alt")
-}
+} | {"image": pa.binary()}
 
 
 def chosen(*texts: str) -> dict[str, str]:
@@ -64,6 +64,12 @@ def test_a_renamed_column_is_not_taken_again_by_a_wildcard() -> None:
 def test_what_cannot_be_carried_is_told(text: str, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
         chosen(text)
+
+
+def test_paths_of_images_are_texts_like_others() -> None:
+    there = THERE | {"image": pa.large_string()}
+    found = choose_carried(parse_carry(["image as path, image*"]), there, "image")
+    assert [(c.source, c.name) for c in found] == [("image", "path"), ("image_alt", "image_alt")]
 
 
 def test_a_type_that_parquet_has_not_is_told() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sources.columns import batch_samples, choose_columns
 from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard
-from pipeline.sources.validate import check_batch
+from pipeline.sources.tables.columns import batch_samples, choose_columns
+from pipeline.sources.tables.image_column import is_list
+from pipeline.sources.tables.validate import check_batch
 from pipeline.storage.files import local_path, open_input, storage_errors
 
 __all__ = ["arrow_schema", "count_arrow_rows", "read_arrow"]
@@ -46,8 +47,11 @@ def read_arrow(shard: Shard, options: ReadOptions) -> Generator[Sample, None, No
 
 
 def count_arrow_rows(shard: Shard, options: ReadOptions) -> int | None:
-    """Rows of a local file, None of a remote one: it would have to be read whole."""
-    if local_path(shard.url) is None:
+    """Rows of a local file, None of a remote one: it would have to be read whole.
+
+    None, too, where a row may hold several images.
+    """
+    if local_path(shard.url) is None or _has_lists(shard, options):
         return None
     num_rows = 0
     with _source(shard, options) as source:
@@ -57,6 +61,14 @@ def count_arrow_rows(shard: Shard, options: ReadOptions) -> int | None:
         except _DATA_ERRORS:
             num_rows += 1
     return num_rows
+
+
+def _has_lists(shard: Shard, options: ReadOptions) -> bool:
+    schema = arrow_schema(shard, options)
+    if schema is None:
+        return False
+    choice = choose_columns(schema, options)
+    return choice.failure is None and is_list(schema.field(choice.image_column).type)
 
 
 def arrow_schema(shard: Shard, options: ReadOptions) -> pa.Schema | None:

@@ -8,15 +8,18 @@ from collections.abc import Generator, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources.columns import BYTES_FIELD, ColumnChoice, batch_samples, choose_columns
 from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard
+from pipeline.sources.tables.columns import ColumnChoice, batch_samples, choose_columns
+from pipeline.sources.tables.image_column import BYTES_FIELD, PATH_FIELD, is_list
 from pipeline.storage.files import open_input
 
 __all__ = ["count_parquet_rows", "parquet_schema", "read_parquet"]
 
 # Column chunks are streamed in pieces of about this size: one may hold all images of the shard.
 _BUFFER_BYTES = 1024 * 1024
+_MAX_ENTRIES = 2**24
+"""Of all lists of one column in a row group."""
 _DATA_ERRORS = (pa.ArrowException, OSError, ValueError)  # StorageError is none of these.
 
 
@@ -30,6 +33,7 @@ def read_parquet(shard: Shard, options: ReadOptions) -> Generator[Sample, None, 
     try:
         with _open(shard, options) as file:
             choice = choose_columns(file.schema_arrow, options)
+            _check_lists(file.metadata)
             for batch in _batches(file, choice, options):
                 yield from batch_samples(batch, choice, options, first_row=num_rows)
                 num_rows += batch.num_rows
@@ -38,13 +42,23 @@ def read_parquet(shard: Shard, options: ReadOptions) -> Generator[Sample, None, 
         yield broken_shard(Failure("shard_corrupt", detail), options)
 
 
-def count_parquet_rows(shard: Shard, options: ReadOptions) -> int:
-    """Rows by the footer; 1 for a file that is no Parquet, as `read_parquet` makes of it."""
+def count_parquet_rows(shard: Shard, options: ReadOptions) -> int | None:
+    """Rows by the footer; 1 for a file that is no Parquet, as `read_parquet` makes of it.
+
+    None where a row may hold several images.
+    """
     try:
         with _open(shard, options) as file:
+            if _has_lists(file.schema_arrow, options):
+                return None
             return int(file.metadata.num_rows)
     except _DATA_ERRORS:
         return 1
+
+
+def _has_lists(schema: pa.Schema, options: ReadOptions) -> bool:
+    choice = choose_columns(schema, options)
+    return choice.failure is None and is_list(schema.field(choice.image_column).type)
 
 
 def parquet_schema(shard: Shard, options: ReadOptions) -> pa.Schema | None:
@@ -71,16 +85,35 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     yield from file.iter_batches(
         batch_size=_batch_rows(file.metadata, options),
-        columns=[_leaf(file.schema_arrow, name, options) for name in choice.columns],
+        columns=[leaf for name in choice.columns for leaf in _leaves(file, name, choice)],
         use_threads=False,
     )
 
 
-def _leaf(schema: pa.Schema, name: str, options: ReadOptions) -> str:
-    """The column, or of an image struct only the bytes."""
-    is_image = name == options.image_column
-    is_struct = is_image and pa.types.is_struct(schema.field(name).type)
-    return f"{name}.{BYTES_FIELD}" if is_struct else name
+def _leaves(file: pq.ParquetFile, name: str, choice: ColumnChoice) -> list[str]:
+    """The column; of structs of images only their bytes and paths."""
+    kind = file.schema_arrow.field(name).type
+    kind = kind.value_type if is_list(kind) else kind
+    if name != choice.image_column or not pa.types.is_struct(kind):
+        return [name]
+    paths = [file.schema.column(i).path for i in range(len(file.schema))]
+    wanted = (BYTES_FIELD, PATH_FIELD)
+    return [
+        path for path in paths if path.startswith(f"{name}.") and path.rpartition(".")[2] in wanted
+    ]
+
+
+def _check_lists(metadata: pq.FileMetaData) -> None:
+    """A list of nulls takes no bytes in the file, and eight for each in memory.
+
+    Raises:
+        ValueError: if there are more than fit a read task.
+    """
+    for group in range(metadata.num_row_groups):
+        found = metadata.row_group(group)
+        for column in (found.column(i) for i in range(found.num_columns)):
+            if column.num_values > max(found.num_rows, _MAX_ENTRIES):
+                raise ValueError(f"lists of {column.num_values} entries in {column.path_in_schema}")
 
 
 def _batch_rows(metadata: pq.FileMetaData, options: ReadOptions) -> int:
