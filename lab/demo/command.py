@@ -35,13 +35,22 @@ def main(argv: Sequence[str]) -> int:
 
 def show(output: Path) -> None:
     """Print a few captions and the overall score; write the page."""
-    from lab.evaluation.gallery import compare, load_samples, overall_f1, page
-    from pipeline.parts.sink import Sink
+    from lab.demo.demo_page import render_demo
+    from lab.evaluation.gallery import compare, load_samples, overall_f1
+    from pipeline.parts.sink import REPORT, Sink
 
-    compared = compare(Sink(url=str(output)), load_samples(SAMPLES))
+    sink = Sink(url=str(output))
+    compared = compare(sink, load_samples(SAMPLES))
     print("\nSome of the captions, and what is true:")
     for item in compared[:: max(1, len(compared) // _SHOWN)][:_SHOWN]:
         print(f"  {item.text}\n      true: {item.sample.caption}")
-    title = f"Objects and texts named: F1 {overall_f1(compared):.2f} over {len(compared)} images"
-    (output / "index.html").write_text(page(compared, title), encoding="utf-8")
-    print(f"{title}. See {output / 'index.html'}")
+    columns = ["image_id", "error_code", "error_detail"]
+    lost = [row for table in sink.read("quarantine", columns) for row in table.to_pylist()]
+    page = render_demo(
+        compared, sorted(lost, key=lambda r: r["image_id"]), sink.get_json(REPORT) or {}
+    )
+    (output / "index.html").write_text(page, encoding="utf-8")
+    print(f"Objects and texts named: F1 {overall_f1(compared):.2f} over {len(compared)} images")
+    print(
+        f"wrote {output / 'index.html'}: every image beside what is true, to be opened in a browser"
+    )

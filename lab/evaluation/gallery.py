@@ -1,9 +1,7 @@
-"""What the job made of the shipped samples, beside what is true: in numbers and as a page."""
+"""What the job made of the shipped samples, beside what is true, in numbers."""
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import tarfile
 from collections.abc import Iterator
@@ -15,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lab.evaluation.scoring.captions import Items, items_named, items_shown
-from pipeline.report.style import base_style
 
 if TYPE_CHECKING:  # The benchmark reads samples where there is no storage to speak to.
     from pipeline.parts.sink import Sink
@@ -99,38 +96,3 @@ def overall_f1(comparisons: list[Comparison]) -> float:
     """Micro-averaged F1 of what all captions name, 0 to 1."""
     counts = np.sum([item.counts for item in comparisons], axis=0)
     return float(2 * counts[0] / max(1, counts[1] + counts[2]))
-
-
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">\
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>Captions</title>
-<style>{style}
-main {{ display: grid; gap: 1.5rem; }}
-main {{ grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }}
-figure {{ margin: 0; min-width: 0; overflow-wrap: anywhere; }}
-img {{ max-width: 100%; border: 1px solid var(--rule); }}
-figcaption small {{ color: var(--faint); display: block; }}
-</style>
-<h1>{title}</h1><main>{figures}</main></html>
-"""
-
-
-def page(comparisons: list[Comparison], title: str) -> str:
-    """A self-contained HTML page: each image, its caption, and what is true."""
-    figures = "\n".join(_figure(item) for item in comparisons)
-    return _PAGE.format(style=base_style(), title=html.escape(title), figures=figures)
-
-
-_KINDS = {b"\xff\xd8": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
-
-
-def _figure(item: Comparison) -> str:
-    image = base64.b64encode(item.sample.image).decode()
-    kind = next(kind for magic, kind in _KINDS.items() if item.sample.image.startswith(magic))
-    right, named, shown = item.counts
-    note = f"{right} of {shown} named, {named - right} wrong · {item.tokens} visual tokens"
-    true = html.escape(item.sample.caption)
-    return (
-        f'<figure><img src="data:image/{kind};base64,{image}" alt="">'
-        f"<figcaption>{html.escape(item.text)}<small>true: {true}</small>"
-        f"<small>{html.escape(f'{note} · {item.image_id}')}</small></figcaption></figure>"
-    )

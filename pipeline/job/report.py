@@ -251,12 +251,13 @@ def _gpu(report: dict[str, Any]) -> str:
 
 
 def _utilisation(stages: dict[str, dict[str, Any]]) -> str:
+    """Busy seconds; of actors also the share of the time that they were there."""
     shares = [
-        f"{name} {stage['busy_sec']:.1f} s busy"
-        + (f" ({stage['utilisation']:.0%})" if stage["utilisation"] else "")
+        f"{name} {stage['busy_sec']:.1f} s"
+        + (f" ({stage['utilisation']:.0%} of its actors' time)" if stage["utilisation"] else "")
         for name, stage in stages.items()
     ]
-    return ", ".join(shares)
+    return f"busy: {', '.join(shares)}"
 
 
 def _cost(report: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from pipeline.accounting.cost import load_prices
 from pipeline.accounting.token_budget import doubts
+from pipeline.job.first_look import first_look
 from pipeline.job.plan import Plan, make_plan
 from pipeline.job.report import Occupancy, build_report, summary
 from pipeline.job.resolve import resolve
@@ -58,8 +59,12 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         report = build_report(plan, ledger_writer, occupancy, done.fill)
         plan.sink.put_json(f"{REPORTS}/{run_id}.json", report)
         plan.sink.put_json(REPORT, report)
+        if config.output.compact:
+            _compact(ledger_writer, config.output.rows_per_part, log)
         ledger_writer.close()
     print(summary(report), file=out)
+    if look := first_look(plan.sink, run_id):
+        print(look, file=out)
     return _exit_code(plan, report, log)
 
 
@@ -119,6 +124,13 @@ def _execute(
         prices=prices,
     )
     return occupancy, done
+
+
+def _compact(ledger_writer: LedgerWriter, rows_per_part: int, log: TextIO) -> None:
+    """All is stored and proven by now: whoever kills this loses nothing."""
+    compacted = ledger_writer.compact(rows_per_part)
+    if compacted.before:
+        print(f"{compacted.before:,} small parts are {compacted.after:,} now", file=log, flush=True)
 
 
 def _interrupted(plan: Plan, ledger_writer: LedgerWriter) -> JobInterruptedError:

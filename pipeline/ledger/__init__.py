@@ -14,6 +14,7 @@ output from outside is `pipeline.verify`'s.
     writer      an output held and kept in order while a run writes to it
     leftovers   what a run that was killed has left to be done
     duplicates  rows that are stored twice
+    compaction  small parts merged
     clear       an output emptied
     reconcile   the proof at the end that every row read is stored
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pipeline.ledger.identity import CLEARING, IDENTITY
 from pipeline.ledger.snapshots import load_ledger, remove_ledger
+from pipeline.parts.merge_journal import MARK, MERGING
 from pipeline.parts.sink import KINDS, REPORT, Sink
 from pipeline.rows.errors import StorageError
 
@@ -28,8 +29,9 @@ def finish_clearing(sink: Sink) -> tuple[str, ...]:
     if content is None:
         return ()
     for kind in KINDS:
-        for path in sink.parts(kind):
+        for path in (*sink.part_files(kind), f"{kind}/{MARK}"):
             sink.remove(path)
+    sink.remove(MERGING)
     for name in sink.reports():
         sink.remove(name)
     sink.remove(REPORT)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.ledger.clear import clear, finish_clearing
+from pipeline.ledger.compaction import Compacted, adopt_merges, compact, end_merging
 from pipeline.ledger.duplicates import remove_duplicates
 from pipeline.ledger.identity import Identity, check_same, load_identity
 from pipeline.ledger.lease import Fence
@@ -94,6 +95,7 @@ class LedgerWriter:
         self._check_buckets(planned)
         self._note_void(planned, resume)
         self._log.snapshot()
+        end_merging(self._sink)
         for record in withdraw_void(self._sink, self.ledger):
             self._log.put(record)
         work = find_work(planned, self.ledger)
@@ -136,6 +138,10 @@ class LedgerWriter:
         self._adopt_unknown()
         self._sweep()
 
+    def compact(self, rows_per_part: int) -> Compacted:
+        """Merge small parts, where there are enough of them; see `pipeline.ledger.compaction`."""
+        return compact(self._sink, self._log, rows_per_part=rows_per_part)
+
     def opened(self) -> Totals:
         """Rows stored, by this run or before, of the shards that this run opened."""
         records = [self._record(ledger_id) for ledger_id in self._opened]
@@ -161,6 +167,7 @@ class LedgerWriter:
             store=self._sink, ledger=ledger, run_id=run_id, may_write=self.fence.check
         )
         ledger.open_runs = tuple(dict.fromkeys((*former, *ledger.open_runs, run_id)))
+        adopt_merges(self._sink, ledger, self._log.put)
 
     def _sweep(self) -> None:
         """Take away what writers that were killed left half-written, and rows that waited."""

@@ -6,6 +6,7 @@ whatever became of the ledger.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -79,3 +80,18 @@ def entries_of(sink: Sink, path: str) -> list[PartEntry]:
     metadata = sink.metadata(path)
     entries = (PartEntry.from_json(path, content) for content in metadata[SHARES_KEY])
     return [replace(each, fingerprint=metadata["fingerprint"]) for each in entries]
+
+
+def merged_entries(path: str, entries: Iterable[PartEntry]) -> list[PartEntry]:
+    """What one part at `path` holds with the rows of all of these, by shard."""
+    found: dict[str, PartEntry] = {}
+    for entry in entries:
+        before = found.get(entry.ledger_id)
+        share = entry.share if before is None else _together(before.share, entry.share)
+        found[entry.ledger_id] = replace(entry, share=replace(share, path=path))
+    return [found[ledger_id] for ledger_id in sorted(found)]
+
+
+def _together(one: Share, other: Share) -> Share:
+    codes = Counter(one.codes) + Counter(other.codes)
+    return replace(one, ids=one.ids + other.ids, codes=dict(codes))

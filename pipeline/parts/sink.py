@@ -12,6 +12,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.parts.merge_journal import LEDGER_FOLDER as LEDGER_FOLDER
+from pipeline.parts.merge_journal import MergeJournal, steady
 from pipeline.rows.errors import StorageError
 from pipeline.storage.store import Store
 
@@ -23,7 +25,6 @@ REPORT: Final = "report.json"
 REPORTS: Final = "reports"
 """Folder of what each run said at its end; `REPORT` is that of the last one."""
 _RUN_REPORT: Final = re.compile(rf"{REPORTS}/\d{{8}}T\d{{6}}-[0-9a-f]+\.json")
-LEDGER_FOLDER: Final = "_ledger"
 LOCK: Final = f"{LEDGER_FOLDER}/lock.json"
 METADATA_KEY: Final = b"hired"
 _CHECK_BYTES: Final = 64 * 1024
@@ -49,7 +50,18 @@ class Sink(Store):
         self.put(path, buffer.getvalue())
 
     def parts(self, kind: str, run_id: str | None = None) -> list[str]:
-        """Paths of the parts of `kind`, of one run or of all; sorted."""
+        """Paths of the parts of `kind`, of one run or of all, sorted; together they hold every row
+        once, also while parts are being merged."""
+
+        def look(journal: MergeJournal) -> list[str]:
+            # A merged part of one run may stand for parts of another.
+            found = self.part_files(kind, None if journal.merges else run_id)
+            return [p for p in journal.seen(found) if run_id is None or f"/part-{run_id}-" in p]
+
+        return steady(self, look)
+
+    def part_files(self, kind: str, run_id: str | None = None) -> list[str]:
+        """As `parts`; with those that a merged part already stands for."""
         found = self.names(kind, prefix=f"part-{run_id}-" if run_id else "part-")
         return [path for path in found if path.endswith(".parquet")]
 

@@ -164,6 +164,9 @@ class OutputConfig:
     """Rows of one Parquet part file, at most."""
     part_sec: float = 60.0
     """A part is closed when its first row has waited so long, full or not: what a kill can cost."""
+    compact: bool = True
+    """When the run ends, merge parts with fewer than half of --rows-per-part rows, if there are 8
+    or more of them. Later: hired verify OUTPUT --compact."""
     grace_sec: float = 20.0
     """On Ctrl-C or SIGTERM finished rows are written, which may take so long."""
     max_error_rate: float = 0.1

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from pipeline.ledger.compaction import adopt_merges
 from pipeline.ledger.identity import load_identity
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.snapshots import load_ledger
 from pipeline.parts.entries import SHARES_KEY, PartEntry
+from pipeline.parts.merge_journal import MERGING
 from pipeline.parts.sink import ROW_KINDS, WAITING, Sink
 from pipeline.rows.errors import StorageError
 from pipeline.rows.idsum import IdSum
@@ -56,6 +58,8 @@ def check(sink: Sink) -> Findings:
     if identity is None:
         found.ledger["_ledger/output.json"] = "is missing"
     ledger = _ledger(sink, found)
+    if adopt_merges(sink, ledger, ledger.put):
+        found.temporary[MERGING] = "tells of a merging that is under way, or was killed"
     paths = [path for kind in ROW_KINDS for path in sink.parts(kind)]
     entries: dict[str, dict[str, PartEntry]] = {}
     for path in paths:

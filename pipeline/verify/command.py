@@ -10,10 +10,13 @@ from typing import Any
 
 from pipeline.ledger.identity import load_identity
 from pipeline.ledger.lease import new_run_id
+from pipeline.parts.merge_journal import MERGING
 from pipeline.parts.sink import ROW_KINDS, Sink
 from pipeline.rows.errors import EXIT_DONE, EXIT_FAILED, ConfigError, JobError
+from pipeline.settings.config import OutputConfig
 from pipeline.sources import redact_url
 from pipeline.verify.check import Findings, check
+from pipeline.verify.merge_parts import merge_parts
 from pipeline.verify.repair import repair
 
 SHOWN = 20
@@ -34,6 +37,10 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError(f"output: there are no results at {redact_url(sink.url)}")
         found = check(sink)
         _tell(found)
+        if arguments.compact and _only_unmerged(found):
+            _compact(sink, arguments.rows_per_part)
+            found = check(sink)
+            _tell(found)
         if arguments.repair and any(found.problems()):
             repair(sink, found, new_run_id(), sys.stderr)
             found = check(sink)
@@ -43,6 +50,17 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {exc}", file=sys.stderr)
         return exc.exit_code
     return EXIT_FAILED if any(found.problems()) else EXIT_DONE
+
+
+def _only_unmerged(found: Findings) -> bool:
+    """Nothing is wrong, unless an earlier merging was killed."""
+    return all(where == MERGING for _, where, _ in found.problems())
+
+
+def _compact(sink: Sink, rows_per_part: int) -> None:
+    done = merge_parts(sink, new_run_id(), rows_per_part, sys.stderr)
+    what = f"{done.before:,} small parts are {done.after:,} now" if done.before else "nothing to do"
+    print(f"after compaction: {what}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,12 +73,32 @@ def _parser() -> argparse.ArgumentParser:
         "the ledger agree with the parts",
     )
     parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="where all is well, merge small parts with equal columns (fewer than half of "
+        "--rows-per-part rows) up to that size; being killed loses nothing, and the next run of "
+        "the job or of this ends it",
+    )
+    parser.add_argument(
+        "--rows-per-part",
+        type=_positive,
+        default=OutputConfig.rows_per_part,
+        metavar="N",
+        help="rows of a merged part, at most (%(default)s)",
+    )
+    parser.add_argument(
         "--storage-options",
         default="{}",
         metavar="JSON",
         help="arguments for the fsspec filesystem; credentials belong in the environment",
     )
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, allowed: 1 or more")
+    return int(text)
 
 
 def _options(text: str) -> dict[str, Any]:

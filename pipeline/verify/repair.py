@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TextIO
 
+from pipeline.ledger.compaction import adopt_merges, end_merging
 from pipeline.ledger.duplicates import remove_duplicates
 from pipeline.ledger.identity import Identity, load_identity
 from pipeline.ledger.lease import Lease
@@ -44,6 +45,9 @@ def repair(sink: Sink, found: Findings, run_id: str, log: TextIO) -> None:
         ledger_log = LedgerLog(
             store=sink, ledger=_load(sink), run_id=run_id, may_write=lease.fence.check
         )
+        if adopt_merges(sink, ledger_log.ledger, ledger_log.put):
+            ledger_log.snapshot()
+            end_merging(sink)
         for record in withdraw_void(sink, ledger_log.ledger):
             ledger_log.put(record)
         _agree(sink, ledger_log, _shards_of(found.doubled, sink))

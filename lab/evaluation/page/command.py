@@ -11,6 +11,7 @@ from typing import Final
 
 from pipeline.command_line.manual import program
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
+from pipeline.rows.words import counted
 
 __all__ = ["main"]
 
@@ -88,12 +89,20 @@ def _explain(options: argparse.Namespace) -> None:
         html = explainer.page(images, options.prompt, settings)
         options.page.parent.mkdir(parents=True, exist_ok=True)
         options.page.write_text(html, encoding="utf-8")
+        print(
+            f"wrote {options.page}: {counted(len(images), 'image')}, {len(methods)} methods, to be "
+            "opened in a browser"
+        )
     if options.picture is not None:
         settings_shown = ReductionSettings(method=methods[0], budget=options.budget)
         picture = explainer.picture(next(iter(images.values())), options.prompt, settings_shown)
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         # Half the size or less, at no difference that shows.
         picture.quantize(256, Image.Quantize.FASTOCTREE).save(options.picture, optimize=True)
+        print(
+            f"wrote {options.picture}: {next(iter(images))} with {methods[0]} at a budget of "
+            f"{options.budget:g}"
+        )
 
 
 def _methods(text: str) -> list[str]:

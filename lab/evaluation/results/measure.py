@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -97,20 +98,26 @@ def measure(
 
     Values are as the metric has them. The average is over the tasks' first metrics, each as a
     share of its best, 0 to 100. "minus" holds the differences to the variants it is compared with,
-    "better" whether "more" or "less" of a metric is.
+    "better" whether "more" or "less" of a metric is. "images" are those that the draws vary: with
+    fewer than 6, no luck of theirs is ruled out (see `lab.evaluation.results.table`).
 
     Args:
         counts: by the label of the variant.
     """
     cluster_of, strata = clusters_of(asked)
     draws = Draws(strata, num_draws, seed)
+    images = _num_drawn(asked, tasks, cluster_of, strata)
     figures = {
         label: _figures(_clustered(found, cluster_of), tasks, draws)
         for label, found in counts.items()
     }
     return [
         {"label": variant.label, "task": task, "metric": metric, "primary": primary}
-        | {"maximum": maximum, "better": "less" if metric in LESS_IS_BETTER else "more"}
+        | {
+            "maximum": maximum,
+            "images": images[task],
+            "better": "less" if metric in LESS_IS_BETTER else "more",
+        }
         | figures[variant.label][task, metric].to_json()
         | {
             "minus": {
@@ -146,6 +153,24 @@ def clusters_of(asked: Sequence[AskedImage]) -> tuple[list[int], list[int]]:
         tasks[cluster].update(question.task for question in image.questions)
     strata: dict[frozenset[str], int] = {}
     return cluster_of, [strata.setdefault(frozenset(kind), len(strata)) for kind in tasks]
+
+
+def _num_drawn(
+    asked: Sequence[AskedImage],
+    tasks: Sequence[str],
+    cluster_of: Sequence[int],
+    strata: Sequence[int],
+) -> dict[str, int]:
+    """By task, the clusters that are asked it; without those alone in their stratum, of which every
+    draw has exactly one. The average has those of the task with the fewest."""
+    sizes = Counter(strata)
+    found: dict[str, set[int]] = {task: set() for task in tasks}
+    for image, cluster in zip(asked, cluster_of, strict=True):
+        if sizes[strata[cluster]] > 1:
+            for task in {question.task for question in image.questions} & found.keys():
+                found[task].add(cluster)
+    numbers = {task: len(clusters) for task, clusters in found.items()}
+    return numbers | {AVERAGE: min(numbers.values(), default=0)}
 
 
 def _clustered(counts: Counts, cluster_of: Sequence[int]) -> Counts:

@@ -10,6 +10,10 @@ from lab.tables import Table
 
 __all__ = ["markdown", "notes", "speed_of", "tables"]
 
+FEWEST: Final = 6
+"""Images without which no difference is marked: of 5, all that differ do so to one side by luck
+alone in 1 of 16 cases, and the draws of so few show none of it."""
+
 _Entry = Mapping[str, Any]
 _COLUMNS: Final = (
     "visual tokens seen",
@@ -37,7 +41,7 @@ def notes(results: Mapping[str, Any]) -> str:
     lines = [
         f"In brackets: {bootstrap['level']:.0%} intervals of {bootstrap['draws']} bootstrap draws "
         "of images. Differences are paired, of the same draws; * marks those whose interval "
-        "leaves out 0.",
+        f"leaves out 0, where {FEWEST} images or more were drawn from.",
         "The average is over tasks, each as a share of the best value of its metric. Quarantined "
         "questions score 0.",
         "Visual tokens are means over answered questions: those that a decoder layer saw, of all "
@@ -160,7 +164,8 @@ def _with_interval(entry: _Entry) -> str:
 
 def _difference(minus: Mapping[str, float], entry: _Entry) -> str:
     number = f"+{_digits(entry)}"
-    mark = "*" if minus["low"] > 0 or minus["high"] < 0 else ""
+    enough = entry.get("images", FEWEST) >= FEWEST
+    mark = "*" if enough and (minus["low"] > 0 or minus["high"] < 0) else ""
     return f"{minus['value']:{number}} [{minus['low']:{number}}, {minus['high']:{number}}]{mark}"
 
 

@@ -25,11 +25,11 @@ from pipeline.report.showing.cards import Card, clipped, make_card
 from pipeline.report.showing.charts import Chart, change_chart, clock, cost_chart
 from pipeline.report.showing.pictures import Pictures
 from pipeline.report.showing.views import every_run, percent, view_of
-from pipeline.report.style import base_style
+from pipeline.report.style import page_style
 from pipeline.rows.errors import ConfigError
 from pipeline.sources import redact_url
 
-__all__ = ["named", "render"]
+__all__ = ["named", "page_environment", "render", "script_policy"]
 
 _HERE: Final = Path(__file__).parent / "templates"
 _IN_DETAIL: Final = 12
@@ -64,7 +64,7 @@ def render(options: ReportOptions, findings: Sequence[Findings]) -> str:
     views = [view_of(one, n, pictures) for n, one in enumerate(findings[:_IN_DETAIL], start=1)]
     runs = every_run(views)
     return (
-        _environment()
+        page_environment()
         .get_template("report.html")
         .render(
             title=_title(findings),
@@ -75,8 +75,8 @@ def render(options: ReportOptions, findings: Sequence[Findings]) -> str:
             comparison=comparison,
             runs=runs[::-1],
             cost=cost_chart(runs),
-            policy=_policy(_read("report.js")),
-            style=Markup(base_style() + _read("report.css")),  # Ours.
+            policy=script_policy(_read("report.js")),
+            style=Markup(page_style()),  # Ours.
             script=Markup(_read("report.js")),
         )
     )
@@ -88,9 +88,10 @@ def _title(findings: Sequence[Findings]) -> str:
     return f"Captions of {len(findings)} outputs"
 
 
-def _environment() -> Environment:
+def page_environment(*folders: Path) -> Environment:
+    """Templates of this room, and of `folders` before it; what is filled in is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader([*folders, _HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -111,7 +112,7 @@ def _read(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def _policy(script: str) -> str:
+def script_policy(script: str) -> str:
     """Only this script runs, even should a text get past escaping; pictures are data URIs."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     sources = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

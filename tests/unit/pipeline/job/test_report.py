@@ -201,7 +201,8 @@ def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
         "text  250 tokens, 5.0 /s",
         "flags  truncated 1,200, loop 3",
         "image notes  end_missing 1, frame 3",
-        "stages  partition 3.0 s busy, select 8.0 s busy (80%), generate 30.0 s busy (75%)",
+        "stages  busy: partition 3.0 s, select 8.0 s (80% of its actors' time), "
+        "generate 30.0 s (75% of its actors' time)",
     ]
     prices = "(GPU-hour 3.60, CPU-hour 0.360)"
     assert lines[9] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
