@@ -181,7 +181,8 @@ class SquarePartitions:
 
     @property
     def summary(self) -> str:
-        return f"{self.num_patches} patches per partition"
+        told, r = f"{self.num_patches} patches per partition", self.merge
+        return told if r == 1 else f"{told}, {r} x {r} of them a visual token"
 
     @property
     def piece_size(self) -> int:

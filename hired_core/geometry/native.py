@@ -74,8 +74,10 @@ class Native:
 
     @property
     def summary(self) -> str:
-        side, least, most = self.token_size, self.min_pixels, self.max_pixels
-        return f"a visual token is {side} x {side} pixels, images are seen at {least:,} to {most:,}"
+        side, r = self.token_size, self.merge
+        patches = f", {r} x {r} patches" if r > 1 else ""
+        seen = f"images are seen at {self.min_pixels:,} to {self.max_pixels:,}"
+        return f"a visual token is {side} x {side} pixels{patches}, {seen}"
 
     @property
     def piece_size(self) -> int:

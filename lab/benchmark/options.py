@@ -37,6 +37,7 @@ that runs out of GPU memory is told as such and the run goes on. Raw figures are
 after every repeat, a table in Markdown beside it at the end. Examples:
   hired benchmark                                              the shipped model, and its truth
   hired benchmark --model 44m --parts end-to-end,stages,roofline
+  hired benchmark --model 44m-qwen2_vl --side 1344             no CLS token, native resolution
   hired benchmark --model 7b --parts batches --memory-cap-gib 24"""
 
 
@@ -45,7 +46,7 @@ class BenchmarkConfig:
     """Benchmark"""
 
     model: str = "embedded"
-    """embedded, 44m, 7b or 13b (random weights), a folder or an id."""
+    """embedded, a folder or an id, or random weights: 44m, 7b, 13b (LLaVA-Next), 44m-qwen2_vl."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """'auto': a GPU if there is one."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -53,7 +54,9 @@ class BenchmarkConfig:
     parts: str = "end-to-end"
     """Comma-separated; see below."""
     num_images: int = 32
-    """Distinct images, 672 x 672."""
+    """Distinct images."""
+    side: int = 672
+    """Pixels along a side of an image. The embedded model is shown samples as they are."""
     max_new_tokens: int = 16
     """Tokens generated for an image."""
     repeats: int = 5
@@ -76,7 +79,7 @@ class BenchmarkConfig:
     """Go on from --output, if its setting is the same."""
 
     def __post_init__(self) -> None:
-        for key in ("num_images", "max_new_tokens", "repeats", "stage_repeats"):
+        for key in ("num_images", "side", "max_new_tokens", "repeats", "stage_repeats"):
             require(getattr(self, key) > 0, key, getattr(self, key), "1 or more")
         for part in _list(str, "parts", self.parts):
             if part not in PARTS:
@@ -101,6 +104,7 @@ class Options:
     setting: Setting
     parts: tuple[str, ...]
     num_images: int
+    side: int
     repeats: int
     stage_repeats: int
     methods: tuple[str, ...]
@@ -117,8 +121,16 @@ _MANUAL: Final = Manual(
     usage="[--model NAME] [--parts A,B] [OPTION]...",
     description="transformers' generate and this engine side by side, image bytes to text.",
     common=(
-        *("model", "device", "dtype", "parts", "num_images", "max_new_tokens", "repeats"),
-        *("stage_repeats", "methods", "budgets", "batch_sizes", "contestants", "memory_cap_gib"),
+        *("model", "device", "dtype", "parts", "num_images", "side", "max_new_tokens"),
+        *(
+            "repeats",
+            "stage_repeats",
+            "methods",
+            "budgets",
+            "batch_sizes",
+            "contestants",
+            "memory_cap_gib",
+        ),
         *("output", "resume"),
     ),
     more=_TEACHES,
@@ -136,6 +148,7 @@ def parse(argv: Sequence[str]) -> Options:
         setting=_setting(config),
         parts=_list(str, "parts", config.parts),
         num_images=config.num_images,
+        side=config.side,
         repeats=config.repeats,
         stage_repeats=config.stage_repeats,
         methods=_list(str, "methods", config.methods),

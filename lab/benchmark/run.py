@@ -50,6 +50,8 @@ def run(options: Options, *, samples: Path) -> str:
 
 
 def _run_parts(options: Options, subject: Subject, report: Report, samples: Path) -> None:
+    for part in sorted({"stages", "roofline"} & set(options.parts)):
+        subject.require_squares(part)
     shown = _shown(options, samples)
     entries = chosen(end_to_end(options.budgets, options.methods), options.contestants)
     tried = chosen(
@@ -94,7 +96,7 @@ def _contest(
 
 def _shown(options: Options, samples: Path) -> list[bytes]:
     if options.setting.model != "embedded":
-        return make_images(options.num_images)
+        return make_images(options.num_images, width=options.side, height=options.side)
     from lab.benchmark.truth import samples_in
 
     return [sample.image for sample in samples_in(samples, options.num_images)]
@@ -131,6 +133,7 @@ class Report:
         self._path = options.output
         setting = asdict(options.setting) | {
             "num_images": options.num_images,
+            "side": options.side,
             "memory_cap_gib": options.memory_cap_gib,
         }
         before = self._before(setting) if options.resume else {}

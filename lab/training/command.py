@@ -22,10 +22,12 @@ _MANUAL: Final = Manual(
 Trains the embedded model. Every stage continues from its last checkpoint, on a GPU if there is one.
 Checkpoints and training.log go to --folder.""",
     common=(
-        *("folder", "num_shards", "pictures_per_shard", "vision_minutes", "vision_batch"),
+        *("recipe", "folder", "num_shards", "pictures_per_shard", "vision_minutes", "vision_batch"),
         *("vision_lr", "language_minutes", "language_batch", "language_lr", "checkpoint_sec"),
     ),
-    more=f"Stages: {', '.join(_STAGES)}; all of them in this order: all.",
+    more=f"""\
+Stages: {", ".join(_STAGES)}; all of them in this order: all.
+Recipe qwen2_vl has no stage measure: `hired evaluate --model FOLDER/model` does that.""",
 )
 
 
@@ -40,7 +42,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {exc}", file=sys.stderr)
         return EXIT_BAD_CONFIG
     # Seconds that help, and a line about a mistyped flag, do not wait for.
-    from lab.training.stages import run_stages
+    from lab.training.stages import run_stages, stages_of
 
-    run_stages(_STAGES if stage == "all" else [stage], config)
+    there = list(stages_of(config))
+    if stage not in ("all", *there):
+        print(f"error: {stage}: {config.recipe} has {', '.join(there)}", file=sys.stderr)
+        return EXIT_BAD_CONFIG
+    run_stages(there if stage == "all" else [stage], config)
     return EXIT_DONE

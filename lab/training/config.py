@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lab.rendering.geometry import CANVASES, PARTITION_SIZE
 
@@ -31,6 +31,9 @@ _TEXT_WIDTH, _TEXT_LAYERS, _TEXT_HEADS = 256, 4, 4
 class TrainingConfig:
     """How long each stage trains, on how many pictures, and where its working data lies."""
 
+    recipe: Literal["llava_next", "qwen2_vl"] = "llava_next"
+    """Which family: 'llava_next' is the embedded model; 'qwen2_vl' a smaller one of native
+    resolution, without CLS token, of rendered scenes. Its checkpoint is written to --folder."""
     folder: Path = Path("runs/embedded")
     """Working data: rendered shards, features, checkpoints."""
     num_shards: int = 32

@@ -14,7 +14,7 @@ from lab.training.model import empty_model
 from lab.training.tokenizer import build_processor
 from lab.training.vision.train import load_learner
 
-__all__ = ["EMBEDDED", "export"]
+__all__ = ["EMBEDDED", "drop_paths", "export"]
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "hired_core" / "embedded"
 
@@ -31,11 +31,11 @@ def export(config: TrainingConfig, folder: Path = EMBEDDED) -> None:
         LanguageLearner(model).load_state_dict(state["model"])
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
-    _drop_paths(folder / "config.json")
+    drop_paths(folder / "config.json")
     (folder / "model.safetensors").chmod(0o644)
 
 
-def _drop_paths(path: Path) -> None:
+def drop_paths(path: Path) -> None:
     """Removes `_name_or_path`, which would name a folder of the training machine."""
     text = json.loads(path.read_text())
     for part in (text, *(value for value in text.values() if isinstance(value, dict))):

@@ -1,4 +1,4 @@
-"""Another family, a method that merges, one inside the language model: through the whole job.
+"""Every method, before the language model and inside it: through the whole job.
 
 Texts are those of `hired_core.load` with the same settings, which other tests hold against
 transformers.
@@ -6,8 +6,6 @@ transformers.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,12 @@ import pytest
 
 import hired_core
 from hired_core import GenerationSettings, ReductionSettings
-from hired_core.geometry.base import Geometry
 from hired_core.methods.registry import METHODS
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE
 from pipeline.verify.command import main as verify
 from tests.integration.job import Result, answer, caption
 from tests.support.bad_images import encode
-from tests.support.checkpoints import build_llava
 from tests.support.halves import picture
-from tests.support.models import load_spec
-from tests.support.qwen_checkpoints import build_qwen2_vl, build_qwen3_vl
-from tests.support.tiled_checkpoints import build_idefics3, build_onevision
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -108,69 +101,6 @@ def test_options_and_combinations_through_the_job(
     found = through_the_job(images, tmp_path / "out", chosen, *flags)
     assert {row["visual_tokens_kept"] for row in found.captions} == {kept}
     assert {row["method"] for row in found.captions} == {chosen.method_names}
-
-
-@pytest.mark.parametrize(
-    ("build", "budget", "counts"),
-    [
-        pytest.param(build_llava, 0.5, {(8, 16)}, id="one square"),
-        # Named tiles of merged patches, 4 tokens each: a fifth of 17 * 4.
-        pytest.param(build_idefics3, 0.2, {(13, 52), (13, 36)}, id="tiles"),
-        # The unmodified model resizes the tokens of all of them.
-        pytest.param(build_onevision, 1, None, id="resized tokens"),
-    ],
-)
-def test_another_family_through_the_job(
-    images: Path,
-    tmp_path: Path,
-    build: Callable[..., Path],
-    budget: float,
-    counts: set[tuple[int, int]] | None,
-) -> None:
-    folder = str(build(tmp_path / "model", seed=5))
-    flags = ["--model", folder, "--budget", str(budget), "--prompt", PROMPT]
-    found = caption([str(images)], tmp_path / "out", *flags)
-    assert found.exit_code == EXIT_DONE
-    assert found.texts() == expected(images, folder, ReductionSettings(budget=budget))
-    tokens = {(r["visual_tokens_kept"], r["visual_tokens_dense"]) for r in found.captions}
-    geometry = load_spec(folder).geometry
-    assert tokens == (counts or {(n, n) for n in _dense(geometry)})
-    assert {r["num_partitions"] for r in found.captions} == {
-        geometry.layout(*size).num_partitions for size in SIZES.values()
-    }
-    assert verify([str(tmp_path / "out")]) == EXIT_DONE
-
-
-@pytest.mark.parametrize(
-    ("build", "method", "most"),
-    [(build_qwen2_vl, "distinct", 60), (build_qwen3_vl, "divprune", 45)],
-)
-def test_native_resolution_through_the_job(
-    images: Path, tmp_path: Path, build: Callable[..., Path], method: str, most: int
-) -> None:
-    """A third of each image's own tokens, of at most 60 and 45 tokens; rows travel before the
-    projector and behind it."""
-    folder = str(build(tmp_path / "model", seed=5))
-    size = 28 if build is build_qwen2_vl else 32
-    options = {"max_pixels": most * size**2}
-    flags = ["--model", folder, "--budget", "0.34", "--method", method]
-    flags += ["--image-options", json.dumps(options)]
-    found = caption([str(images)], tmp_path / "out", *flags)
-    assert found.exit_code == EXIT_DONE
-    settings = ReductionSettings(method=method, budget=0.34)
-    assert found.texts() == expected(images, folder, settings, image_options=options)
-    for row in found.captions:
-        kept, dense = row["visual_tokens_kept"], row["visual_tokens_dense"]
-        assert 0.5 * most < dense <= most and kept == int(0.34 * dense)
-        assert row["num_partitions"] == len(row["partition_budgets"])
-        assert row["partition_budgets"][0] == 0 and sum(row["partition_budgets"]) == kept
-    assert verify([str(tmp_path / "out")]) == EXIT_DONE
-
-
-def _dense(geometry: Geometry) -> set[int]:
-    layouts = [geometry.layout(*size) for size in SIZES.values()]
-    assert all(layout.shrunk is not None for layout in layouts)
-    return {layout.num_dense for layout in layouts}
 
 
 def test_a_method_inside_needs_the_engine(

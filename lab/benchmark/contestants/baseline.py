@@ -12,6 +12,7 @@ from transformers import AutoProcessor, StoppingCriteriaList
 
 from hired_core.backends.reference import FirstToken
 from lab.benchmark.contestants.answers import Answer, now
+from lab.benchmark.contestants.native import NATIVE, native_processor
 from lab.benchmark.contestants.subject import Subject
 
 
@@ -25,7 +26,9 @@ class TransformersDense:
         self._processor: Any = None
 
     def open(self) -> None:
-        self._processor = AutoProcessor.from_pretrained(self._subject.spec.path)
+        spec = self._subject.spec
+        load = native_processor if spec.family in NATIVE else AutoProcessor.from_pretrained
+        self._processor = load(spec.path)
         self._processor.tokenizer.padding_side = "left"
         _ = self._subject.original
 
@@ -88,7 +91,7 @@ class _Watch:
         self.first_token = FirstToken(device)
         self.vision_sec = 0.0
         self._device = device
-        self._tower = model.model.vision_tower
+        self._tower = getattr(model.model, "vision_tower", None) or model.model.visual
 
     def __enter__(self) -> _Watch:
         before = self._tower.register_forward_pre_hook(lambda *_: self._add(-1))

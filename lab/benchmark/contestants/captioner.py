@@ -14,7 +14,7 @@ from hired_core.images.decode import decode_image
 from hired_core.images.partition import partition_image
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Request
-from hired_core.vision.tower import VisionEncoder
+from hired_core.vision.packed import make_encoder
 from hired_core.vlm.device import MAX_SLOTS_CPU, MAX_SLOTS_GPU
 from hired_core.vlm.language_half import RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
@@ -60,9 +60,11 @@ class Captioner:
         self.slots: int
 
     def open(self) -> None:
-        vision = VisionEncoder(self._subject.vision)
         self._encoder = VisionHalf(
-            vision, self._subject.spec, self._settings, self._subject.language.projector
+            make_encoder(self._subject.vision),
+            self._subject.spec,
+            self._settings,
+            self._subject.language.projector,
         )
         self._backend = make_backend(self._subject, self._settings, self._max_slots)
         self.layout = self._backend.layout

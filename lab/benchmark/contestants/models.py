@@ -27,6 +27,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from hired_core.models.checkpoint import EMBEDDED_PATH
+from lab.benchmark.contestants.native import NATIVE, native_config, write_native_processor
 
 GRIDS: Final = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 STOP_ID: Final = 2
@@ -36,16 +37,18 @@ _CONTEXT: Final = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Shapes of a LLaVA-Next model: arguments of CLIPVisionConfig and LlamaConfig.
+    """Shapes of a model: arguments of its family's configurations of tower and text.
 
     Attributes:
         on_disk: written as a checkpoint and loaded like any other. Otherwise it is too large for
             that, and is made on the device that runs it.
+        family: llava_next, or one of `contestants.native`.
     """
 
     vision: Mapping[str, int]
     text: Mapping[str, Any]
     on_disk: bool = False
+    family: str = "llava_next"
 
 
 def _sizes(width: int, mlp: int, layers: int, heads: int) -> dict[str, int]:
@@ -66,16 +69,20 @@ PRESETS: Final[dict[str, Preset]] = {
         text=_sizes(512, 1536, 12, 8),
         on_disk=True,
     ),
+    "44m-qwen2_vl": Preset(
+        vision={"embed_dim": 192, "depth": 6, "num_heads": 3, "mlp_ratio": 4},
+        text=_sizes(512, 1536, 12, 8),
+        on_disk=True,
+        family="qwen2_vl",
+    ),
     "7b": Preset(vision=_CLIP_L, text=_sizes(4096, 11008, 32, 32) | _VICUNA),
     "13b": Preset(vision=_CLIP_L, text=_sizes(5120, 13824, 40, 40) | _VICUNA),
 }
-"""44m is small enough for two CPU cores; 7b and 13b are LLaVA-Next on Vicuna."""
+"""44m and 44m-qwen2_vl are small enough for two CPU cores; 7b and 13b are LLaVA-Next on Vicuna."""
 
 
-def preset_config(preset: Preset, *, partition_size: int = 336) -> LlavaNextConfig:
+def preset_config(preset: Preset, *, partition_size: int = 336) -> Any:
     """The configuration of a preset, with the embedded tokenizer's ids and the published grids."""
-    vision = {"image_size": partition_size, "patch_size": 14}
-    vision["projection_dim"] = preset.vision["hidden_size"]
     text = {
         "vocab_size": _embedded("config.json")["text_config"]["vocab_size"],
         "num_key_value_heads": preset.text["num_attention_heads"],
@@ -83,10 +90,15 @@ def preset_config(preset: Preset, *, partition_size: int = 336) -> LlavaNextConf
         "bos_token_id": 1,
         "eos_token_id": STOP_ID,
         "pad_token_id": 0,
+        **preset.text,
     }
+    if preset.family in NATIVE:
+        return native_config(preset.family, preset.vision, text, _IMAGE_ID)
+    vision = {"image_size": partition_size, "patch_size": 14}
+    vision["projection_dim"] = preset.vision["hidden_size"]
     return LlavaNextConfig(
         vision_config=CLIPVisionConfig(**{**vision, **preset.vision}),
-        text_config=LlamaConfig(**{**text, **preset.text}),
+        text_config=LlamaConfig(**text),
         image_grid_pinpoints=[[r * partition_size, c * partition_size] for r, c in GRIDS],
         image_token_index=_IMAGE_ID,
         vision_feature_layer=-2,
@@ -101,6 +113,8 @@ def write_preset(preset: Preset, folder: Path, *, seed: int = 0, partition_size:
     else:
         config.save_pretrained(folder)
     write_processor(folder, partition_size)
+    if preset.family in NATIVE:
+        write_native_processor(folder)
 
 
 def write_processor(folder: Path, partition_size: int) -> None:

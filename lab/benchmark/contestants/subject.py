@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText
 
 from hired_core.language.model import LanguageModel
 from hired_core.models.registry import family_of, load_spec
-from hired_core.vision.tower import VisionTower
+from hired_core.vision.packed import Tower
 from hired_core.vlm.device import CPU_SHARE, DTYPES, GPU_SHARE
 from lab.benchmark.contestants.models import (
     PRESETS,
@@ -98,13 +98,18 @@ class Subject:
         return int(CPU_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
     @cached_property
-    def vision(self) -> VisionTower:
+    def vision(self) -> Tower:
         if self._shared:
-            found = self.family.vision_of(self.original, self.spec)
-        else:
-            found = self.family.load_vision(self.spec, device=self.device, dtype=self.dtype)
-        assert isinstance(found, VisionTower), "the benchmark's models cut images into squares"
-        return found
+            return self.family.vision_of(self.original, self.spec)
+        return self.family.load_vision(self.spec, device=self.device, dtype=self.dtype)
+
+    def require_squares(self, part: str) -> None:
+        """Raises `ValueError` if `part` is one that the model's way of reading images rules out."""
+        if self.spec.geometry.piece_size != self.spec.geometry.partition_size:
+            raise ValueError(
+                f"parts: {part} is of towers that see square partitions; {self.spec.family} reads "
+                "images whole. end-to-end, batches and memory run"
+            )
 
     @cached_property
     def language(self) -> LanguageModel:

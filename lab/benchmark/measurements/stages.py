@@ -18,7 +18,7 @@ from torch import Tensor
 from hired_core.images.decode import decode_image
 from hired_core.images.fast_partition import partition_pixels
 from hired_core.images.partition import partition_image
-from hired_core.vision.tower import VisionEncoder
+from hired_core.vision.packed import make_encoder
 from hired_core.vlm.settings import ReductionSettings
 from hired_core.vlm.vision_half import VisionHalf
 from lab.benchmark.contestants.answers import now
@@ -158,7 +158,7 @@ def _share(encoder: ClockedEncoder, call: Call, repeats: int) -> dict[str, float
 
 def _encoder(subject: Subject, budget: float) -> ClockedEncoder:
     settings = ReductionSettings(method="hired", budget=budget)
-    return ClockedEncoder(VisionEncoder(subject.vision), subject.spec, settings)
+    return ClockedEncoder(make_encoder(subject.vision), subject.spec, settings)
 
 
 def _eager_tower(subject: Subject) -> Any:

@@ -22,7 +22,14 @@ from lab.rendering.vocabulary import (
 )
 from lab.training.config import PATCH_SIZE, PATCHES_PER_PARTITION
 
-__all__ = ["IGNORED", "LABELS", "LabelledPartitions", "cut_image", "cut_picture"]
+__all__ = [
+    "IGNORED",
+    "LABELS",
+    "LabelledPartitions",
+    "cut_image",
+    "cut_picture",
+    "label_patches",
+]
 
 IGNORED = 255
 # Columns of a patch's labels, and how many values each has; the last is 1 where an object's
@@ -84,17 +91,26 @@ def cut_image(image: Image.Image, resample: Image.Resampling) -> _Bytes:
 
 
 def _label(mask_PSS: _Bytes, num_values: int) -> _Bytes:
-    """`[P, N]`: the value that covers most of each patch, 0 for little, `IGNORED` between."""
+    """`[P, N]`, see `label_patches`."""
     side = PARTITION_SIZE // PATCH_SIZE
     patches = mask_PSS.reshape(-1, side, PATCH_SIZE, side, PATCH_SIZE).swapaxes(2, 3)
-    flat = patches.reshape(-1, PATCH_SIZE * PATCH_SIZE)
+    labels = label_patches(patches.reshape(-1, PATCH_SIZE * PATCH_SIZE), num_values)
+    return labels.reshape(-1, PATCHES_PER_PARTITION)
+
+
+def label_patches(flat: _Bytes, num_values: int) -> _Bytes:
+    """`[n]`: the value that covers most of each patch, 0 for little, `IGNORED` between.
+
+    Args:
+        flat: `[n, pixels]`, values below `num_values`.
+    """
     offset = np.arange(len(flat), dtype=np.int64)[:, None] * num_values
     counts = np.bincount((flat + offset).ravel(), minlength=len(flat) * num_values)
     counts = counts.reshape(len(flat), num_values)[:, 1:]
     share = counts.max(axis=1) / flat.shape[1]
     labels = np.where(share >= _CONTENT_SHARE, counts.argmax(axis=1) + 1, 0)
     labels[(share > _NOTHING_SHARE) & (share < _CONTENT_SHARE)] = IGNORED
-    return labels.astype(np.uint8).reshape(-1, PATCHES_PER_PARTITION)
+    return labels.astype(np.uint8)
 
 
 def _blur_small_text(labels: _Bytes, picture: Picture) -> None:

@@ -10,31 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
-from lab.rendering.picture import Picture, class_name
-from lab.rendering.tasks import (
-    CAPTION_PROMPTS,
-    SPATIAL_KINDS,
-    TASKS,
-    Ask,
-    Asked,
-    caption,
-)
+from lab.rendering.picture import Picture
 from lab.training.config import TrainingConfig
-from lab.training.data.lessons import ask_order, ask_place
 from lab.training.data.shards import finished_shards, kind_of, open_shard
-from lab.training.language.packing import (
-    NO_LABEL,
-    PackedImage,
-    TextTokens,
-    pack,
-    patch_at,
-    visual_order,
-)
-from lab.training.tokenizer import EOS, prompt
+from lab.training.language.packing import PackedImage, pack, visual_order
+from lab.training.language.texts import TextMaker
 
-__all__ = ["TEXT_ROOM", "LanguageBatch", "PictureRows", "PictureTable", "TextMaker", "build_batch"]
+__all__ = ["TEXT_ROOM", "LanguageBatch", "PictureRows", "PictureTable", "build_batch", "stacked"]
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -45,31 +28,13 @@ _IMAGE_ROOM = {2: 456, 3: 612, 4: 744}
 _GROUP_SHARES = {2: 0.3, 3: 0.4, 4: 0.3}
 # Scenes have six of the eight tasks.
 _KIND_SHARES = {"scene": 0.7, "form": 0.17, "chart": 0.13}
-# How often a picture is also captioned: a caption takes the room of several questions.
-_CAPTION_SHARES = {"scene": 0.6, "form": 0.3, "chart": 0.3}
-# What is asked about training pictures of a kind, and how often it is tried; repeated questions
-# are dropped. Of the spatial questions, comparing two places takes the most practice.
-_ASKED: dict[str, tuple[tuple[Ask, int], ...]] = {
-    "scene": (
-        (TASKS["scene_text"].ask, 1),
-        (TASKS["attribute"].ask, 1),
-        (TASKS["existence"].ask, 1),
-        (TASKS["count"].ask, 2),
-        (SPATIAL_KINDS["relation"], 8),
-        (SPATIAL_KINDS["nearest"], 6),
-        (SPATIAL_KINDS["quarter"], 1),
-        (ask_place, 2),
-        (ask_order, 1),
-    ),
-    "form": ((TASKS["document"].ask, 16),),
-    "chart": ((TASKS["chart"].ask, 16),),
-}
 
 
 class LanguageBatch(NamedTuple):
     """The columns of :class:`PackedImage` stacked, `[B, L]` or `[B, T]`, and more.
 
     Attributes:
+        positions: of decoders with three for each place, `[B, 3, L]`.
         head: ids before the image, `[head]`.
         places: column and row of the object that a text has just named, `[B, T, 2]`; elsewhere
             `NO_LABEL`.
@@ -86,6 +51,10 @@ class LanguageBatch(NamedTuple):
     def to(self, device: torch.device) -> LanguageBatch:
         """The same batch on a device."""
         return LanguageBatch(*(column.to(device) for column in self))
+
+    def position_ids(self) -> Tensor:
+        """As decoders take them, `[B, L]` or `[3, B, L]`."""
+        return self.positions if self.positions.ndim == 2 else self.positions.transpose(0, 1)
 
     def mask(self) -> Tensor:
         """`[B, 1, T, L]` bool: a text sees the image and itself, everything only backwards."""
@@ -132,67 +101,6 @@ class PictureTable:
         return torch.from_numpy(np.concatenate(pixels))
 
 
-class TextMaker:
-    """Tokenised texts of pictures: at times the caption, then questions in random order."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._tokenizer = tokenizer
-        head = prompt("").split("<image>")[0]
-        self.head: list[int] = tokenizer(head, add_special_tokens=False)["input_ids"]
-
-    def texts(self, picture: Picture, rng: np.random.Generator) -> list[TextTokens]:
-        """Now and then the caption, then all questions, with the one for the sign first."""
-        pairs = _questions(picture, rng)
-        if rng.random() < _CAPTION_SHARES[picture.kind]:
-            text = CAPTION_PROMPTS[0] if rng.random() < 0.7 else str(rng.choice(CAPTION_PROMPTS))
-            pairs.insert(0, (text, caption(picture)))
-        return [self.encode(text, answer) for text, answer in pairs]
-
-    def places(self, picture: Picture, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """`[T, 2]`: after the name of an object in `ids`, `[T]`, the column and row of its centre.
-
-        What a question needs must be looked up before the answer begins.
-        """
-        places = np.full((len(ids), 2), NO_LABEL, dtype=np.int64)
-        for item in picture.objects:
-            name = self._ids(f" {class_name(item.class_id)}")
-            centre = patch_at(picture.width, picture.height, item.x, item.y)
-            for start in _found(name, ids):
-                places[start + len(name) - 1] = centre
-        return places
-
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    def encode(self, text: str, answer: str) -> TextTokens:
-        """What follows the image in a prompt with its answer, and the end of the answer."""
-        tail = prompt(text).split("<image>")[1]
-        ids, answer_ids = self._tokenizer([tail, f" {answer}{EOS}"], add_special_tokens=False)[
-            "input_ids"
-        ]
-        return TextTokens(ids + answer_ids, len(answer_ids))
-
-
-def _questions(picture: Picture, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """(question, answer), each question once."""
-    found: dict[str, Asked] = {}
-    for ask, times in _ASKED[picture.kind]:
-        for _ in range(times):
-            if (asked := ask(picture, rng)) is not None:
-                found.setdefault(asked.text, asked)
-    signs = [(text, asked.answer) for text, asked in found.items() if asked.kind == "sign"]
-    others = [(text, asked.answer) for text, asked in found.items() if asked.kind != "sign"]
-    return signs + [others[i] for i in rng.permutation(len(others))]
-
-
-def _found(needle: list[int], ids: npt.NDArray[np.int64]) -> list[int]:
-    """Where `needle` begins in `ids`."""
-    windows = np.lib.stride_tricks.sliding_window_view(ids, len(needle))
-    found: list[int] = np.flatnonzero((windows == needle).all(axis=1)).tolist()
-    return found
-
-
 def _choose(rng: np.random.Generator, values: Mapping[_K, _V], shares: Mapping[_K, float]) -> _V:
     """One of `values`, by the shares of the keys that are there."""
     weights = np.array([shares[key] for key in values])
@@ -214,8 +122,15 @@ def build_batch(
             pack(order, len(maker.head), _IMAGE_ROOM[num_sub_images], texts, TEXT_ROOM)
         )
         places.append(maker.places(picture, sequences[-1].ids))
+    return stacked(sequences, maker.head, places)
+
+
+def stacked(
+    sequences: Sequence[PackedImage], head: list[int], places: Sequence[npt.NDArray[np.int64]]
+) -> LanguageBatch:
+    """Sequences of the same rooms as one batch; `places` are those of `TextMaker.places`."""
     visual, blocks, positions, ids, labels = (
         torch.from_numpy(np.stack(column)) for column in zip(*sequences, strict=True)
     )
-    head, named = torch.tensor(maker.head), torch.from_numpy(np.stack(places))
-    return LanguageBatch(visual, blocks, positions, ids, labels, head, named)
+    named = torch.from_numpy(np.stack(places))
+    return LanguageBatch(visual, blocks, positions, ids, labels, torch.tensor(head), named)

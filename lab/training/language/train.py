@@ -12,13 +12,13 @@ import functools
 import math
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import LlavaNextForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from lab.rendering.geometry import PARTITION_SIZE
 from lab.rendering.vocabulary import COLOURS, GLYPHS, SHAPES
@@ -26,14 +26,10 @@ from lab.training.config import PATCH_SIZE, TrainingConfig
 from lab.training.data.augment import augment
 from lab.training.data.stream import Draw, stream
 from lab.training.language.attention import PACKED
-from lab.training.language.batches import (
-    LanguageBatch,
-    PictureTable,
-    TextMaker,
-    build_batch,
-)
+from lab.training.language.batches import LanguageBatch, PictureTable, build_batch
 from lab.training.language.features import FrozenTower
 from lab.training.language.packing import NEWLINE, NO_LABEL
+from lab.training.language.texts import TextMaker
 from lab.training.loop import StageLoop
 from lab.training.machine import can_compile, num_feeders, pick_device, precision
 from lab.training.model import empty_model
@@ -42,6 +38,7 @@ from lab.training.tokenizer import build_processor
 __all__ = [
     "LanguageLearner",
     "LanguageLogits",
+    "Meter",
     "batch_loss",
     "language_checkpoint",
     "start_weights",
@@ -71,16 +68,19 @@ class LanguageLogits(NamedTuple):
 
 
 class LanguageLearner(nn.Module):
-    """The parts of a LLaVA-Next model behind its vision tower, and heads that only training uses.
+    """The parts of a model behind its vision tower, and heads that only training uses.
 
     They are the model's own modules; the model itself must not be run afterwards, as its attention
     now expects packed sequences.
+
+    Args:
+        projector: of models that have none under LLaVA's name; these have no newline either.
     """
 
-    def __init__(self, model: LlavaNextForConditionalGeneration) -> None:
+    def __init__(self, model: Any, projector: nn.Module | None = None) -> None:
         super().__init__()
-        self.projector = model.model.multi_modal_projector
-        self.newline = model.model.image_newline
+        self.projector: Any = projector or model.model.multi_modal_projector
+        self.newline: Any = None if projector else model.model.image_newline
         self.language_model = model.model.language_model
         self.language_model.set_attn_implementation(PACKED)
         self.lm_head = model.lm_head
@@ -89,10 +89,10 @@ class LanguageLearner(nn.Module):
 
     def forward(self, features: Tensor, batch: LanguageBatch) -> LanguageLogits:
         """Logits of the text area for features `[B, P * N, C]`."""
-        embed = self.language_model.embed_tokens
-        projected = self.projector(features)
-        newline = self.newline.to(projected.dtype).expand(len(projected), 1, -1)
-        table = torch.cat((projected, newline), dim=1)
+        embed, table = self.language_model.embed_tokens, self.projector(features)
+        if self.newline is not None:
+            newline = self.newline.to(table.dtype).expand(len(table), 1, -1)
+            table = torch.cat((table, newline), dim=1)
         head = embed(batch.head).to(table.dtype).expand(len(table), -1, -1)
         num_head, num_text = head.shape[1], batch.ids.shape[1]
         # NEWLINE, -1, is the last row of the table; filling takes a row that nothing sees.
@@ -103,7 +103,7 @@ class LanguageLearner(nn.Module):
         output = self.language_model(
             inputs_embeds=embedded,
             attention_mask=batch.mask(),
-            position_ids=batch.positions,
+            position_ids=batch.position_ids(),
             use_cache=False,
             output_hidden_states=True,
         )
@@ -156,7 +156,7 @@ def train_language(config: TrainingConfig) -> None:
         for layer in learner.language_model.layers:
             layer.compile(dynamic=False)
     batches = stream(functools.partial(_open_draw, config), (11, loop.step), num_feeders(device))
-    meter = _Meter(processor.tokenizer, device)
+    meter = Meter(processor.tokenizer, device)
 
     def next_loss() -> Tensor:
         pixels, batch = next(batches)
@@ -216,7 +216,7 @@ def token_groups(tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
     }
 
 
-class _Meter:
+class Meter:
     """Since the last line: loss of the answers, accuracy of their tokens by kind and of places."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, device: torch.device) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.benchmark.contestants.baseline import TransformersDense
 from lab.benchmark.contestants.captioner import Captioner
+from lab.benchmark.contestants.models import PRESETS, write_preset
 from lab.benchmark.contestants.registry import batch_sizes, chosen, end_to_end
 from lab.benchmark.contestants.subject import Setting, Subject
 from lab.benchmark.images import make_images
@@ -19,6 +22,7 @@ from lab.benchmark.run import run
 from lab.demo import SAMPLES
 from pipeline.rows.errors import ConfigError
 from tests.support.checkpoints import build_checkpoint
+from tests.support.qwen_checkpoints import build_qwen2_vl
 
 ROOT = Path(__file__).parents[4]
 
@@ -40,9 +44,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_checkpoint(tmp_path_factory.mktemp("tiny"), seed=4)
 
 
-def test_the_dense_contestants_say_the_same(tiny: Path) -> None:
+@pytest.mark.parametrize("build", [build_checkpoint, build_qwen2_vl])
+def test_the_dense_contestants_say_the_same(tmp_path: Path, build: Callable[..., Path]) -> None:
     """Otherwise the ratio would compare different work."""
-    subject = Subject(Setting(model=str(tiny), max_new_tokens=6))
+    subject = Subject(Setting(model=str(build(tmp_path, seed=4)), max_new_tokens=6))
     images = make_images(5, width=112, height=112)
     theirs = TransformersDense(subject, batch_size=2)
     ours = Captioner(subject, budget=1.0, batch_size=2)
@@ -82,6 +87,22 @@ def test_a_run_writes_figures_environment_and_tables(tiny: Path, tmp_path: Path)
     assert 0 < share["min"] <= share["max"] < 1
     assert content["roofline"]["contestants"]["ours 0.2"]["prefill"]["share"] > 0
     assert "| ours 0.2 |" in output.with_suffix(".md").read_text()
+
+
+def test_a_model_of_native_resolution(tmp_path: Path) -> None:
+    """Of the preset's kind: from a written checkpoint to the table, at a budget too."""
+    small = {"embed_dim": 64, "depth": 2, "num_heads": 2, "mlp_ratio": 2}
+    text = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    preset = replace(PRESETS["44m-qwen2_vl"], vision=small, text=text | {"intermediate_size": 128})
+    write_preset(preset, tmp_path)
+    output = tmp_path / "bench.json"
+    given = ["--model", str(tmp_path), "--num-images", "2", "--side", "112", "--repeats", "1"]
+    given += ["--budgets", "0.5", "--max-new-tokens", "3", "--device", "cpu"]
+    given += ["--contestants", "batch 8,ours", "--output", str(output)]
+    text_of = run(parse([*given, "--parts", "end-to-end"]), samples=SAMPLES)
+    assert "transformers dense, batch 8" in text_of and "ours 0.5" in text_of
+    with pytest.raises(ValueError, match=r"stages is of towers that see square partitions"):
+        run(parse([*given, "--parts", "end-to-end,stages"]), samples=SAMPLES)
 
 
 def test_contestants_by_name() -> None:

@@ -14,7 +14,8 @@ from lab.training.config import PATCHES_PER_PARTITION, TrainingConfig, model_con
 from lab.training.data.partitions import LABELS
 from lab.training.data.shards import render_shards
 from lab.training.data.stream import stream
-from lab.training.language.batches import PictureTable, TextMaker, build_batch
+from lab.training.language.batches import PictureTable, build_batch
+from lab.training.language.texts import TextMaker
 from lab.training.language.train import LanguageLearner, batch_loss
 from lab.training.machine import has_bfloat16, num_feeders, precision
 from lab.training.model import empty_model

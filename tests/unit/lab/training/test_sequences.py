@@ -12,7 +12,7 @@ from lab.rendering.vocabulary import GLYPHS
 from lab.training.clock import StageClock, cosine_with_warmup
 from lab.training.config import PATCHES_PER_PARTITION
 from lab.training.data.partitions import LABELS, cut_picture
-from lab.training.language.batches import TEXT_ROOM, PictureRows, TextMaker, build_batch
+from lab.training.language.batches import TEXT_ROOM, PictureRows, build_batch
 from lab.training.language.packing import (
     NEWLINE,
     NO_LABEL,
@@ -22,6 +22,7 @@ from lab.training.language.packing import (
     patch_at,
     visual_order,
 )
+from lab.training.language.texts import TextMaker
 from lab.training.language.train import LanguageLearner, batch_loss
 from lab.training.model import empty_model
 from lab.training.tokenizer import build_processor, prompt
