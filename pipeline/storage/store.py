@@ -37,6 +37,8 @@ class Store:
 
     url: str = field(repr=False)
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    setting: str = "output"
+    """Which one says `url`, for errors."""
 
     def put(self, name: str, data: bytes) -> None:
         """Store `data`, replacing what is there."""
@@ -134,7 +136,7 @@ class Store:
                 filesystem, root = fsspec.core.url_to_fs(self.url, **options)
         except StorageError as exc:
             if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
-                raise ConfigError(f"output: {exc}") from exc
+                raise ConfigError(f"{self.setting}: {exc}") from exc
             raise
         return filesystem, str(root).rstrip("/")
 
