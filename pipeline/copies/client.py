@@ -11,7 +11,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.copies.registry import Asked, Claim, First, Known, Likeness, Registry
+from pipeline.copies.claims import Asked, Claim, First, Known, Likeness
+from pipeline.copies.registry import Registry
 from pipeline.parts.sink import Sink
 from pipeline.rows.errors import JobError, StorageError
 

@@ -53,7 +53,7 @@ def export(options: ExportOptions, out: TextIO, log: TextIO) -> int:
     where = (lambda table: table) if options.where is None else Where(options.where, schema)
     captions = Captions(sink, schema, where)
     counts = [_count(captions.read(group)) for group in groups]
-    into = Store(url=options.destination, storage_options=options.storage_options)
+    into = Store(url=options.destination, storage_options=options.storage_options, setting="into")
     journal = open_journal(into, _settings(options, existing, counts))
     if journal.complete:
         print(f"nothing to do: {_told(journal)} are at {redact_url(into.url)}", file=out)

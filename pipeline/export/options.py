@@ -31,9 +31,9 @@ class ExportOptions:
     output: str = field(repr=False)  # URLs and options may carry secrets: never shown.
     """Folder or URL prefix that was a job's --output. It is read and not changed."""
     to: FormatName
-    """The form. 'txt': one file an image, named like it. 'webdataset': tars of images with .txt and
-    .json. 'jsonl', 'parquet': one row a caption. 'hf-dataset': Parquet with images in it, for
-    Hugging Face's load_dataset."""
+    """The form: txt, webdataset, jsonl, parquet or hf-dataset. 'txt': one file an image, named like
+    it. 'webdataset': tars of images with .txt and .json. 'jsonl', 'parquet': one row a caption.
+    'hf-dataset': Parquet with images in it, for Hugging Face's load_dataset."""
     into: str | None = field(default=None, repr=False)
     """Folder or URL to write to. Default: exports/FORM below --output."""
     where: str | None = None
@@ -43,8 +43,8 @@ class ExportOptions:
     """What lies beside each .txt. Nothing, a copy of its image, or a link to it. Links need loose
     images, and both ends on this machine's disk."""
     prompts_as: PromptsAs = "rows"
-    """Where prompts have names: a row for each caption, or one for each image with a column for
-    each prompt, text_NAME and others. 'columns': of all forms but txt."""
+    """Where prompts have names, one row a caption or one an image. 'columns': each image has a
+    column for each prompt, text_NAME and others. Of all forms but txt."""
     rows_per_file: int = 10_000
     """Captions of one file. Fewer, where images and carried values have 256 MiB before that."""
     input_root: str | None = field(default=None, repr=False)

@@ -54,7 +54,8 @@ class ExtraColumns:
             )
         for name in self.parsed.names:
             check_name(name, f"schema: {name!r}", "give the field another name")
-        if both := sorted({*self.carried.names} & {*self.parsed.names}):
+        parsed = {name.casefold() for name in self.parsed.names}
+        if both := [name for name in self.carried.names if name.casefold() in parsed]:
             raise ConfigError(
                 f"carry: {both[0]!r} is parsed from the texts too; rename one of them"
             )

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.copies.registry import Finder, First
+from pipeline.copies.claims import Finder, First
 from pipeline.parts.sink import WAITING, Sink
 from pipeline.rows.errors import ReconcileError
 from pipeline.rows.extras import ExtraColumns, parsed_rows

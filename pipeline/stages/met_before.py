@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from pipeline.copies.registry import Asked, Finder, Likeness
+from pipeline.copies.claims import Asked, Finder, Likeness
 from pipeline.rows.row import Row, is_active, is_copy
 
 __all__ = ["MetBefore", "asked_of"]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from hired_core.geometry.base import Geometry
 from hired_core.images.decode import ImageError
 from hired_core.images.notes import kind_of
-from pipeline.copies.registry import Finder
+from pipeline.copies.claims import Finder
 from pipeline.isolation import CutOptions, CutSettings, DecodeLimits, shared_decoder
 from pipeline.isolation.protocol import DEFAULT_FUNCTION, DEFAULT_OPTIONS
 from pipeline.rows.row import Row, fail, is_active, to_rows, to_table

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.accounting.stats import STATS_SCHEMA
-from pipeline.copies.registry import Finder
+from pipeline.copies.claims import Finder
 from pipeline.ledger.lease import Fence
 from pipeline.parts.entries import SHARES_KEY, PartEntry, Share
 from pipeline.parts.sink import KINDS, WAITING, Sink

@@ -38,6 +38,8 @@ class Store:
 
     url: str = field(repr=False)
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    setting: str = "output"
+    """Which one says `url`, for errors."""
 
     def put(self, name: str, data: bytes) -> None:
         """Store `data`, replacing what is there."""
@@ -137,7 +139,7 @@ class Store:
             if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
                 why = missing_package(self.url)
                 told = f"cannot open {redact_url(self.url)}: {why}" if why else str(exc)
-                raise ConfigError(f"output: {told}") from exc
+                raise ConfigError(f"{self.setting}: {told}") from exc
             raise
         return filesystem, str(root).rstrip("/")
 

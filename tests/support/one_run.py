@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.accounting.cost import Prices
+from pipeline.copies.claims import Finder
 from pipeline.copies.client import learn_captions
-from pipeline.copies.registry import Finder, Registry
+from pipeline.copies.registry import Registry
 from pipeline.ledger.identity import Identity
 from pipeline.ledger.lease import Fence
 from pipeline.ledger.work import Assignment

@@ -9,7 +9,8 @@ from typing import Final
 import pyarrow as pa
 
 from pipeline.export.formats.base import File, Item, Piece, image_suffix
-from pipeline.export.formats.row_values import parquet_of
+from pipeline.export.formats.row_values import parquet_of, table_of
+from pipeline.rows.fitting import fit
 from pipeline.rows.row import Row
 
 __all__ = ["HuggingFaceDataset"]
@@ -44,7 +45,8 @@ class HuggingFaceDataset:
     def files(self, piece: Piece) -> Iterator[File]:
         rows = [_with_image(row, item) for item in piece.items for row in item.shown]
         schema = pa.schema([_IMAGE, *piece.schema], metadata={"huggingface": _FEATURES})
-        yield f"data/train-{piece.index:05}.parquet", parquet_of(rows, schema, _ROW_GROUP)
+        table = _without_maps(table_of(rows, schema))
+        yield f"data/train-{piece.index:05}.parquet", parquet_of(table, _ROW_GROUP)
 
     def closing(self) -> Iterator[File]:
         yield "README.md", _CARD.encode()
@@ -54,3 +56,17 @@ def _with_image(row: Row, item: Item) -> Row:
     assert item.image is not None, "images were asked for"
     base = item.name.rpartition("/")[2]
     return {"image": {"bytes": item.image, "path": f"{base}.{image_suffix(item.image)}"}, **row}
+
+
+def _without_maps(table: pa.Table) -> pa.Table:
+    """Carried maps as JSON texts: the library has no type for them, and would read nothing."""
+    for index, each in enumerate(table.schema):
+        if _has_map(each.type):
+            texts, _ = fit(table[each.name], pa.string())
+            table = table.set_column(index, pa.field(each.name, pa.string()), texts)
+    return table
+
+
+def _has_map(kind: pa.DataType) -> bool:
+    inner = (kind.field(index).type for index in range(kind.num_fields))
+    return bool(pa.types.is_map(kind)) or any(map(_has_map, inner))

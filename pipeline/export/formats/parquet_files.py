@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.export.formats.base import File, Piece
-from pipeline.export.formats.row_values import parquet_of
+from pipeline.export.formats.row_values import parquet_of, table_of
 
 __all__ = ["ParquetFiles"]
 
@@ -16,7 +16,8 @@ class ParquetFiles:
     needs_images = False
 
     def files(self, piece: Piece) -> Iterator[File]:
-        yield f"captions-{piece.index:05}.parquet", parquet_of(piece.rows, piece.schema)
+        table = table_of(piece.rows, piece.schema)
+        yield f"captions-{piece.index:05}.parquet", parquet_of(table)
 
     def closing(self) -> Iterator[File]:
         yield from ()

@@ -41,12 +41,12 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def parquet_of(rows: Sequence[Row], schema: pa.Schema, rows_per_group: int | None = None) -> bytes:
+def parquet_of(table: pa.Table, rows_per_group: int | None = None) -> bytes:
     """A Parquet file; without rows one without row groups, since `datasets` fails on empty ones."""
     buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
-        if rows:
-            writer.write_table(table_of(rows, schema), rows_per_group)
+    with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
+        if table.num_rows:
+            writer.write_table(table, rows_per_group)
     return buffer.getvalue()
 
 

@@ -112,10 +112,13 @@ def choose_carried(
 def _enter(chosen: dict[str, CarriedColumn], column: CarriedColumn) -> None:
     if not _can_be_stored(column.kind):
         raise ConfigError(f"carry: {column.source!r} has type {column.kind}, which Parquet has not")
-    other = chosen.setdefault(column.name, column)
+    # DuckDB takes no notice of case: a condition on one would be about the other.
+    other = chosen.setdefault(column.name.casefold(), column)
     if other.source != column.source:
+        same = other.name == column.name
+        what = f"be {column.name!r}" if same else f"be {column.name!r}, upper or lower case"
         raise ConfigError(
-            f"carry: {other.source!r} and {column.source!r} would both be {column.name!r}; "
+            f"carry: {other.source!r} and {column.source!r} would both {what}; "
             f"carry one under another name: --carry '{column.source} as another'"
         )
 

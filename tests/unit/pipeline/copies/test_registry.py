@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.copies.bands import distance
-from pipeline.copies.registry import Asked, Claim, First, Known, Likeness, Registry
+from pipeline.copies.claims import Asked, Claim, First, Known, Likeness
+from pipeline.copies.registry import Registry
 
 
 def asked(content: str, image_id: str, prompt: str = "p") -> Asked:

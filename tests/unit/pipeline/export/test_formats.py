@@ -11,6 +11,7 @@ from pathlib import Path
 import datasets
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
@@ -21,6 +22,7 @@ from pipeline.export.formats.base import image_suffix
 from pipeline.export.formats.registry import FORMATS
 from pipeline.export.options import FormatName
 from pipeline.job.commands import export
+from pipeline.parts.sink import Sink
 from pipeline.rows.schemas import CAPTIONS_SCHEMA
 from tests.support.bad_images import heic
 from tests.support.exports import Corpus, captioned, colour, png
@@ -155,6 +157,22 @@ def test_datasets_reads_the_folder(corpus: Corpus, tmp_path: Path) -> None:
     files = {"train": str(tmp_path / "set/data/*.parquet")}
     again = datasets.load_dataset("parquet", data_files=files, cache_dir=cache, split="train")
     assert isinstance(again.features["image"], datasets.Image)
+
+
+def test_datasets_reads_what_carries_maps(tmp_path: Path) -> None:
+    corpus = captioned(tmp_path)
+    sink = Sink(url=str(corpus.output))
+    path = sink.parts("captions")[0]
+    table, kind = sink.read_part(path), pa.map_(pa.string(), pa.list_(pa.int8()))
+    values = pa.array([[("é", [1, 2])], *[None] * (table.num_rows - 1)], kind)
+    sink.write(path, table.append_column("scores", values), sink.metadata(path))
+    exported(corpus, tmp_path / "set", "hf-dataset")
+    cache = str(tmp_path / "cache")
+    found = datasets.load_dataset(str(tmp_path / "set"), cache_dir=cache, split="train")
+    assert isinstance(found.features["image"], datasets.Image)
+    texts = dict(zip(found["image_id"], found["scores"], strict=True))
+    assert texts.pop(table["image_id"][0].as_py()) == '[["é", [1, 2]]]'
+    assert set(texts.values()) == {None}
 
 
 def test_pandas_and_duckdb_read_parquet_and_json(corpus: Corpus, tmp_path: Path) -> None:

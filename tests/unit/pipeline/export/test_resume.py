@@ -210,6 +210,13 @@ def test_an_output_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "none").exists()
 
 
+def test_a_place_that_cannot_be_is_named_by_its_setting(
+    finished: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export([str(finished.output), "--to", "txt", "--into", "no://a/b"]) == 2
+    assert capsys.readouterr().err.startswith("error: into: cannot open no://a/b")
+
+
 @pytest.mark.parametrize("flag", ["--into", "--where", "--input-root"])
 def test_what_is_blank_does_not_stand_for_the_default(
     finished: Corpus, flag: str, capsys: pytest.CaptureFixture[str]

@@ -111,6 +111,11 @@ def test_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "there are no results at" in capsys.readouterr().err
     assert not (tmp_path / "x.html").exists()
     assert report([str(tmp_path), "--html", f"{tmp_path}/folder/"]) == 2
+    assert "html: " in capsys.readouterr().err  # Before anything is read.
+    add_part(Sink(url=str(tmp_path / "out")), "captions", [caption(1)])
+    for where, told in ((tmp_path, "is a folder; name a file in it"), ("no://a/b", "cannot open")):
+        assert report([str(tmp_path / "out"), "--html", str(where)]) == 2
+        assert re.search(f"^error: html: .*{told}", capsys.readouterr().err)
     assert report(["--html", "x.html"]) == 2
     assert report(["--compare", "a"]) == 2
     assert "compare: takes two outputs, got 1" in capsys.readouterr().err

@@ -71,3 +71,5 @@ def test_a_name_is_of_one_kind() -> None:
     both = pa.schema({"colour": pa.string()})
     with pytest.raises(ConfigError, match="parsed from the texts too"):
         ExtraColumns(carried=both, parsed=both)
+    with pytest.raises(ConfigError, match="'Colour' is parsed from the texts too"):
+        ExtraColumns(carried=pa.schema({"Colour": pa.string()}), parsed=both)

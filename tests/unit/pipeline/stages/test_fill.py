@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.copies.registry import Asked, Likeness, Registry
+from pipeline.copies.claims import Asked, Likeness
+from pipeline.copies.registry import Registry
 from pipeline.parts.sink import WAITING, Sink
 from pipeline.rows.errors import ReconcileError
 from pipeline.rows.row import to_table

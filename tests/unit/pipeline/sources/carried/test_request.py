@@ -58,7 +58,8 @@ def test_a_renamed_column_is_not_taken_again_by_a_wildcard() -> None:
         ("x_*", InputError, "carry: 'x_\\*' matches no column"),
         ("image", ConfigError, "carry: 'image' has the images"),
         ("*_id as id", ConfigError, "cannot have one name"),
-        ("url as x, text as x", ConfigError, "'url' and 'text' would both be 'x'"),
+        ("url as x, text as x", ConfigError, "'url' and 'text' would both be 'x'; carry"),
+        ("url as X, text as x", ConfigError, "'url' and 'text' would both be 'x', upper or"),
     ],
 )
 def test_what_cannot_be_carried_is_told(text: str, error: type[Exception], told: str) -> None:
