@@ -22,6 +22,7 @@ from pipeline.job.plan import Plan
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.sink import Sink
 from pipeline.quality.criteria import FLAGS
+from pipeline.rows.errors import PASSING_CODES
 from pipeline.rows.words import counted
 from pipeline.sources import redact_url
 from pipeline.stages.fill import FillStage
@@ -189,6 +190,7 @@ def summary(report: dict[str, Any]) -> str:
         ("rows", _rows(report)),
         ("captioned", f"{report['captioned']:,}"),
         ("quarantined", f"{report['quarantined']:,}{_codes(report['quarantined_by_code'])}"),
+        *([("worth a retry", _passing(passing))] if (passing := _may_pass(report)) else []),
         ("visual tokens", kept_words(report)),
         (
             "time",
@@ -214,6 +216,15 @@ def _rows(report: dict[str, Any]) -> str:
     if opened["rows"] == report["rows"]:
         return all_of_it
     return f"{all_of_it}, {opened['rows']:,} of them in the {opened['shards']:,} opened now"
+
+
+def _may_pass(report: dict[str, Any]) -> int:
+    """Quarantined rows whose failure may be gone at the next try."""
+    return sum(n for code, n in report["quarantined_by_code"].items() if code in PASSING_CODES)
+
+
+def _passing(count: int) -> str:
+    return f"{counted(count, 'quarantined row')}: run again with --retry-quarantined"
 
 
 def _codes(codes: dict[str, int]) -> str:

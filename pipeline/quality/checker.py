@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.quality.criteria import FLAGS, QualityConfig
 from pipeline.quality.languages import LanguageTeller
-from pipeline.quality.loops import find_loop
+from pipeline.quality.loops import find_loop, find_loop_at_end
 from pipeline.quality.phrases import find_refusal, repeats_prompt, words_of
 
 __all__ = ["TextChecker"]
@@ -31,11 +31,12 @@ class TextChecker:
         return "; ".join(reasons) if is_bad else None
 
     def _found(self, text: str, prompt: str, finish_reason: str) -> Iterator[tuple[str, str]]:
+        is_cut = finish_reason == "length"
         if not any(sign.isalnum() for sign in text):
             yield "empty", f"{len(text)} characters"
-        if finish_reason == "length":
+        if is_cut:
             yield "truncated", "at --max-new-tokens"
-        if (loop := find_loop(text)) is not None:
+        if (loop := find_loop(text) or (find_loop_at_end(text) if is_cut else None)) is not None:
             yield "loop", f"{loop.unit[:40]!r} {loop.copies} times from character {loop.start}"
         if (refusal := find_refusal(text)) is not None:
             yield "refused", repr(refusal[:60])

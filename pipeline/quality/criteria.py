@@ -13,7 +13,8 @@ __all__ = ["FLAGS", "QualityConfig"]
 FLAGS: Final[dict[str, str]] = {
     "empty": "there is no letter and no digit in it",
     "truncated": "it was cut at --max-new-tokens",
-    "loop": "words repeat at once: 4 times or more, 8 words or more in all",
+    "loop": "words repeat at once: 4 times or more, 8 words or more in all; or it was cut while "
+    "anything repeated: 4 times, 32 characters",
     "refused": "it begins by saying that the model cannot, in English",
     "echo": "the prompt is in it, word for word, if that has 3 words or more",
     "short": "fewer words than --min-words",

@@ -12,12 +12,16 @@ import numpy.typing as npt
 
 from pipeline.quality.phrases import WITHOUT_BLANKS
 
-__all__ = ["Loop", "find_loop"]
+__all__ = ["Loop", "find_loop", "find_loop_at_end"]
 
 LEAST_COPIES: Final = 4
 LEAST_WORDS: Final = 8
 LONGEST_UNIT: Final = 32
 """In words. Longer units are looked for in vain: a text seldom has room for four of them."""
+
+LEAST_CHARS_AT_END: Final = 32
+_CHARS_AT_END: Final = 4096
+"""Of the end of a text that are looked at."""
 
 # A sign of a script without blanks is a word; so is each mark between words.
 _WORD: Final = re.compile(rf"[{WITHOUT_BLANKS}]|[^\W_]+|[^\w\s]|_")
@@ -46,6 +50,39 @@ def find_loop(text: str) -> Loop | None:
             return Loop(within[1], copies, word.start() + within.start())
     words = [word[0].casefold() for word in found]
     return _loop_of_words(text, found, words) if _may_loop(words) else None
+
+
+def find_loop_at_end(text: str) -> Loop | None:
+    """What a text repeats that was cut at its end; None if it was not repeating itself then.
+
+    Of signs, not words: marks, digits, scripts without blanks and units of any length count, whole
+    or cut in the middle. At least 4 copies, which take up 32 characters. For texts that ended by
+    themselves it is no rule: a line to sign on is one.
+    """
+    tail = text.rstrip()[-_CHARS_AT_END:]
+    signs = tail.casefold()[::-1]
+    if len(signs) != len(tail):  # Folded, some signs become two.
+        signs = tail[::-1]
+    for length, period in _periods(signs):
+        if length >= max(LEAST_CHARS_AT_END, LEAST_COPIES * period):
+            start = len(tail) - length
+            unit = tail[start : start + period]
+            return Loop(unit, length // period, len(text.rstrip()) - length)
+    return None
+
+
+def _periods(signs: str) -> list[tuple[int, int]]:
+    """(length, smallest period) of each beginning of `signs`, the longest first.
+
+    By the failure function of Knuth, Morris and Pratt, in time that grows with the length.
+    """
+    borders, border = [0], 0
+    for index in range(1, len(signs)):
+        while border and signs[index] != signs[border]:
+            border = borders[border - 1]
+        border += signs[index] == signs[border]
+        borders.append(border)
+    return [(i + 1, i + 1 - borders[i]) for i in reversed(range(len(signs)))]
 
 
 def _may_loop(words: list[str]) -> bool:

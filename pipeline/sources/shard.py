@@ -69,7 +69,7 @@ class ReadOptions:
     """Of tables: a column of bytes, of paths or URLs, of structs of both, or of lists of these
     (`pipeline.sources.tables.image_column`)."""
 
-    image_root: str | None = None
+    image_root: str | None = field(default=None, repr=False)
     """What paths in tables are relative to and lead no way out of; None: the table's folder."""
 
     fetch: FetchOptions = field(default_factory=FetchOptions)

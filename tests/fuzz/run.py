@@ -30,6 +30,7 @@ from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.settings.config import CaptionConfig
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import image_seeds
+from tests.fuzz.table_containers import has_no_rows, write_damaged_tables
 
 IMAGES_PER_SHARD = 250
 IMAGES_PER_DAMAGED_SHARD = 8
@@ -39,6 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--shards", type=int, default=200)
+    parser.add_argument("--tables", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--truncated", choices=("refuse", "accept"), default="refuse")
     arguments = parser.parse_args()
@@ -47,13 +49,16 @@ def main() -> int:
         rng = random.Random(arguments.seed)
         wanted = write_damaged_images(source, arguments.images, rng)
         wanted |= write_damaged_shards(source, arguments.shards, rng)
+        named = {f"{i:05}": data for i, data in enumerate(image_seeds()[:IMAGES_PER_DAMAGED_SHARD])}
+        wanted |= write_damaged_tables(source, named, arguments.tables, rng)
         started = time.monotonic()
         code = _run(source, output, arguments.truncated)
-        report = account(output, wanted, sorted(path.name for path in source.iterdir()))
+        report = account(output, wanted, _with_rows(source))
     report |= {
         "seed": arguments.seed,
         "images": arguments.images,
         "shards": arguments.shards,
+        "tables": arguments.tables,
         "truncated": arguments.truncated,
         "exit_code": code,
         "wall_sec": round(time.monotonic() - started, 1),
@@ -74,9 +79,19 @@ def _run(source: Path, output: Path, truncated: str) -> int:
     flags = ["--max-pixels", "4000000", "--decode-timeout-sec", "10", "--id-column", "id"]
     flags += ["--truncated", truncated]
     try:
-        return job(["--input", str(source), "--output", str(output), *flags], CaptionConfig, "")
+        # One by one: in a folder, manifests would be left out for the other files.
+        inputs = [str(source / name) for name in _files(source)]
+        return job(["--input", *inputs, "--output", str(output), *flags], CaptionConfig, "")
     finally:
         ray.shutdown()
+
+
+def _with_rows(folder: Path) -> list[str]:
+    return [name for name in _files(folder) if not has_no_rows(folder / name)]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 def write_damaged_images(folder: Path, count: int, rng: random.Random) -> set[str]:

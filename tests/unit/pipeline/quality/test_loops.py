@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.quality.loops import LEAST_COPIES, LEAST_WORDS, LONGEST_UNIT, Loop, find_loop
+from pipeline.quality.checker import TextChecker
+from pipeline.quality.criteria import QualityConfig
+from pipeline.quality.loops import (
+    LEAST_CHARS_AT_END,
+    LEAST_COPIES,
+    LEAST_WORDS,
+    LONGEST_UNIT,
+    Loop,
+    find_loop,
+    find_loop_at_end,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +54,58 @@ def test_a_loop_is_found_where_it_begins(text: str, loop: Loop) -> None:
 )
 def test_what_is_no_loop(text: str) -> None:
     assert find_loop(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("A dog!" + "!" * 40, Loop("!", 41, 5)),
+        ("It costs $1" + "0" * 60, Loop("0", 60, 11)),
+        ("Name: " + "_" * 64 + "\n", Loop("_", 64, 6)),
+        ("😀" * 33, Loop("😀", 33, 0)),
+        ("Smile: " + "😀🐕" * 20 + "😀", Loop("😀🐕", 20, 7)),
+        ("ภาพนี้แสดงแมว" * 5 + "ภาพ", Loop("ภาพนี้แสดงแมว", 5, 0)),
+        ("So. " + "abcdefgh ij" * 3 + "abcdefgh ij ab", None),
+        ("- x\n- y\n" * 8, Loop("- x\n- y\n", 7, 0)),
+        ("| " * 40, Loop("| ", 39, 0)),
+        ("Name: " + "_" * 31, None),
+        ("one two three, " * 3 + "one two", None),
+        ("ended. " + "x y z w " * 8 + "and then went on", None),
+        ("", None),
+    ],
+)
+def test_a_text_that_was_cut_while_it_repeated(text: str, loop: Loop | None) -> None:
+    assert find_loop_at_end(text) == loop
+
+
+def test_long_units_are_found_at_the_end() -> None:
+    unit = " ".join(f"word{i}" for i in range(60)) + ". "
+    text = "It began well. " + unit * 4 + unit[:100]
+    assert find_loop(text) is None
+    found = find_loop_at_end(text)
+    assert found is not None and (len(found.unit), found.copies, found.start) == (len(unit), 4, 13)
+
+
+@given(st.text("ab", max_size=60), st.text("abc", min_size=1, max_size=9), st.integers(0, 40))
+def test_the_end_is_what_a_plain_search_finds(before: str, unit: str, copies: int) -> None:
+    """The oracle tries every period of every ending, the longest first."""
+    text = before + unit * copies
+    expected = None
+    for start in range(len(text)):
+        end = text[start:]
+        periods = (p for p in range(1, len(end) + 1) if end[p:] == end[:-p])
+        period = next(periods)
+        if len(end) >= max(LEAST_CHARS_AT_END, LEAST_COPIES * period):
+            expected = Loop(end[:period], len(end) // period, start)
+            break
+    assert find_loop_at_end(text) == expected
+
+
+def test_only_what_was_cut_is_asked_for_its_end() -> None:
+    checker = TextChecker(QualityConfig())
+    text = "Sign here: " + "_" * 80
+    assert "loop" not in checker.flags(text, "p", "stop")
+    assert checker.flags(text, "p", "length")["loop"] == "'_' 80 times from character 11"
 
 
 @given(

@@ -81,6 +81,7 @@ CONSTRAINTS: list[dict[str, Any]] = [
         *({"generation": GenerationSettings(**chosen)} for chosen in CONSTRAINTS),
         {"input": InputConfig(input=["a"], image_column="other")},
         {"input": InputConfig(input=["a"], id_column="id")},
+        {"input": InputConfig(input=["a"], image_root="/data")},
         {"input": InputConfig(input=["a"], resize="fast")},
         {"input": InputConfig(input=["a"], reduced_decode=True)},
         {"duplicates": DuplicatesConfig(near_duplicates=0)},
@@ -126,6 +127,13 @@ def test_ways_of_cutting_differ_and_only_those_that_are_chosen_are_named() -> No
     plain = fingerprint_fields(BASE, SPEC, "float32").keys()
     for way, config in zip(ways, configs, strict=True):
         assert fingerprint_fields(config, SPEC, "float32").keys() - plain == way.keys()
+
+
+def test_a_root_of_images_counts_where_there_is_one_and_tells_no_secret() -> None:
+    inputs = InputConfig(input=["a"], image_root="https://me:secret@host/a?sig=secret")
+    fields = fingerprint_fields(dataclasses.replace(BASE, input=inputs), SPEC, "float32")
+    assert fields["image_root"] == "https://host/a?..."
+    assert "image_root" not in fingerprint_fields(BASE, SPEC, "float32")
 
 
 def test_settings_for_ablations_are_named_only_where_they_are_chosen_and_count() -> None:

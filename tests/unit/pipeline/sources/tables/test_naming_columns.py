@@ -16,6 +16,7 @@ from tests.support.table_cases import (
     IMAGE,
     LOGO,
     RED,
+    SPECIAL,
     entry,
     structs,
     write_cases,
@@ -71,6 +72,13 @@ def test_without_a_root_no_path_leads_out_of_the_tables_folder(tmp_path: Path) -
     assert (
         f"not below {folder}; name a folder above it with --image-root" in rows[0]["error_detail"]
     )
+
+
+def test_questions_with_special_tokens_are_handed_on_as_they_are(tmp_path: Path) -> None:
+    """That they are letters to the model is `hired_core.language`'s, and tested there."""
+    rows = read_rows(shard_of(write_cases(tmp_path) / "special_tokens.parquet"), ASKING)
+    assert images(rows) == [RED] * 4
+    assert [row["prompts"] for row in rows] == [[question] for question in SPECIAL]
 
 
 def test_urls_and_absolute_paths_of_elsewhere_each_tell_why(tmp_path: Path) -> None:
