@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from markupsafe import Markup
+from PIL import Image
 
 from lab.evaluation.gallery import Comparison, overall_f1
 from pipeline.report.showing.charts import Segment, segments
@@ -96,7 +98,9 @@ def _captioned(item: Comparison) -> _Card:
 def _picture(image: bytes) -> Picture:
     kind = next(kind for magic, kind in _MAGIC.items() if image.startswith(magic))
     uri = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
-    return Picture(uri=uri)
+    with Image.open(io.BytesIO(image)) as opened:
+        width, height = opened.size
+    return Picture(uri=uri, width=width, height=height)
 
 
 def _quarantined(row: Mapping[str, Any]) -> _Card:

@@ -29,13 +29,6 @@ class ProgressCounter:
         return dict(self._counts)
 
 
-def start_progress_counter() -> Any:
-    """A handle of a new counter; it costs no CPU slot and dies with the job."""
-    import ray  # Whoever holds a reporter need not load it.
-
-    return ray.remote(num_cpus=0)(ProgressCounter).remote()
-
-
 @dataclass(frozen=True, kw_only=True)
 class ProgressReporter:
     """What a stage holds: reports without waiting. Without a counter it does nothing."""

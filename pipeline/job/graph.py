@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
-import pyarrow as pa
 import ray
-import torch
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from hired_core.backends.device_queue import DeviceQueue
 from pipeline.copies.client import RegistryClient
 from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
@@ -28,45 +22,14 @@ from pipeline.stages import (
     ReadStage,
     SelectStage,
 )
+from pipeline.stages.actor import ModelStages
 from pipeline.stages.context import StageContext
 from pipeline.stages.read import COLUMN
-from pipeline.stages.shared_lock import SharedLock
 
 MAX_BLOCK_BYTES = 32 * 1024**2
 MIN_BLOCK_BYTES = 1024**2
 IMAGES_PER_TASK = 16
 MAX_READ_TASKS = 1000
-
-
-class ModelStages:
-    """One model stage or both in one actor, where features never leave it; each under guard.
-
-    Several batches are on their way at once, so that no slot of the engine waits for one to end;
-    what they compute takes turns in one queue.
-    """
-
-    def __init__(self, kinds: tuple[type[Any], ...], context: StageContext, resolved: Resolved):
-        queue, lock = DeviceQueue(), SharedLock()
-        self._stages = [GuardedStage(kind, context, resolved, queue, lock=lock) for kind in kinds]
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        try:
-            for stage in self._stages:
-                table = stage(table)
-        except torch.AcceleratorError:
-            end_process()
-        return table
-
-
-def end_process() -> NoReturn:
-    """After an error that a CUDA context does not survive: Ray starts the actor anew elsewhere.
-
-    Only a new process gets a new context. The rows that were under way become suspects, as after
-    any death (see `pipeline.stages.crash_tracker`).
-    """
-    traceback.print_exc()
-    sys.stderr.flush()
-    os._exit(1)
 
 
 def block_bytes(resolved: Resolved) -> int:
@@ -109,8 +72,10 @@ def build(
     cutting = (geometry, images.decode_limits, images.cut_options)
     likeness = config.duplicates.near_duplicates is not None
     partition = GuardedStage(PartitionStage, context, *cutting, registry, likeness)
-    texts = pa.table({COLUMN: [assignment.to_json() for assignment in assignments]})
-    rows = ray.data.from_arrow(texts).repartition(min(len(assignments), MAX_READ_TASKS))
+    # Blocks made here: a table that is cut by Ray takes two tasks one after the other.
+    texts = [{COLUMN: assignment.to_json()} for assignment in assignments]
+    num_tasks = min(len(texts), MAX_READ_TASKS)
+    rows = ray.data.from_items(texts, override_num_blocks=num_tasks)
     rows = _tasks(rows, read, batch_size=1, cpus=placement.io_cpus)
     rows = _tasks(rows, partition, batch_size=IMAGES_PER_TASK, cpus=placement.partition_cpus)
     return _model_stages(rows, resolved, context)

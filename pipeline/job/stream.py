@@ -12,7 +12,7 @@ import ray
 from ray.data import Dataset
 
 from pipeline.accounting.cost import Prices
-from pipeline.accounting.progress import ProgressPrinter, ProgressReporter, start_progress_counter
+from pipeline.accounting.progress import ProgressPrinter, ProgressReporter
 from pipeline.copies.client import RegistryClient
 from pipeline.job.copying import fill_stage, registry_of
 from pipeline.job.graph import build, set_up_ray_data
@@ -22,8 +22,9 @@ from pipeline.ledger.work import Assignment
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.collector import PartCollector
 from pipeline.rows.errors import StorageError
+from pipeline.stages.attendant import start_attendant
 from pipeline.stages.context import StageContext
-from pipeline.stages.crash_tracker import start_crash_tracker
+from pipeline.stages.crash_tracker import CrashTrackerClient
 from pipeline.stages.fill import FillStage
 from pipeline.stages.write import Provenance, WriteStage
 
@@ -55,18 +56,18 @@ def stream(
     Raises:
         JobError, RayError, KeyboardInterrupt: whatever ends it early.
     """
-    counter = start_progress_counter()
+    attendant = start_attendant()
     context = StageContext(
         run_id=ledger_writer.run_id,
         prices=prices,
-        reporter=ProgressReporter(counter=counter),
-        crash_tracker=start_crash_tracker(),
+        reporter=ProgressReporter(counter=attendant),
+        crash_tracker=CrashTrackerClient(actor=attendant),
         extras=plan.resolved.extras,
     )
     with registry_of(plan.config, plan.sink, log) as registry:
         parts = _Parts(plan, ledger_writer, context, registry)
         printer = ProgressPrinter(
-            counter,
+            attendant,
             total_rows=plan.num_rows,
             num_shards=len(assignments),
             usd_per_sec=_usd_per_sec(plan, prices),
@@ -84,7 +85,7 @@ def stream(
         )
         with printer if plan.config.run.progress else nullcontext():
             parts.take(dataset)
-    ray.kill(counter)
+    ray.kill(attendant)
     return Streamed(first_at=parts.collector.first_at, fill=parts.fill)
 
 

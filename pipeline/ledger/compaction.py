@@ -42,7 +42,7 @@ _THREADS: Final = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Compacted:
-    """How many parts were merged, and into how many."""
+    """How many parts with rows were merged, and into how many."""
 
     before: int = 0
     after: int = 0
@@ -67,7 +67,8 @@ def compact(sink: Sink, log: LedgerLog, *, rows_per_part: int, at_least: int = E
             merges += _planned(sink, log, small, rows_per_part)
     for start in range(0, len(merges), _AT_ONCE):
         _merge(sink, log, merges[start : start + _AT_ONCE])
-    return Compacted(before=sum(len(m.replaced) for m in merges), after=len(merges))
+    told = [m for m in merges if m.into.startswith(tuple(f"{kind}/" for kind in ROW_KINDS))]
+    return Compacted(before=sum(len(m.replaced) for m in told), after=len(told))
 
 
 def adopt_merges(sink: Sink, ledger: Ledger, put: Callable[[ShardRecord], None]) -> bool:

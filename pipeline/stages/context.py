@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-
-from hired_core.models.checkpoint import CheckpointError
 from pipeline.accounting.cost import Prices
 from pipeline.accounting.progress import ProgressReporter
 from pipeline.accounting.stats import Meter
 from pipeline.rows.errors import ModelError
 from pipeline.rows.extras import ExtraColumns
 from pipeline.stages.crash_tracker import CrashTrackerClient
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class StageContext:
 
     def device(self) -> torch.device:
         """The device of a model stage, with torch's thread count set."""
+        import torch  # Stages without a model do without it.
+
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         return torch.device("cuda" if self.gpus and torch.cuda.is_available() else "cpu")
@@ -56,6 +59,8 @@ class StageContext:
 @contextmanager
 def model_errors() -> Iterator[None]:
     """Makes of a checkpoint that cannot be used a `ModelError`: one line for the user."""
+    from hired_core.models.checkpoint import CheckpointError
+
     try:
         yield
     except CheckpointError as exc:

@@ -85,11 +85,16 @@ class CrashTrackerClient:
 
 
 def start_crash_tracker() -> CrashTrackerClient:
-    """A tracker on the driver's node, which the job cannot survive anyway."""
+    """A tracker of its own, for tests of it; a job's is part of `pipeline.stages.attendant`."""
+    return CrashTrackerClient(actor=on_this_node(CrashTracker))
+
+
+def on_this_node(kind: type[Any]) -> Any:
+    """An actor on the driver's node, which the job cannot survive anyway; restarted if it dies."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     node = ray.get_runtime_context().get_node_id()
     here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     options = ray.remote(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
-    return CrashTrackerClient(actor=options(CrashTracker).remote())
+    return options(kind).remote()

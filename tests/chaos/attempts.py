@@ -66,6 +66,7 @@ class Job:
             seconds=time.monotonic(),
             rows=self.answered.by_run().total(),
             parts=len(self.output.names("captions")),
+            merging=self.output.is_merging(),
         )
 
 

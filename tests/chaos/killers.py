@@ -19,11 +19,16 @@ _AGENTS: Final = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a job is; counts are over all its attempts."""
+    """How far a job is; counts are over all its attempts.
+
+    Attributes:
+        merging: whether small parts are being merged just now.
+    """
 
     seconds: float
     rows: int
     parts: int
+    merging: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +36,24 @@ class Moment:
     """When to strike, counted from the start of the attempt or from the kill before.
 
     "seconds": so many later. "rows", "parts": when so many more are answered or stored. "all rows":
-    when the last row has been answered, and only finishing is left.
+    when the last row has been answered, and only finishing is left. "merging": while small parts
+    are merged, if it is seen.
     """
 
-    kind: Literal["seconds", "rows", "parts", "all rows"]
+    kind: Literal["seconds", "rows", "parts", "all rows", "merging"]
     value: float = 0.0
 
     def due(self, since: Progress, now: Progress, num_rows: int) -> bool:
         if self.kind == "all rows":
             return now.rows >= num_rows
+        if self.kind == "merging":
+            return now.merging
         passed = getattr(now, self.kind) - getattr(since, self.kind)
         return bool(passed >= self.value)
 
     def __str__(self) -> str:
-        return self.kind if self.kind == "all rows" else f"{self.kind}+{self.value:.4g}"
+        counted = self.kind not in ("all rows", "merging")
+        return f"{self.kind}+{self.value:.4g}" if counted else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +107,9 @@ def _draw_moment(rng: random.Random, extent: Extent) -> Moment:
         Moment(kind="rows", value=1 + int(fraction * extent.rows)),
         Moment(kind="parts", value=1 + int(fraction * extent.parts)),
         Moment(kind="all rows"),
+        Moment(kind="merging"),
     )
-    return rng.choices(moments, weights=(4, 3, 3, 2))[0]
+    return rng.choices(moments, weights=(4, 3, 3, 2, 2))[0]
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ def _one(series: Session, run: int) -> dict[str, Any]:
 def _described(drawn: Draw) -> str:
     kills = ", ".join(map(str, drawn.kills))
     where = f"{drawn.fmt} on {drawn.storage}"
-    return f"{where}, {drawn.rows_per_part} rows a part, {drawn.language_actors} actors; {kills}"
+    parts = f"{drawn.rows_per_part} rows or {drawn.part_sec:g} s a part"
+    return f"{where}, {parts}, {drawn.language_actors} actors; {kills}"
 
 
 def _told(result: dict[str, Any]) -> str:

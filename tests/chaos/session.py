@@ -40,13 +40,16 @@ class Draw:
     rows_per_part: int
     language_actors: int
     kills: tuple[Kill, ...]
+    part_sec: float = 2.0
     copies: bool = False
     everything: bool = False
 
     @property
     def flags(self) -> tuple[str, ...]:
         parts, actors = str(self.rows_per_part), str(self.language_actors)
-        flags = ("--rows-per-part", parts, "--language-actors", actors, "--part-sec", "2")
+        flags: tuple[str, ...] = ("--rows-per-part", parts)
+        flags += ("--language-actors", actors)
+        flags += ("--part-sec", str(self.part_sec))
         if self.copies:
             flags += ("--duplicates", "copy")
         if self.everything:
@@ -83,6 +86,7 @@ def draw(
         kills=draw_kills(rng, extent, ("registry", "registry") if copies else ()),
         copies=copies,
         everything=everything,
+        part_sec=rng.choice((0.5, 2.0)),
     )
 
 

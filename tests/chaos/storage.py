@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,14 @@ class Folder:
         """Parquet files in the folder `kind`."""
         filesystem, root = self._open()
         return sorted(filesystem.glob(f"{root}/{kind}/*.parquet"))
+
+    def is_merging(self) -> bool:
+        """Whether the journal of the job tells of parts that are being merged."""
+        filesystem, root = self._open()
+        try:
+            return bool(json.loads(filesystem.cat_file(f"{root}/_ledger/merging.json"))["merges"])
+        except FileNotFoundError:
+            return False
 
     def tables(self, kind: str, columns: list[str]) -> Iterator[pa.Table]:
         filesystem, _ = self._open()

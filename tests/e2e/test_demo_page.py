@@ -130,6 +130,7 @@ def test_pictures_are_there_and_nothing_is_asked_for(browser: Browser, url: str)
         return one.decode().then(() => one.naturalWidth) }))"""
     widths = browser.value(shown)
     assert len(widths) == 64 and min(widths) > 100
+    assert browser.value("Math.min(...[...document.images].map(one => one.offsetHeight))") > 60
     asked = {
         parameters["request"]["url"]
         for method, parameters in browser.events

@@ -201,4 +201,6 @@ def test_nothing_is_wider_than_the_window(browser: Browser, shown: Shown, width:
     browser.show(f"{shown.url}#method=hired,uniform,random,dense", width=width)
     assert browser.value("innerWidth") == width
     assert browser.value("document.documentElement.scrollWidth") <= width
+    hidden = "(box => box.scrollWidth - box.clientWidth)(document.querySelector('.scroll'))"
+    assert browser.value(hidden) == 0, "answers are cut"
     check_drawn(browser, shown, (*METHODS, "dense"), 0.2)

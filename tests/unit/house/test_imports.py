@@ -51,9 +51,39 @@ def test_the_public_face_is_light() -> None:
 
 def test_stages_need_neither_ray_nor_transformers() -> None:
     """They are loaded in the actor that runs a model, or where there is a cluster."""
-    loaded = modules_after("pipeline.stages", "pipeline.stages.guard", "pipeline.resources.memory")
+    names = ("pipeline.stages.generate", "pipeline.stages.actor", "pipeline.resources.memory")
+    loaded = modules_after(*names)
     assert {"torch", "pyarrow"} <= loaded
     assert not loaded & {"ray", "transformers", "lab"}
+
+
+HEAVY = {"torch", "transformers", "pandas", "scipy", "sympy", "datasets", "duckdb", "matplotlib"}
+"""What takes a worker or a command a second or more to import."""
+
+
+def test_workers_without_a_model_import_little() -> None:
+    """Of every job there are some: each takes this time before its first row, on a core of its
+    own or another's."""
+    reading = ("pipeline.stages.read", "pipeline.stages.partition", "pipeline.stages.guard")
+    loaded = modules_after(*reading, "pipeline.isolation.decoder")
+    assert {"pyarrow", "fsspec"} <= loaded
+    assert not loaded & {*HEAVY, "ray", "lab"}
+    beside = modules_after("pipeline.stages.attendant", "pipeline.stages.context")
+    assert "pyarrow" in beside and not beside & {*HEAVY, "ray", "lab", "jinja2"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["caption", "--help"], ["caption", "--badget", "1"]])
+def test_help_and_a_mistyped_flag_import_nothing_that_runs_a_job(words: list[str]) -> None:
+    code = (
+        "import json, sys\nfrom lab.command import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    run = [sys.executable, "-c", code]
+    output = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    loaded = set(json.loads(output.splitlines()[-1]))
+    assert "pipeline" in loaded
+    assert not loaded & {*HEAVY, "ray", "fsspec", "s3fs", "jinja2", "huggingface_hub"}
 
 
 def test_adapters_need_transformers_but_not_ray() -> None:

@@ -133,6 +133,16 @@ def test_difference_of_identical_answers_is_exactly_nothing() -> None:
         assert entry["minus"] == {"first": {"value": 0.0, "low": 0.0, "high": 0.0}}
 
 
+@pytest.mark.parametrize(("each", "varied"), [(1, 0), (2, 2), (3, 3)])
+def test_images_that_draws_vary_are_counted(each: int, varied: int) -> None:
+    """Of a task that one image is asked draws vary none: every draw has it, once."""
+    asked = asked_images(2 * each)
+    answers = answers_to(asked, ("3 apples",))
+    counts = {"a": count(asked, answers, ("count", "document"), [True] * len(asked))}
+    found = measured([variant("a")], counts, asked)
+    assert {entry["images"] for entry in found.values()} == {varied}
+
+
 def test_paired_difference_is_narrower_than_its_parts() -> None:
     """Two runs that are wrong about the same images, but for one image in ten."""
     asked = [image for image in asked_images(80) if image.questions[0].task == "count"]

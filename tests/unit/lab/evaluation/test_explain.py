@@ -88,10 +88,16 @@ def test_read_image_names_what_is_missing() -> None:
         read_image(SAMPLE.replace("#8", "#16"))
 
 
-def test_the_command_writes_picture_and_page(tmp_path: Path) -> None:
+def test_the_command_writes_picture_and_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shown, page = tmp_path / "new" / "kept.png", tmp_path / "kept.html"
     flags = ("--methods", "average-pool,fastv", "--budgets", "0.1,0.2")
     assert main([SAMPLE, "--picture", str(shown), "--page", str(page), *flags]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"wrote {page}: 1 image, 2 methods, to be opened in a browser",
+        f"wrote {shown}: {SAMPLE} with average-pool at a budget of 0.2",
+    ]
     with Image.open(shown) as image:
         assert image.format == "PNG" and image.width > 1000
     assert shown.stat().st_size < 200_000

@@ -31,6 +31,17 @@ def figure(label: str, task: str, value: float, **minus: tuple[float, float]) ->
     }
 
 
+def test_no_difference_of_a_few_images_is_marked() -> None:
+    """Draws of one image are all the same: its interval leaves out 0 whatever was answered."""
+    for images, marked in ((1, False), (5, False), (6, True), (None, True)):
+        found = results()
+        for entry in found["figures"]:
+            entry |= {} if images is None else {"images": images}
+        (difference,) = [t for t in tables(found) if t.title.startswith("Difference to")]
+        cells = [cell for row in difference.rows for cell in row[1:]]
+        assert any(cell.endswith("*") for cell in cells) == marked, images
+
+
 def variant(method: str, budget: float, label: str, tokens: float | None = 64) -> dict[str, Any]:
     return {
         "label": label,

@@ -25,7 +25,7 @@ def start(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int) -> int:
             raise outcome
         return outcome
 
-    monkeypatch.setattr(session, "connect", lambda: None)
+    monkeypatch.setattr(session, "connect", lambda _: None)
     monkeypatch.setattr(run, "run_job", run_job)
     return session.main(["--input", "a", "--output", "o"], CaptionConfig, "")
 
@@ -91,7 +91,7 @@ def test_other_errors_out_of_a_stage_show_their_traceback(
 def test_a_dry_run_starts_no_job(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(session, "connect", lambda: pytest.fail("connected"))
+    monkeypatch.setattr(session, "connect", lambda _: pytest.fail("connected"))
     monkeypatch.setattr(run, "run_job", lambda _: pytest.fail("ran"))
     (tmp_path / "a.png").write_bytes(b"x")
     argv = ["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--dry-run"]
@@ -108,7 +108,7 @@ def test_sigterm_is_an_interruption(
         return 0
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(session, "connect", lambda: None)
+    monkeypatch.setattr(session, "connect", lambda _: None)
     monkeypatch.setattr(run, "run_job", run_job)
     assert session.main(["--input", "a", "--output", "o"], CaptionConfig, "") == 1
     assert capsys.readouterr().err == "interrupted\n"

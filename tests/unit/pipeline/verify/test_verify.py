@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.parts.entries import merged_entries, read_entries
+from pipeline.parts.merge_journal import MERGING, Merge, MergeJournal
 from pipeline.parts.sink import LEDGER_FOLDER, LOCK, METADATA_KEY, Sink
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_DONE, EXIT_FAILED
 from pipeline.sources import Shard
@@ -137,6 +139,55 @@ def test_damage_is_found_and_mended_and_the_next_run_completes(
     assert sorted(stored["quarantine"]) == sorted(BAD)
     assert sorted(stored["captions"] + stored["quarantine"]) == ROWS
     check(Sink(url=str(output)))
+
+
+def test_small_parts_are_merged_where_all_is_well(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = rows_by_id(output)
+    parts = len(list(output.glob("[cq]*/part-*.parquet")))
+    assert main([str(output), "--compact", "--rows-per-part", "100"]) == EXIT_DONE
+    told = capsys.readouterr().out
+    assert f"after compaction: {parts} small parts are 2 now\n" in told
+    assert told.endswith("12 rows in 2 parts: all is well\n")
+    assert len(list(output.glob("[cq]*/*"))) == 2
+    assert rows_by_id(output) == before
+    assert main([str(output), "--compact"]) == EXIT_DONE
+    assert "after compaction: nothing to do" in capsys.readouterr().out
+
+
+def rows_by_id(output: Path) -> list[dict[str, object]]:
+    tables = [pq.read_table(path) for path in output.glob("[cq]*/part-*.parquet")]
+    rows = [row for table in tables for row in table.to_pylist()]
+    return sorted(rows, key=lambda row: str(row["image_id"]))
+
+
+def test_a_damaged_output_is_not_merged(output: Path) -> None:
+    names = {path.name for path in output.glob("[cq]*/*")}
+    truncate(output)
+    assert main([str(output), "--compact"]) == EXIT_FAILED
+    assert {path.name for path in output.glob("[cq]*/*")} == names
+
+
+def test_a_merging_that_was_killed_is_told_and_ended(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is when its parts are written and nothing else is done."""
+    sink = Sink(url=str(output))
+    paths = sink.parts("captions")
+    into = "captions/part-9-0123456789abcdef.parquet"
+    journal = MergeJournal(number=1, merges=(Merge(into=into, replaced=tuple(paths)),))
+    journal.save(sink)
+    journal.mark(sink)
+    metadata = sink.metadata(paths[0])
+    entries = merged_entries(into, read_entries(sink, paths))
+    table = pa.concat_tables([sink.read_part(path).replace_schema_metadata(None) for path in paths])
+    sink.write(into, table, metadata | {"shares": [entry.to_json() for entry in entries]})
+    assert sink.parts("captions") == [into]
+    assert main([str(output)]) == EXIT_FAILED
+    assert f"{MERGING} tells of a merging" in capsys.readouterr().out
+    assert main([str(output), "--compact"]) == EXIT_DONE
+    assert [path.name for path in (output / "captions").iterdir()] == [Path(into).name]
 
 
 def test_what_repair_took_out_is_kept(output: Path) -> None:
