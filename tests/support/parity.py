@@ -33,7 +33,8 @@ BACKENDS: Final = ("slots", "reference")
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """How many texts are compared in each way, and of each backend how many are alike."""
+    """How many texts are compared in each way, how many differ from one another, and of each
+    backend how many are transformers' own."""
     halves, original = Halves(BUILDERS[name](folder, seed=5)), original_of(folder)
     images = [picture(*size) for size in SIZES]
     texts = [halves.template.render(prompt) for prompt in PROMPTS]
@@ -46,7 +47,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     given = {"singly": [[each] for each in requests], "batched": [requests]}
     expected["questions"], given["questions"] = asked, [shared]
     return {
-        way: {"texts": len(expected[way])}
+        way: {"texts": len(expected[way]), "distinct": len(set(map(tuple, expected[way])))}
         | {
             backend: _alike(expected[way], _generate(halves, backend, given[way]))
             for backend in BACKENDS

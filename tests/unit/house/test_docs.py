@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -47,6 +49,8 @@ from tests.support.docs import (
     settings_tables,
 )
 from tests.support.evidence import random_evidence
+from tests.support.families import BUILDERS
+from tests.support.parity import FOUND, parity_table
 from tests.unit.house.test_import_graph import HOUSE, ROOMS
 
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
@@ -188,6 +192,21 @@ def test_every_family_has_a_row() -> None:
 
 def test_what_methods_look_at_is_told_by_tower() -> None:
     assert between((DOCS / "models.md").read_text(), "towers") == methods_by_tower(), WRITE
+
+
+def test_parity_is_told_of_every_family_and_of_this_transformers() -> None:
+    """What was measured, all texts alike; an update of transformers asks for it anew."""
+    found, again = (
+        json.loads(FOUND.read_text()),
+        "`python -m tests.support.parity` measures it anew",
+    )
+    assert between((DOCS / "models.md").read_text(), "parity") == parity_table(found), again
+    assert found["families"].keys() == FAMILIES.keys() == BUILDERS.keys(), again
+    assert found["transformers"] == importlib.metadata.version("transformers"), again
+    for name, ways in found["families"].items():
+        for way, counts in ways.items():
+            assert counts["slots"] == counts["reference"] == counts["texts"], (name, way)
+            assert counts["distinct"] > counts["texts"] / 2, (name, way)
 
 
 def test_every_setting_is_told() -> None:

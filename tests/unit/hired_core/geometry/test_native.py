@@ -12,10 +12,12 @@ from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from hired_core import PartitionLayout
+from hired_core.geometry.aspect_tiles import AspectTiles
 from hired_core.geometry.canvas import LayoutError
 from hired_core.geometry.cells import cell_layout
 from hired_core.geometry.layout_batch import LayoutBatch
 from hired_core.geometry.native import Native, uncut
+from hired_core.geometry.square import Square
 from hired_core.images.fast_partition import partition_pixels
 from hired_core.images.partition import partition_image
 from hired_core.methods.scores import visual_content_score
@@ -122,3 +124,12 @@ def test_scores_of_cells_are_shares_of_their_own_tokens() -> None:
         assert not found[len(mass) :].any()
         alone = visual_content_score(attention[row, :, :count], layout)
         assert torch.equal(alone, found[: len(mass)])
+
+
+def test_what_a_dry_run_says_of_visual_tokens() -> None:
+    """How many patches one is, where it is not one."""
+    seen = "a visual token is 28 x 28 pixels, 2 x 2 patches, images are seen at 3,136 to 31,360"
+    assert NATIVE.summary == seen
+    tiles = AspectTiles(partition_size=56, patch_size=14, merge=2)
+    assert tiles.summary == "16 patches per partition, 2 x 2 of them a visual token"
+    assert Square(partition_size=336, patch_size=14).summary == "576 patches per partition"

@@ -57,7 +57,8 @@ def test_the_dense_contestants_say_the_same(tmp_path: Path, build: Callable[...,
     assert [a.token_ids for a in found] == [a.token_ids for a in expected]
     assert len({tuple(a.token_ids) for a in found}) == 5
     for each in (*expected, *found):
-        assert min(each.ttft_sec, each.vision_sec, each.prefill_sec, each.decode_sec) > 0
+        assert min(each.ttft_sec, each.vision_sec, each.prefill_sec) > 0
+        assert each.decode_sec > 0 or len(each.token_ids) < 2
 
 
 def test_images_are_distinct_and_the_same_every_time() -> None:
