@@ -85,6 +85,8 @@ ROW_ERROR_CODES: Final[dict[str, str]] = {
     "column_missing": "the shard lacks the image or prompt column",
     "key_duplicate": "the key occurred before in the same shard",
     "key_unsafe": "the key is absolute, climbs out with '..' or has control characters",
+    "file_not_found": "there is no file: a link to nothing, or gone since it was listed",
+    "file_unreadable": "the file may not be read, or is a pipe, a socket or a device",
     "member_not_a_file": "a tar member is a link, a device or the like",
     "shard_truncated": "the shard ends early: rows after this point are unknown",
     "shard_kills_reader": "reading the shard killed its worker again and again: rows are unknown",

@@ -11,7 +11,7 @@ from typing import Any, Final
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS
-from pipeline.settings.config import CaptionConfig, JobConfig
+from pipeline.settings.config import CaptionConfig, InputConfig, JobConfig
 
 PREPROCESSING_VERSION: Final = 1
 """Raised whenever decoding, partitioning or selection changes what a model sees of ordinary images.
@@ -48,6 +48,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "dtype": dtype,
         "image_column": config.input.image_column,
         "id_column": config.input.id_column,
+        **_rows_of_tars(config),
         "method": selection.effective_method,
         "token_budget": float(selection.token_budget),
         "budget_basis": selection.basis_for(spec),
@@ -92,6 +93,13 @@ def _changed_options(config: JobConfig) -> dict[str, Any]:
     changed = {key: value for key, value in options.items() if value != default[key]}
     own = config.model.image_options
     return changed | ({"image_options": own} if own else {}) | config.reduction.variations
+
+
+def _rows_of_tars(config: JobConfig) -> dict[str, str]:
+    """Which rows a tar has and what they are called, where it is not the default way."""
+    given, default = config.input, InputConfig.tar_keys
+    keys = {"tar_keys": given.tar_keys} if given.tar_keys != default else {}
+    return keys | ({} if given.image_member is None else {"image_member": given.image_member})
 
 
 def _likeness(config: JobConfig) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _row(shard: Shard, sample: Sample, keys: UniqueKeys, options: ReadOptions) -
 
 
 def _keys(shard: Shard, options: ReadOptions) -> UniqueKeys:
-    return UniqueKeys(shard.name, [name for name, _ in options.prompts])
+    return UniqueKeys(shard.name, [name for name, _ in options.prompts], shard.id_prefix)
 
 
 def _told(failures: Sequence[Failure | None]) -> list[str | None] | None:

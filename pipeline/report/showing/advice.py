@@ -37,6 +37,8 @@ CODE_ADVICE: Final[dict[str, str]] = {
     "column_missing": "Name the columns with --image-column, --prompt-column or --id-column.",
     "key_duplicate": "Make keys unique in the shard: the first row with a key is captioned.",
     "key_unsafe": "Rename it in the source: keys neither climb nor hold control characters.",
+    "file_not_found": "Mend the link or bring the file back, then --retry-quarantined.",
+    "file_unreadable": "Give the user of the job the right to read it; a pipe is no image.",
     "member_not_a_file": "Pack the tar without links: tar --dereference.",
     "shard_truncated": "Store the shard again; the next run sees that it changed and opens it.",
     "shard_kills_reader": "Store the shard again, or leave it out; its rows are not known.",
