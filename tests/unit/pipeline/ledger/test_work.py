@@ -20,7 +20,7 @@ from pipeline.parts.sink import Sink
 from pipeline.rows.errors import ConfigError, InputError, StorageError
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.settings.fingerprint import fingerprint
-from pipeline.sources import Shard
+from pipeline.sources import Shard, list_input
 from tests.support.one_run import IDENTITY as MINE
 from tests.support.one_run import Run
 from tests.support.resolved import resolved
@@ -219,6 +219,25 @@ def test_a_night_with_one_input_names_its_shards_as_the_night_with_two(folder: P
     (folder / "x.jpg").write_bytes(b"x")
     with pytest.raises(ConfigError, match=r"^input_root: names in this output are relative to "):
         plan(folder, "in/en", "x.jpg")
+
+
+def test_an_output_of_before_keeps_the_ids_that_it_has(folder: Path) -> None:
+    """None is captioned twice under another name; what is new is called as the rest is."""
+    before = list_input([str(folder / "in")], storage_options={}, old_names=True)
+    assert {each.name for each in before.shards} == {"en", "de"}
+    there = plan(folder)
+    old = dataclasses.replace(there.identity, version=1)
+    Run(run_id="1", shards=before.shards, identity=old).play(there.sink)
+    again = plan(folder)
+    assert again.is_done and again.identity == old
+    assert {each.name for each in again.shards} == {"en", "de"} and again.num_complete == 2
+    (folder / "in/en/7.jpg").write_bytes(b"new")
+    play(plan(folder))
+    ids = {i for t in there.sink.read("captions", ["image_id"]) for i in t["image_id"].to_pylist()}
+    assert "en#7.jpg" in ids and all("#" in image_id for image_id in ids)
+    assert load_identity(there.sink) == old
+    fresh = plan(folder, overwrite=True)
+    assert {each.name for each in fresh.shards} == {"en/", "de/"}
 
 
 def test_a_folder_may_grow_but_not_change(folder: Path) -> None:
