@@ -19,6 +19,7 @@ __all__ = ["TARS"]
 
 _MOST_UNPACKED: Final = 256 * 1024**2
 _BOMB_BYTES: Final = 64 * 1024**2
+_LOST_AT_BREAK: Final = 4096
 Members = Iterator[tuple[str, bytes]]
 Pack = Callable[[bytes], bytes]
 
@@ -107,7 +108,10 @@ def _key_of(name: str) -> str:
 
 
 def _unpacked(make: Callable[[], Any]) -> Callable[[bytes], bytes]:
-    """All that comes out of a packed stream before it breaks."""
+    """What comes out of a packed stream before it breaks, but for its last 4 KiB.
+
+    An unpacker that fails gives nothing of what it was asked for: so much is not promised.
+    """
 
     def unpack(data: bytes) -> bytes:
         out, unpacker = bytearray(), make()
@@ -119,7 +123,7 @@ def _unpacked(make: Callable[[], Any]) -> Callable[[bytes], bytes]:
                     left = unpacker.unused_data if unpacker.eof else b""
                     unpacker = make() if unpacker.eof else unpacker
             except Exception:
-                break
+                return bytes(out[:-_LOST_AT_BREAK])
         return bytes(out)
 
     return unpack

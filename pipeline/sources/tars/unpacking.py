@@ -22,6 +22,8 @@ UNPACKING_ERRORS: Final = (
 
 _MAX_WINDOW_LOG: Final = 27
 """128 MiB: what zstd itself takes without being asked; a stream may claim more."""
+_PIECE_BYTES: Final = 4096
+"""Unpacked at a time: what is lost before a broken byte, as an unpacker that fails gives none."""
 _RATIO_FROM_BYTES: Final = 1024**3
 _MAX_RATIO: Final = 2000
 """gzip gets to 1,032 at the most, and images that were taken to 1."""
@@ -55,7 +57,7 @@ class _Bounded:
         self._num_bytes = 0
 
     def read1(self, size: int = -1, /) -> bytes:
-        data: bytes = self._file.read1(size)
+        data: bytes = self._file.read1(min(size, _PIECE_BYTES) if size > 0 else _PIECE_BYTES)
         self._num_bytes += len(data)
         if self._num_bytes > _RATIO_FROM_BYTES:
             packed = max(1, self._plain.tell())
