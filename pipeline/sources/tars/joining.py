@@ -67,6 +67,7 @@ class _Open:
     key: str
     is_one: bool = False
     suffixes: dict[str, None] = field(default_factory=dict)
+    images: dict[str, None] = field(default_factory=dict)
     texts: dict[str, Part] = field(default_factory=dict)
     waiting: list[Part] = field(default_factory=list)
     failure: Failure | None = None
@@ -74,8 +75,6 @@ class _Open:
     @property
     def num_bytes(self) -> int:
         return sum(part.num_bytes for part in (*self.waiting, *self.texts.values()))
-
-    images: dict[str, None] = field(default_factory=dict)
 
     def joined(self, image: Part | None) -> Joined:
         if image is None:
