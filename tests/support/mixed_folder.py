@@ -28,7 +28,7 @@ _FORMATS: Final = {
     "webp": "WEBP",
     "gif": "GIF",
     "bmp": "BMP",
-    "dib": "DIB",
+    "dib": "BMP",
     "tif": "TIFF",
     "tiff": "TIFF",
     "avif": "AVIF",
