@@ -37,6 +37,7 @@ class Originals:
             raise ConfigError("input_root: the output does not know it any more; give it")
         self._root = (local_path(root) or root) if root else _url_of(str(identity.input_root))
         self._options = options
+        self._has_old_names = identity.has_old_names
 
     def path(self, group: Group, key: str) -> str | None:
         """Of a loose image on this machine's disk; None for any other."""
@@ -100,10 +101,9 @@ class Originals:
         if name == ".":
             return self._root
         url = f"{self._root.rstrip('/')}/{name}"
-        # Before there was a way back, a '%' was written as it is.
-        return url if "%" not in name or self._is_there(url) else self._meant(name)
-
-    def _meant(self, name: str) -> str:
+        # In outputs of before, a '%' of a name is written as it is.
+        if "%" not in name or (self._has_old_names and self._is_there(url)):
+            return url
         return f"{self._root.rstrip('/')}/{meant(name)}"
 
     def _is_there(self, url: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pipeline.rows.errors import InputError
 from pipeline.sources.discovery import STATE_FILE, FileInfo, FoundFiles, discover, format_of
 from pipeline.sources.images import bucket_of
+from pipeline.sources.keys import encode_control
 from pipeline.sources.paths.braces import expanded
 from pipeline.sources.paths.passed_over import CACHED, counted_by_reason
 from pipeline.sources.paths.spelling import spelled
@@ -86,7 +87,7 @@ def list_input(
         there = {parts: files[parts] for parts in group}
         kept = _only_dataset_files(there, storage_options)
         passed |= dict.fromkeys(there.keys() - kept.keys(), CACHED)
-        shards += _file_shards(kept, root)
+        shards += _file_shards(kept, root, old_names)
         shards += _image_shards(kept, root, buckets or {}, old_names)
     in_order = sorted(shards, key=lambda shard: (shard.name, shard.files))
     left = [parts for parts, why in passed.items() if why == CACHED or parts not in files]
@@ -108,14 +109,14 @@ def _root(given: str | None, known: str | None, found: Sequence[FoundFiles]) -> 
     return tuple(level[0] for level in levels)
 
 
-def _file_shards(files: Mapping[_Parts, _File], root: _Parts) -> Iterator[Shard]:
+def _file_shards(files: Mapping[_Parts, _File], root: _Parts, old_names: bool) -> Iterator[Shard]:
     """Shards of the files of one directory that hold many images each."""
     for parts, file in files.items():
         fmt = format_of(parts[-1])
         if fmt is not None and fmt != "images":
             yield Shard(
                 url=file.url,
-                name=_name(parts, root, file.url),
+                name=_name(parts, root, file.url, old_names),
                 format=fmt,
                 size_bytes=file.info.size_bytes,
                 signature=file.info.signature,
@@ -130,7 +131,7 @@ def _image_shards(
     if not images:
         return
     first, file = next(iter(images.items()))
-    name = _name(first[:-1], root, file.url)
+    name = _name(first[:-1], root, file.url, old_names)
     name = (name or ".") if old_names else f"{name or '.'}/"
     count = buckets.get(name) or _num_buckets(len(images))
     divided: dict[int, list[_File]] = defaultdict(list)
@@ -162,10 +163,11 @@ def _base(file: _File) -> str:
     return file.url.rpartition("/")[2]
 
 
-def _name(parts: _Parts, root: _Parts, url: str) -> str:
+def _name(parts: _Parts, root: _Parts, url: str, old_names: bool) -> str:
     if parts[: len(root)] != root:
         raise InputError(f"{redact_url(url)} is not below the input root {'/'.join(root)}")
-    return spelled("/".join(parts[len(root) :]))
+    name = "/".join(parts[len(root) :])
+    return encode_control(name) if old_names else spelled(name)
 
 
 def _only_dataset_files(
