@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
@@ -21,6 +21,7 @@ __all__ = ["exists", "expand", "file_info", "literal_length", "ls", "plain_path"
 
 T = TypeVar("T")
 Infos = dict[str, dict[str, Any]]
+_WILD: Final = r"[*?\[]"
 
 
 def exists(fs: Any, path: str) -> bool:
@@ -78,7 +79,7 @@ def literal_length(fs: Any, url: str) -> int:
     path = plain_path(fs, url)
     parts = path.split("/")
     for length, part in enumerate(parts):
-        if not re.search(r"[*?\[]", part):
+        if not re.search(_WILD, part):
             continue
         may_be_there = "*" not in part and length > 0 and "://" not in path
         if not may_be_there or not exists(fs, "/".join(parts[: length + 1])):
@@ -93,12 +94,14 @@ def expand(fs: Any, url: str) -> Infos:
     base = "/".join(parts[:first]) or fs.root_marker
     is_web = "://" in base  # No folders, but pages with links, which fsspec knows how to read.
     # Buckets are not searched for (first == 0): fsspec says so itself.
-    if is_web or first == 0 or ("**" in url and _lists_flat(fs)):
+    is_flat = "**" in url and _lists_flat(fs)
+    if is_web or first == 0 or (is_flat and not re.search(_WILD, base)):
         level: Infos = _retried(fs, lambda: fs.glob(url, detail=True))
     elif "**" in url:
         matches = re.compile(glob_translate("/".join(parts[first:]))).fullmatch
         start = len(base.rstrip("/")) + 1
-        level = {path: info for path, info in _below(fs, base) if matches(path[start:])}
+        there = walk(fs, base).items() if is_flat else _below(fs, base)
+        level = {path: info for path, info in there if matches(path[start:])}
     else:
         level = _by_level(fs, base, parts[first:])
     only_folders = url.endswith("/")

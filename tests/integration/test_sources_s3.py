@@ -114,7 +114,9 @@ def test_read_loose_images(corpus: S3Server) -> None:
     assert codes(read_rows(shard, options)) == {"x y#1?.jpg": None}
 
 
-@pytest.mark.parametrize("url", ["s3://sources/odd", "s3://sources/odd/[D_DATA]/*"])
+@pytest.mark.parametrize(
+    "url", ["s3://sources/odd", "s3://sources/odd/[D_DATA]/*", "s3://sources/odd/[D_DATA]/**"]
+)
 def test_odd_names(corpus: S3Server, url: str) -> None:
     options = ReadOptions(prompt=PROMPT, storage_options=corpus.storage_options)
     found = [row for shard in listed(corpus, url) for row in read_rows(shard, options)]
