@@ -142,6 +142,8 @@ class _Items:
                 image_column=columns.get("image_column") or "image",
                 id_column=columns.get("id_column"),
                 image_root=columns.get("image_root"),
+                tar_keys=columns.get("tar_keys") or ReadOptions.tar_keys,
+                image_member=columns.get("image_member"),
                 max_image_bytes=options.max_image_bytes,
                 storage_options=options.storage_options,
             )

@@ -27,7 +27,7 @@ def folders_of(groups: Sequence[Group]) -> dict[str, str]:
     That of a file which is also the beginning of another group's name gets a mark: a key with a
     slash in it could be a name of that group.
     """
-    names = {group.name: "" if group.name == "." else safe_path(group.name) for group in groups}
+    names = {group.name: _folder(group.name) for group in groups}
     above = {parent for folder in names.values() for parent in _parents(_folded(folder))}
     times = Counter(_folded(folder) for folder in names.values())
     found: dict[str, str] = {}
@@ -59,6 +59,10 @@ def safe_path(text: str) -> str:
     part that is too long is cut and marked. Different texts give different paths.
     """
     return "/".join(map(_safe_part, text.split("/")))
+
+
+def _folder(name: str) -> str:
+    return "" if name in (".", "./") else safe_path(name.removesuffix("/"))
 
 
 def _safe_part(part: str) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-from urllib.parse import unquote_to_bytes
+from typing import Any, Final
 
 from pipeline.export.groups import Group
 from pipeline.ledger.identity import Identity
 from pipeline.rows.errors import ConfigError, InputError, StorageError
 from pipeline.sources import ReadOptions, Shard, read_shard, redact_url
 from pipeline.sources.discovery import format_of
+from pipeline.sources.paths.spelling import meant
 from pipeline.storage.files import filesystem, local_path, storage_errors
 from pipeline.storage.walk import exists
 
 __all__ = ["Originals"]
+
+_UNOPENED: Final = ("file_not_found", "file_unreadable")
 
 
 class Originals:
@@ -35,11 +37,12 @@ class Originals:
             raise ConfigError("input_root: the output does not know it any more; give it")
         self._root = (local_path(root) or root) if root else _url_of(str(identity.input_root))
         self._options = options
+        self._has_old_names = identity.has_old_names
 
     def path(self, group: Group, key: str) -> str | None:
         """Of a loose image on this machine's disk; None for any other."""
         folder = local_path(self._url(group)) if group.is_folder else None
-        return f"{folder}/{key}" if folder else None
+        return f"{folder}/{meant(key)}" if folder else None
 
     def read(
         self, group: Group, keys: Sequence[str], digests: Mapping[str, str]
@@ -56,6 +59,8 @@ class Originals:
         left = dict(digests)
         with self._told_as_gone(group):
             for row in self.rows(group, keys):
+                if row["error_code"] in _UNOPENED and (group.is_folder or row["key"][0] == "!"):
+                    raise self._not_there(group, str(row["error_detail"]))
                 digest = left.pop(row["image_id"], None)
                 if digest is None:
                     continue
@@ -84,20 +89,22 @@ class Originals:
     def _shard(self, group: Group, keys: Sequence[str]) -> Shard:
         url = self._url(group)
         if group.is_folder:
-            return Shard(url=url, name=group.name, format="images", files=tuple(keys))
+            files = tuple(map(meant, keys))
+            return Shard(url=url, name=group.name, format="images", files=files)
         kind = format_of(group.name)
         assert kind is not None, "the job reads files of known formats only"
         return Shard(url=url, name=group.name, format=kind)
 
     def _url(self, group: Group) -> str:
-        """Names are as in the input, but for control characters and bytes that are no UTF-8."""
-        if group.name == ".":
+        """Names are as in the input, but for what ids cannot hold: `meant` is the way back."""
+        name = group.name.rstrip("/")
+        if name == ".":
             return self._root
-        url = f"{self._root.rstrip('/')}/{group.name}"
-        if "%" not in group.name or self._is_there(url):
+        url = f"{self._root.rstrip('/')}/{name}"
+        # In outputs of before, a '%' of a name is written as it is.
+        if "%" not in name or (self._has_old_names and self._is_there(url)):
             return url
-        name = unquote_to_bytes(group.name).decode("utf-8", "surrogateescape")
-        return f"{self._root.rstrip('/')}/{name}"
+        return f"{self._root.rstrip('/')}/{meant(name)}"
 
     def _is_there(self, url: str) -> bool:
         with storage_errors("look for", url):
@@ -110,11 +117,14 @@ class Originals:
         except StorageError as exc:
             if not isinstance(exc.__cause__, FileNotFoundError):
                 raise
-            raise InputError(
-                f"input: {redact_url(self._url(group))} is not where the job read it, and this "
-                "form of export needs its images; give --input-root if it has moved, or another "
-                f"form ({exc})"
-            ) from exc
+            raise self._not_there(group, str(exc)) from exc
+
+    def _not_there(self, group: Group, why: str) -> InputError:
+        return InputError(
+            f"input: {redact_url(self._url(group))} is not where the job read it, and this "
+            "form of export needs its images; give --input-root if it has moved, or another "
+            f"form ({why})"
+        )
 
 
 def _url_of(root: str) -> str:

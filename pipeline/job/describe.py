@@ -8,7 +8,7 @@ from hired_core.backends.slots.memory import SlotLayout
 from pipeline.accounting.cost import load_prices
 from pipeline.accounting.token_budget import asked, doubts
 from pipeline.job.graph import IMAGES_PER_TASK, block_bytes
-from pipeline.job.plan import Plan, make_plan
+from pipeline.job.plan import Plan, make_plan, num_named
 from pipeline.job.resolve import resolve
 from pipeline.resources.estimate import device_flops, estimate
 from pipeline.resources.placement import Cluster
@@ -17,6 +17,7 @@ from pipeline.rows.words import counted
 from pipeline.settings.config import CaptionConfig, JobConfig
 from pipeline.settings.prompts import NamedPrompt
 from pipeline.sources import redact_url
+from pipeline.sources.paths.passed_over import told
 
 
 def describe(config: JobConfig) -> str:
@@ -29,6 +30,7 @@ def describe(config: JobConfig) -> str:
     resolved = plan.resolved
     lines = [
         ("input", _input(plan)),
+        *([("passed over", told(plan.passed_over))] if plan.passed_over else []),
         ("work", _work(plan)),
         ("model", _model(resolved)),
         ("prompt", _prompt(config)),
@@ -48,13 +50,17 @@ def describe(config: JobConfig) -> str:
 
 
 def _input(plan: Plan) -> str:
-    formats = Counter(shard.format for shard in plan.shards)
-    kinds = ", ".join(f"{count} {name}" for name, count in sorted(formats.items()))
+    formats = Counter({shard.name: shard.format for shard in plan.shards}.values())
+    kinds = ", ".join(_kind(name, count) for name, count in sorted(formats.items()))
     sizes = [shard.size_bytes for shard in plan.shards if shard.size_bytes is not None]
     count = plan.num_images
     images = "images counted as they are read" if count is None else counted(count, "image")
-    shards = counted(len(plan.shards), "shard")
+    shards = counted(num_named(plan.shards), "shard")
     return f"{shards} ({kinds}), {sum(sizes) / 1024**2:,.1f} MiB, {images}"
+
+
+def _kind(name: str, count: int) -> str:
+    return f"{counted(count, 'folder')} of images" if name == "images" else f"{count} {name}"
 
 
 def _model(resolved: Resolved) -> str:
@@ -79,9 +85,10 @@ def _output(plan: Plan) -> str:
 
 def _work(plan: Plan) -> str:
     work = plan.work
-    changed = f", {len(work.changed):,} of them changed" if work.changed else ""
-    complete = f"{work.num_complete:,} {'is' if work.num_complete == 1 else 'are'} complete"
-    return f"{counted(len(work.to_open), 'shard')} to open{changed}, {complete}"
+    num_changed, num_complete = num_named(work.changed), plan.num_complete
+    changed = f", {num_changed:,} of them changed" if num_changed else ""
+    complete = f"{num_complete:,} {'is' if num_complete == 1 else 'are'} complete"
+    return f"{counted(num_named(work.to_open), 'shard')} to open{changed}, {complete}"
 
 
 def _prompt(config: JobConfig) -> str:

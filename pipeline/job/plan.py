@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +31,7 @@ from pipeline.sources import (
     parse_carry,
     redact_url,
 )
+from pipeline.sources.paths.passed_over import HIDDEN, told
 from pipeline.storage.files import local_path, url_parts
 
 MAX_COUNTED_SHARDS = 1000
@@ -47,6 +49,7 @@ class Plan:
         num_images: in the shards to open; None where only reading can tell (tars). As many rows,
             unless an image has a list of questions.
         identity: what the output is, or will be, marked with.
+        passed_over: files of the input that are not read, by reason.
     """
 
     resolved: Resolved
@@ -57,10 +60,16 @@ class Plan:
     sink: Sink
     ledger: Ledger
     identity: Identity
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def config(self) -> JobConfig:
         return self.resolved.config
+
+    @property
+    def num_complete(self) -> int:
+        """Shards, as the column `shard` counts them, with all rows stored."""
+        return num_named(self.shards) - num_named(self.work.to_open)
 
     @property
     def num_rows(self) -> int | None:
@@ -82,6 +91,11 @@ class Plan:
         )
 
 
+def num_named(shards: Iterable[Shard]) -> int:
+    """How many names are in the column `shard`: all buckets of a folder share one."""
+    return len({shard.name for shard in shards})
+
+
 def make_plan(resolved: Resolved) -> Plan:
     """Lists the input and looks at the output; changes nothing.
 
@@ -93,9 +107,7 @@ def make_plan(resolved: Resolved) -> Plan:
     options = read_options(config)
     sink, existing = _inspect_output(config, resolved.fingerprint)
     listing = _list_input(config, existing)
-    identity = Identity(
-        fingerprint=resolved.fingerprint, fields=dict(resolved.fields), input_root=listing.root
-    )
+    identity = _identity(resolved, listing, existing)
     check_fits(existing, identity)
     shards = listing.shards
     _check_apart(config.output.output, shards)
@@ -114,6 +126,7 @@ def make_plan(resolved: Resolved) -> Plan:
         sink=sink,
         ledger=existing.ledger,
         identity=identity,
+        passed_over=listing.passed_over,
     )
 
 
@@ -132,6 +145,15 @@ def refuse_lost_output(output: str) -> None:
     )
 
 
+def _identity(resolved: Resolved, listing: Listing, existing: ExistingOutput) -> Identity:
+    """An output that is there keeps its version, and so the ids that it has."""
+    here = Identity(
+        fingerprint=resolved.fingerprint, fields=dict(resolved.fields), input_root=listing.root
+    )
+    there = existing.identity
+    return here if there is None else replace(here, version=there.version)
+
+
 def _inspect_output(config: JobConfig, fingerprint: str) -> tuple[Sink, ExistingOutput]:
     output = config.output
     sink = Sink(url=output.output, storage_options=config.input.storage_options)
@@ -140,13 +162,21 @@ def _inspect_output(config: JobConfig, fingerprint: str) -> tuple[Sink, Existing
 
 
 def _list_input(config: JobConfig, existing: ExistingOutput) -> Listing:
-    return list_input(
+    there = existing.identity
+    listing = list_input(
         config.input.input,
         storage_options=config.input.storage_options,
         input_root=config.input.input_root,
-        known_root=existing.identity.input_root if existing.identity else None,
+        known_root=there.input_root if there else None,
         buckets=existing.ledger.buckets(),
+        old_names=there is not None and there.has_old_names,
     )
+    passed = {why: count for why, count in listing.passed_over.items() if why != HIDDEN}
+    if config.input.unknown == "refuse" and passed:
+        raise InputError(
+            f"unknown: the input holds {told(passed)}; --unknown skip passes them over"
+        )
+    return listing
 
 
 def _find_work(config: JobConfig, shards: tuple[Shard, ...], ledger: Ledger) -> Work:
@@ -164,6 +194,8 @@ def read_options(config: JobConfig) -> ReadOptions:
         image_root=config.input.image_root,
         fetch=config.fetch,
         id_column=config.input.id_column,
+        tar_keys=config.input.tar_keys,
+        image_member=config.input.image_member,
         max_carried_bytes=config.input.max_carried_bytes,
         max_image_bytes=config.input.max_image_bytes,
         storage_options=config.input.storage_options,

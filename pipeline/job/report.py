@@ -18,13 +18,14 @@ from pipeline.accounting.cost import Prices
 from pipeline.accounting.stats import ACTOR_STAGES, STAGES
 from pipeline.accounting.token_budget import asked, kept_words
 from pipeline.job.copying import saving
-from pipeline.job.plan import Plan
+from pipeline.job.plan import Plan, num_named
 from pipeline.ledger.writer import LedgerWriter
 from pipeline.parts.sink import Sink
 from pipeline.quality.criteria import FLAGS
 from pipeline.rows.errors import PASSING_CODES
 from pipeline.rows.words import counted
 from pipeline.sources import redact_url
+from pipeline.sources.paths.passed_over import told
 from pipeline.stages.fill import FillStage
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
@@ -72,7 +73,8 @@ def build_report(
         "output": redact_url(plan.sink.url),
         "fingerprint": plan.identity.fingerprint,
         "fingerprint_fields": plan.identity.fields,
-        "shards": len(plan.shards),
+        "shards": num_named(plan.shards),
+        "passed_over": dict(plan.passed_over),
         "shards_changed": [shard.ledger_id for shard in plan.work.changed],
         "rows": totals.rows,
         "captioned": totals.captions,
@@ -188,6 +190,7 @@ def summary(report: dict[str, Any]) -> str:
     """What a person wants to know first, in a dozen lines."""
     lines = [
         ("rows", _rows(report)),
+        *([("passed over", told(report["passed_over"]))] if report["passed_over"] else []),
         ("captioned", f"{report['captioned']:,}"),
         ("quarantined", f"{report['quarantined']:,}{_codes(report['quarantined_by_code'])}"),
         *([("worth a retry", _passing(passing))] if (passing := _may_pass(report)) else []),

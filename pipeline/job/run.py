@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from pipeline.accounting.cost import load_prices
 from pipeline.accounting.token_budget import doubts
 from pipeline.job.first_look import first_look
-from pipeline.job.plan import Plan, make_plan
+from pipeline.job.plan import Plan, make_plan, num_named
 from pipeline.job.report import Occupancy, build_report, summary
 from pipeline.job.resolve import resolve
 from pipeline.job.stream import Streamed, stream
@@ -26,6 +26,7 @@ from pipeline.rows.errors import (
 from pipeline.rows.words import counted
 from pipeline.settings.config import JobConfig, OutputConfig
 from pipeline.sources import redact_url
+from pipeline.sources.paths.passed_over import told
 
 
 def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> int:
@@ -45,6 +46,8 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
     plan = make_plan(resolve(config, cluster))
     if plan.is_done:
         return _nothing_to_do(plan, out, log)
+    if plan.passed_over:
+        print(f"passed over: {told(plan.passed_over)}", file=log, flush=True)
     for doubt in doubts(config.reduction, plan.resolved.spec.nominal_tokens):
         print(f"note: {doubt}", file=log, flush=True)
     run_id = new_run_id()
@@ -78,9 +81,10 @@ def _resume_options(output: OutputConfig) -> ResumeOptions:
 
 def _nothing_to_do(plan: Plan, out: TextIO, log: TextIO) -> int:
     totals = plan.ledger.totals()
-    kept = f", {len(plan.work.changed)} changed and skipped" if plan.work.changed else ""
+    num_changed = num_named(plan.work.changed)
+    kept = f", {num_changed} changed and skipped" if num_changed else ""
     print(
-        f"nothing to do: {_complete(plan.work.num_complete)}{kept}; "
+        f"nothing to do: {_complete(plan.num_complete)}{kept}; "
         f"{totals.captions:,} captions and {totals.quarantined:,} quarantined rows are at "
         f"{redact_url(plan.sink.url)}, fingerprint {plan.identity.fingerprint}",
         file=out,
@@ -95,8 +99,8 @@ def _tell_resume(
     rows = ledger_writer.ledger.totals().rows
     if rows:
         print(
-            f"{counted(rows, 'row')} stored; {len(assignments):,} of "
-            f"{counted(len(plan.shards), 'shard')} to open",
+            f"{counted(rows, 'row')} stored; {num_named(a.shard for a in assignments):,} of "
+            f"{counted(num_named(plan.shards), 'shard')} to open",
             file=log,
             flush=True,
         )

@@ -12,7 +12,9 @@ from pipeline.storage.store import Store
 
 IDENTITY: Final = f"{LEDGER_FOLDER}/output.json"
 CLEARING: Final = f"{LEDGER_FOLDER}/clearing.json"
-_VERSION: Final = 1
+_VERSION: Final = 2
+OLD_NAMES: Final = 1
+"""Outputs of this version call folders of loose images `photos`, and images `photos#a.jpg`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +24,21 @@ class Identity:
     Attributes:
         fields: what the fingerprint is taken over.
         input_root: what shard names are relative to, without credentials; None if that was lost.
+        version: of the output's format, which it keeps: its ids are the key of resume.
     """
 
     fingerprint: str
     fields: Mapping[str, Any]
     input_root: str | None
+    version: int = _VERSION
+
+    @property
+    def has_old_names(self) -> bool:
+        """Whether ids of loose images are written as they were before (`Shard.name`)."""
+        return self.version <= OLD_NAMES
 
     def save(self, store: Store) -> None:
-        store.put_json(IDENTITY, {"version": _VERSION} | vars(self))
+        store.put_json(IDENTITY, vars(self))
 
 
 def load_identity(store: Store) -> Identity | None:
@@ -41,7 +50,7 @@ def load_identity(store: Store) -> Identity | None:
     content = store.get_json(IDENTITY)
     if content is None:
         return None
-    if (version := content.pop("version")) != _VERSION:
+    if (version := content["version"]) not in (OLD_NAMES, _VERSION):
         raise StorageError(f"the output has format {version}, this program writes {_VERSION}")
     return Identity(**content)
 

@@ -67,8 +67,8 @@ class LedgerWriter:
 
     @property
     def num_opened(self) -> int:
-        """Shards."""
-        return len(self._opened)
+        """Shards: all buckets of a folder are one."""
+        return len({shard.name for shard in self._opened.values()})
 
     @property
     def ledger(self) -> Ledger:

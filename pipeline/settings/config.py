@@ -22,6 +22,7 @@ from pipeline.storage.web.fetch_options import FetchOptions
 
 OnChanged = Literal["fail", "redo", "skip"]
 Duplicates = Literal["keep", "copy"]
+Unknown = Literal["skip", "refuse"]
 
 MOST_DISTANCE = 10
 """Of near duplicates; beyond it, hashes of 64 bits find likeness everywhere."""
@@ -38,6 +39,10 @@ class InputConfig:
     Face Hub."""
     input_root: str | None = field(default=None, repr=False)
     """What shard names in image_id are relative to. Default: the inputs' common folder."""
+    unknown: Unknown = "skip"
+    """Files that are of no known format by their names. 'skip': passed over, and counted by ending
+    in plan, summary and report. 'refuse': the job does not start. Hidden files are always passed
+    over, and counted."""
     image_column: str = "image"
     """Column of images in tables: bytes, a path or URL, a struct with 'bytes' or 'path', or a list
     of these, which gives a row for each. Where there is no 'image' and no column of bytes: the
@@ -48,6 +53,13 @@ class InputConfig:
     it."""
     id_column: str | None = None
     """Column of a table that names a row. Default: its position in the shard."""
+    tar_keys: Literal["first-dot", "last-dot"] = "first-dot"
+    """What members of a WebDataset tar share that are one sample. 'first-dot': the name up to the
+    first dot of its last part, as webdataset has it; 'last-dot': up to the last one, so that
+    photo.v2.jpg and photo.v3.jpg are two samples."""
+    image_member: str | None = None
+    """Of WebDataset samples with several images (0.left.jpg, 0.right.jpg), the one to caption, by
+    what follows the key: 'left.jpg', or a pattern such as 'left.*'. Default: a row for each."""
     carry: list[str] = field(default_factory=list)
     """Columns of the input to put beside the caption, e.g. 'url, *_id, text as alt_text'. Of
     tables, and of WebDataset: fields of a sample's .json, its .txt and .cls.

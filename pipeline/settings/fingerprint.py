@@ -11,7 +11,7 @@ from typing import Any, Final
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
 from pipeline.isolation.protocol import DEFAULT_OPTIONS
-from pipeline.settings.config import CaptionConfig, JobConfig
+from pipeline.settings.config import CaptionConfig, InputConfig, JobConfig
 from pipeline.storage.files import local_path, redact_url
 
 PREPROCESSING_VERSION: Final = 1
@@ -50,6 +50,7 @@ def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[s
         "image_column": config.input.image_column,
         "id_column": config.input.id_column,
         **_image_root(config.input.image_root),
+        **_rows_of_tars(config),
         "method": selection.effective_method,
         "token_budget": float(selection.token_budget),
         "budget_basis": selection.basis_for(spec),
@@ -99,6 +100,13 @@ def _changed_options(config: JobConfig) -> dict[str, Any]:
 def _image_root(root: str | None) -> dict[str, str]:
     """Which files the paths of a table mean; without what a URL may hold of secrets."""
     return {} if root is None else {"image_root": redact_url(local_path(root) or root)}
+
+
+def _rows_of_tars(config: JobConfig) -> dict[str, str]:
+    """Which rows a tar has and what they are called, where it is not the default way."""
+    given, default = config.input, InputConfig.tar_keys
+    keys = {"tar_keys": given.tar_keys} if given.tar_keys != default else {}
+    return keys | ({} if given.image_member is None else {"image_member": given.image_member})
 
 
 def _likeness(config: JobConfig) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator
 
+from pipeline.rows.errors import StorageError
+from pipeline.sources.paths.spelling import spelled
 from pipeline.sources.samples import Failure, Sample, constant_prompt, oversize
 from pipeline.sources.shard import ReadOptions, Shard
-from pipeline.storage.files import open_input
+from pipeline.storage.files import file_trouble, open_input
 
 __all__ = ["bucket_of", "read_images"]
 
@@ -24,18 +26,25 @@ def bucket_of(key: str, count: int) -> int:
 def read_images(shard: Shard, options: ReadOptions) -> Generator[Sample, None, None]:
     """One sample per file of the bucket, in its order. Files over the byte limit are not read on.
 
+    A file that cannot be opened is a failed sample.
+
     Raises:
-        StorageError: if a file cannot be opened or read, or is gone since it was listed.
+        StorageError: if the storage fails.
     """
     prompt = constant_prompt(options)
     for name in shard.files:
         image, failure = _read_file(f"{shard.url.rstrip('/')}/{name}", options)
-        yield Sample(name, image, prompt, failure)
+        yield Sample(spelled(name), image, prompt, failure)
 
 
 def _read_file(url: str, options: ReadOptions) -> tuple[bytes | None, Failure | None]:
-    with open_input(url, options.storage_options) as file:
-        data = file.read(options.max_image_bytes + 1)
-        if len(data) <= options.max_image_bytes:
-            return data, None
-        return None, oversize(file.seek(0, 2), options.max_image_bytes)
+    try:
+        with open_input(url, options.storage_options) as file:
+            data = file.read(options.max_image_bytes + 1)
+            if len(data) <= options.max_image_bytes:
+                return data, None
+            return None, oversize(file.seek(0, 2), options.max_image_bytes)
+    except StorageError as exc:
+        if trouble := file_trouble(exc, url):
+            return None, Failure(*trouble)
+        raise

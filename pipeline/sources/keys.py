@@ -22,12 +22,15 @@ class UniqueKeys:
 
     Args:
         names: of prompts, that ids of questions may end in.
+        prefix: of ids, by default the shard's name and '#'.
 
     It holds the keys of the shard: all that is kept in memory of it.
     """
 
-    def __init__(self, shard_name: str, names: Iterable[str] = ()) -> None:
-        self._prefix = f"{shard_name}#"
+    def __init__(
+        self, shard_name: str, names: Iterable[str] = (), prefix: str | None = None
+    ) -> None:
+        self._prefix = f"{shard_name}#" if prefix is None else prefix
         self._asked = re.compile("|".join([_QUESTION.pattern, *(f"#{name}$" for name in names)]))
         self._seen: set[str] = set()
         self._copies: dict[str, int] = {}

@@ -6,14 +6,17 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.rows.errors import InputError
 from pipeline.sources.discovery import STATE_FILE, FileInfo, FoundFiles, discover, format_of
 from pipeline.sources.images import bucket_of
-from pipeline.sources.keys import encode_control, encode_unsafe
+from pipeline.sources.keys import encode_control
 from pipeline.sources.named.hub_dataset import hub_folders, is_hub_dataset
+from pipeline.sources.paths.braces import expanded
+from pipeline.sources.paths.passed_over import CACHED, counted_by_reason
+from pipeline.sources.paths.spelling import spelled
 from pipeline.sources.shard import Shard
 from pipeline.storage.files import local_path, open_input, redact_url, url_parts
 
@@ -37,10 +40,12 @@ class Listing:
     Attributes:
         shards: sorted by name.
         root: what names are relative to, without credentials.
+        passed_over: files that are not read, by reason (`pipeline.sources.paths.passed_over`).
     """
 
     shards: tuple[Shard, ...]
     root: str
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
 
 def list_input(
@@ -50,11 +55,12 @@ def list_input(
     input_root: str | None = None,
     known_root: str | None = None,
     buckets: Mapping[str, int] | None = None,
+    old_names: bool = False,
 ) -> Listing:
     """The shards of all inputs.
 
     Args:
-        inputs: Files, globs (`*`, `**`) and directories, as paths or fsspec URLs, and
+        inputs: Files, globs (`*`, `**`), `{00..12}` and directories, as paths or fsspec URLs, and
             `hf-dataset:NAME[:CONFIG[:SPLIT]]`; all formats may be mixed.
         storage_options: Passed to fsspec.
         input_root: What names are relative to; by default the longest directory that all inputs
@@ -63,6 +69,8 @@ def list_input(
             inputs lie below it.
         buckets: Into how many buckets folders of loose images are divided, by name; others get a
             number that suits their size.
+        old_names: call folders of loose images as outputs of before had it: `photos`, not
+            `photos/`, which makes ids of it like `photos#a.jpg`.
 
     Raises:
         InputError: if an input matches nothing or is of no known format, or lies outside the root.
@@ -74,18 +82,27 @@ def list_input(
     found = [discover(url, storage_options) for url in urls]
     root = _root(input_root, known_root, found)
     files = {url_parts(url): _File(url, info) for each in found for url, info in each.files.items()}
+    passed = {url_parts(url): why for each in found for url, why in each.passed.items()}
     shards: list[Shard] = []
     by_directory = sorted(files, key=lambda parts: (parts[:-1], parts[-1]))
     for _, group in itertools.groupby(by_directory, key=lambda parts: parts[:-1]):
-        kept = _only_dataset_files({parts: files[parts] for parts in group}, storage_options)
-        shards += _file_shards(kept, root)
-        shards += _image_shards(kept, root, buckets or {})
+        there = {parts: files[parts] for parts in group}
+        kept = _only_dataset_files(there, storage_options)
+        passed |= dict.fromkeys(there.keys() - kept.keys(), CACHED)
+        shards += _file_shards(kept, root, old_names)
+        shards += _image_shards(kept, root, buckets or {}, old_names)
     in_order = sorted(shards, key=lambda shard: (shard.name, shard.files))
-    return Listing(shards=tuple(in_order), root="/".join(root))
+    left = [parts for parts, why in passed.items() if why == CACHED or parts not in files]
+    reasons = {"/".join(parts): passed[parts] for parts in left}
+    return Listing(
+        shards=tuple(in_order), root="/".join(root), passed_over=counted_by_reason(reasons)
+    )
 
 
 def _urls_of(given: str, storage_options: Mapping[str, Any]) -> Sequence[str]:
-    return hub_folders(given, storage_options) if is_hub_dataset(given) else [given]
+    if is_hub_dataset(given):
+        return hub_folders(given, storage_options)
+    return list(expanded(given))
 
 
 def _root(given: str | None, known: str | None, found: Sequence[FoundFiles]) -> _Parts:
@@ -100,14 +117,14 @@ def _root(given: str | None, known: str | None, found: Sequence[FoundFiles]) -> 
     return tuple(level[0] for level in levels)
 
 
-def _file_shards(files: Mapping[_Parts, _File], root: _Parts) -> Iterator[Shard]:
+def _file_shards(files: Mapping[_Parts, _File], root: _Parts, old_names: bool) -> Iterator[Shard]:
     """Shards of the files of one directory that hold many images each."""
     for parts, file in files.items():
         fmt = format_of(parts[-1])
         if fmt is not None and fmt != "images":
             yield Shard(
                 url=file.url,
-                name=_name(parts, root, file.url),
+                name=_name(parts, root, file.url, old_names),
                 format=fmt,
                 size_bytes=file.info.size_bytes,
                 signature=file.info.signature,
@@ -115,18 +132,19 @@ def _file_shards(files: Mapping[_Parts, _File], root: _Parts) -> Iterator[Shard]
 
 
 def _image_shards(
-    files: Mapping[_Parts, _File], root: _Parts, buckets: Mapping[str, int]
+    files: Mapping[_Parts, _File], root: _Parts, buckets: Mapping[str, int], old_names: bool
 ) -> Iterator[Shard]:
     """The loose images of one directory, divided by name."""
     images = {parts: file for parts, file in files.items() if format_of(parts[-1]) == "images"}
     if not images:
         return
     first, file = next(iter(images.items()))
-    name = _name(first[:-1], root, file.url) or "."
+    name = _name(first[:-1], root, file.url, old_names)
+    name = (name or ".") if old_names else f"{name or '.'}/"
     count = buckets.get(name) or _num_buckets(len(images))
     divided: dict[int, list[_File]] = defaultdict(list)
     for file in images.values():
-        divided[bucket_of(encode_unsafe(_base(file)), count)].append(file)
+        divided[bucket_of(spelled(_base(file)), count)].append(file)
     for bucket, chosen in sorted(divided.items()):
         yield _image_shard(chosen, name, f"{bucket}/{count}")
 
@@ -153,10 +171,11 @@ def _base(file: _File) -> str:
     return file.url.rpartition("/")[2]
 
 
-def _name(parts: _Parts, root: _Parts, url: str) -> str:
+def _name(parts: _Parts, root: _Parts, url: str, old_names: bool) -> str:
     if parts[: len(root)] != root:
         raise InputError(f"{redact_url(url)} is not below the input root {'/'.join(root)}")
-    return encode_control("/".join(parts[len(root) :]))
+    name = "/".join(parts[len(root) :])
+    return encode_control(name) if old_names else spelled(name)
 
 
 def _only_dataset_files(

@@ -170,7 +170,7 @@ def _told_of(failure: Failure) -> _Row:
 
 
 def _keys(shard: Shard, options: ReadOptions) -> UniqueKeys:
-    return UniqueKeys(shard.name, [name for name, _ in options.prompts])
+    return UniqueKeys(shard.name, [name for name, _ in options.prompts], shard.id_prefix)
 
 
 def _told(failures: Sequence[Failure | None]) -> list[str | None] | None:

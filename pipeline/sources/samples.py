@@ -127,7 +127,8 @@ def no_prompt(detail: str) -> Prompt:
 
 def broken_shard(failure: Failure, options: ReadOptions) -> Sample:
     """The row that stands for all rows a broken shard holds beyond this point."""
-    key = "!truncated" if failure.code == "shard_truncated" else "!corrupt"
+    keys = {"shard_truncated": "!truncated", "file_not_found": "!gone"}
+    key = keys.get(failure.code, "!unreadable" if "file" in failure.code else "!corrupt")
     plain = options.prompt is not None and not options.has_templates
     prompt = constant_prompt(options) if plain else Prompt()
     return Sample(key, None, prompt, failure)

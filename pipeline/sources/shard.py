@@ -11,7 +11,7 @@ from pipeline.sources.carried.request import CarriedColumn
 from pipeline.sources.templates.template import columns_of_template, is_template
 from pipeline.storage.web.fetch_options import FetchOptions
 
-__all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat"]
+__all__ = ["IMAGE_SUFFIXES", "MIB", "ReadOptions", "Shard", "ShardFormat", "TarKeys"]
 
 MIB = 1024 * 1024
 IMAGE_SUFFIXES: Final = frozenset(
@@ -25,6 +25,7 @@ _POSITIVE: Final = (
     *("batch_rows", "batch_bytes"),
 )
 ShardFormat = Literal["parquet", "webdataset", "images", "arrow", "csv", "jsonl"]
+TarKeys = Literal["first-dot", "last-dot"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,8 @@ class Shard:
     credentials: log `redact_url(url)`."""
 
     name: str
-    """Path below the input root, '/'-separated: the first half of every `image_id`."""
+    """Path below the input root, '/'-separated: the first half of every `image_id`. Folders of
+    loose images end in '/', and the root is './'; in outputs of before neither, and it is '.'."""
 
     format: ShardFormat
 
@@ -59,6 +61,16 @@ class Shard:
     def ledger_id(self) -> str:
         """`name`, made distinct for the buckets of one directory."""
         return f"{self.name}[{self.bucket}]" if self.bucket else self.name
+
+    @property
+    def id_prefix(self) -> str:
+        """What stands before the key in an `image_id`.
+
+        Of folders, whose names end in a slash, the id is the file's path below the input root.
+        """
+        if not self.name.endswith("/"):
+            return f"{self.name}#"
+        return "" if self.name == "./" else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +105,13 @@ class ReadOptions:
 
     id_column: str | None = None
     """Parquet and Arrow: a column of unique scalars to use as key in place of the row ordinal."""
+
+    tar_keys: TarKeys = "first-dot"
+    """WebDataset: at which dot of its base name a member's name is split into key and suffix."""
+
+    image_member: str | None = None
+    """WebDataset: the suffix of the one image to take of each sample, as "left.jpg", or a pattern
+    of it; None for a row for every image."""
 
     carried: tuple[CarriedColumn, ...] = ()
     """What goes along with each image: Parquet and Arrow columns, and of a WebDataset sample fields

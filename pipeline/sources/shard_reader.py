@@ -10,18 +10,19 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipeline.rows.errors import InputError
+from pipeline.rows.errors import InputError, StorageError
 from pipeline.sources.images import read_images
 from pipeline.sources.named.places import check_root
+from pipeline.sources.paths.unopened import passing_over
 from pipeline.sources.rows import StoredRows, read_tables
-from pipeline.sources.samples import Sample
+from pipeline.sources.samples import Failure, Sample, broken_shard
 from pipeline.sources.shard import ReadOptions, Shard, ShardFormat
 from pipeline.sources.tables.arrow_dataset import arrow_schema, count_arrow_rows, read_arrow
 from pipeline.sources.tables.columns import choose_columns
 from pipeline.sources.tables.manifest import count_manifest_rows, manifest_schema, read_manifest
 from pipeline.sources.tables.parquet import count_parquet_rows, parquet_schema, read_parquet
-from pipeline.sources.webdataset import read_webdataset
-from pipeline.storage.files import redact_url
+from pipeline.sources.tars.webdataset import read_webdataset
+from pipeline.storage.files import file_trouble, redact_url
 
 __all__ = ["check_columns", "count_rows", "limit_shards", "read_shard"]
 
@@ -46,11 +47,28 @@ def read_shard(
     Rows that are `done` are left out. The marker (`ShardEnd`) adds up the `row_ids` handed on
     before it. What is held in memory is one table, one record batch, the keys seen and those done.
 
+    A file that is not there, or not one to read, is a single row that tells so.
+
     Raises:
-        StorageError: if the shard cannot be opened or read. Bad data is never an exception.
+        StorageError: if the storage fails. Bad data is never an exception.
     """
-    samples = _READERS[shard.format](shard, options)
+    samples = _samples(shard, options)
     return read_tables(shard, samples, options, done or StoredRows())
+
+
+def _samples(shard: Shard, options: ReadOptions) -> Generator[Sample, None, None]:
+    """Those of the reader; one that stands for the shard where it cannot be opened."""
+    num_read = 0
+    try:
+        with contextlib.closing(_READERS[shard.format](shard, options)) as samples:
+            for sample in samples:
+                num_read += 1
+                yield sample
+    except StorageError as exc:
+        trouble = file_trouble(exc, shard.url)
+        if shard.format == "images" or num_read or trouble is None:
+            raise
+        yield broken_shard(Failure(*trouble), options)
 
 
 def count_rows(shard: Shard, options: ReadOptions) -> int | None:
@@ -62,18 +80,22 @@ def count_rows(shard: Shard, options: ReadOptions) -> int | None:
     Raises:
         StorageError: if the shard cannot be opened.
     """
-    count: int | None = None
-    if shard.format == "images":
-        count = len(shard.files)
-    elif shard.format == "parquet":
-        count = count_parquet_rows(shard, options)
-    elif shard.format == "arrow":
-        count = count_arrow_rows(shard, options)
-    elif shard.format in ("csv", "jsonl"):
-        count = count_manifest_rows(shard, options)
+    count: int | None = 1
+    with passing_over(shard):
+        count = _count(shard, options)
     if count is None or shard.max_rows is None:
         return count
     return min(count, shard.max_rows)
+
+
+def _count(shard: Shard, options: ReadOptions) -> int | None:
+    if shard.format == "images":
+        return len(shard.files)
+    if shard.format == "parquet":
+        return count_parquet_rows(shard, options)
+    if shard.format in ("csv", "jsonl"):
+        return count_manifest_rows(shard, options)
+    return count_arrow_rows(shard, options) if shard.format == "arrow" else None
 
 
 def limit_shards(shards: Sequence[Shard], limit: int, options: ReadOptions) -> tuple[Shard, ...]:
@@ -125,12 +147,13 @@ def _schemas(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[Sh
     """Columns of the shards that have columns and open."""
     for shard in shards:
         schema = None
-        if shard.format == "parquet":
-            schema = parquet_schema(shard, options)
-        elif shard.format == "arrow":
-            schema = arrow_schema(shard, options)
-        elif shard.format in ("csv", "jsonl"):
-            schema = manifest_schema(shard, options)
+        with passing_over(shard):
+            if shard.format == "parquet":
+                schema = parquet_schema(shard, options)
+            elif shard.format == "arrow":
+                schema = arrow_schema(shard, options)
+            elif shard.format in ("csv", "jsonl"):
+                schema = manifest_schema(shard, options)
         if schema is not None:
             yield shard, schema
 
@@ -139,5 +162,5 @@ def _count_up_to(shard: Shard, limit: int, options: ReadOptions) -> int:
     """Images in the shard, or any number from `limit` on when it has as many."""
     if (count := count_rows(shard, options)) is not None:
         return count
-    with contextlib.closing(_READERS[shard.format](shard, options)) as samples:
+    with contextlib.closing(_samples(shard, options)) as samples:
         return sum(1 for _ in itertools.islice(samples, limit))

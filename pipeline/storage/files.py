@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import io
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -20,6 +22,7 @@ from pipeline.storage.retry import NO_RETRY, RETRY, Retry
 
 __all__ = [
     "StorageFile",
+    "file_trouble",
     "filesystem",
     "is_local",
     "local_path",
@@ -30,6 +33,7 @@ __all__ = [
     "redact_url",
     "retry_of",
     "storage_errors",
+    "to_filesystem",
     "url_parts",
     "with_client_defaults",
 ]
@@ -74,11 +78,28 @@ def filesystem(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]:
         InputError: if the protocol is unknown or its package is not installed.
     """
     try:
-        fs, path = fsspec.core.url_to_fs(url, **with_client_defaults(url, storage_options))
-    except (ValueError, ImportError) as exc:
+        return to_filesystem(url, storage_options)
+    except (ValueError, ImportError, TypeError) as exc:
         why = missing_package(url) or describe_error(exc)
         raise InputError(f"cannot use {redact_url(url)}: {why}") from cause_of(exc)
-    return fs, path
+
+
+def to_filesystem(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]:
+    """As `filesystem`, but what fsspec raises comes as it is.
+
+    '::' is part of a name here: fsspec would take `a::b.jpg` for a chain of file systems.
+    """
+    path = local_path(url)
+    if path is not None:
+        return fsspec.filesystem("file", **storage_options), path
+    options = with_client_defaults(url, storage_options)
+    if "::" not in url:
+        fs, path = fsspec.core.url_to_fs(url, **options)
+        return fs, str(path)
+    protocol = url.partition("://")[0]
+    kind = fsspec.get_filesystem_class(protocol)
+    fs = fsspec.filesystem(protocol, **{**kind._get_kwargs_from_urls(url), **options})
+    return fs, str(kind._strip_protocol(url))
 
 
 def missing_package(url: str) -> str | None:
@@ -200,9 +221,36 @@ def open_input(
 
 def open_path(fs: Any, path: str, url: str, retry: Retry | None = None) -> StorageFile:
     """`path` of a file system that is at hand; messages name `url`."""
-    return StorageFile(
-        lambda: fs.open(path, "rb", block_size=_BLOCK_BYTES), url, retry or retry_of(fs)
-    )
+
+    def opened() -> Any:
+        if is_local(fs):
+            _check_regular(path)
+        return fs.open(path, "rb", block_size=_BLOCK_BYTES)
+
+    return StorageFile(opened, url, retry or retry_of(fs))
+
+
+def file_trouble(exc: StorageError, url: str) -> tuple[str, str] | None:
+    """Code and detail where `url` alone cannot be opened; None where more may be wrong.
+
+    A file that is not there is its own trouble anywhere. A refusal is on this machine's disk only:
+    an object store refuses everything once credentials have run out.
+    """
+    cause = exc.__cause__
+    path = local_path(url)
+    if path is not None and not os.path.isdir(os.path.dirname(path)):
+        return None  # A disk that is gone, rather.
+    if isinstance(cause, FileNotFoundError):
+        if path is not None and os.path.islink(path):
+            return "file_not_found", f"a link to {os.readlink(path)}, where nothing is"
+        return "file_not_found", "gone since it was listed"
+    if path is None or not isinstance(cause, OSError):
+        return None
+    if isinstance(cause, PermissionError | _NotRegularError | IsADirectoryError):
+        return "file_unreadable", cause.strerror or str(cause)
+    if cause.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+        return "file_unreadable", os.strerror(cause.errno)
+    return None
 
 
 def retry_of(fs: Any) -> Retry:
@@ -232,6 +280,16 @@ def with_client_defaults(url: str, storage_options: Mapping[str, Any]) -> dict[s
         retries = {"mode": "standard", "total_max_attempts": 2}
         options["config_kwargs"] = {"retries": retries, **(options.get("config_kwargs") or {})}
     return options
+
+
+class _NotRegularError(OSError):
+    """To open a pipe would be to wait for its writer."""
+
+
+def _check_regular(path: str) -> None:
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise _NotRegularError(errno.EINVAL, "a pipe, a socket or a device, not a file")
 
 
 def _move(raw: Any, offset: int) -> None:

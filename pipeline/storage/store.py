@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import fsspec
-
 from pipeline.rows.errors import ConfigError, StorageError
 from pipeline.storage.atomic_write import TEMPORARY_SUFFIX, link, put, remove
 from pipeline.storage.files import (
@@ -21,7 +19,7 @@ from pipeline.storage.files import (
     redact_url,
     retry_of,
     storage_errors,
-    with_client_defaults,
+    to_filesystem,
 )
 from pipeline.storage.walk import exists
 
@@ -133,8 +131,7 @@ class Store:
     def _open(self) -> tuple[Any, str]:
         try:
             with storage_errors("open", self.url):
-                options = with_client_defaults(self.url, self.storage_options)
-                filesystem, root = fsspec.core.url_to_fs(self.url, **options)
+                filesystem, root = to_filesystem(self.url, self.storage_options)
         except StorageError as exc:
             if isinstance(exc.__cause__, (ValueError, ImportError)):  # no such protocol here
                 why = missing_package(self.url)

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from pipeline.ledger.compaction import adopt_merges, end_merging
 from pipeline.ledger.duplicates import remove_duplicates
-from pipeline.ledger.identity import Identity, load_identity
+from pipeline.ledger.identity import OLD_NAMES, Identity, load_identity
 from pipeline.ledger.lease import Lease
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.leftovers import withdraw_void
@@ -77,7 +77,17 @@ def _identity_of_parts(sink: Sink) -> Identity:
     if len(prints) != 1:
         found = f"{len(prints)} configurations"
         raise ConfigError(f"output: its parts are of {found}; only a person can choose")
-    return Identity(fingerprint=prints.pop(), fields={}, input_root=None)
+    return Identity(
+        fingerprint=prints.pop(), fields={}, input_root=None, version=_version_of_parts(sink)
+    )
+
+
+def _version_of_parts(sink: Sink) -> int:
+    """By how the folders of loose images are called, if there are any."""
+    entries = read_entries(sink, _paths(sink))
+    folders = [entry.name for entry in entries if entry.ledger_id != entry.name]
+    is_old = any(not name.endswith("/") for name in folders)
+    return OLD_NAMES if is_old else Identity.version
 
 
 def _paths(sink: Sink) -> list[str]:

@@ -9,17 +9,14 @@ reader still finds. Prints JSON; the seed repeats a run.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import random
 import sys
-import tarfile
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
@@ -28,12 +25,15 @@ from pipeline.job.session import keep_idle_workers
 from pipeline.job.session import main as job
 from pipeline.rows.errors import EXIT_DONE, EXIT_TOO_MANY_BAD_ROWS
 from pipeline.settings.config import CaptionConfig
+from tests.fuzz.containers import PARQUET
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import image_seeds
 from tests.fuzz.table_containers import has_no_rows, write_damaged_tables
+from tests.fuzz.tars import TARS
 
 IMAGES_PER_SHARD = 250
 IMAGES_PER_DAMAGED_SHARD = 8
+CONTAINERS = (PARQUET, *TARS)
 
 
 def main() -> int:
@@ -103,67 +103,33 @@ def write_damaged_images(folder: Path, count: int, rng: random.Random) -> set[st
             f"{index:05}": mutated(rng.choice(seeds), rng)
             for index in range(start, min(count, start + IMAGES_PER_SHARD))
         }
-        kind = "tar" if start // IMAGES_PER_SHARD % 2 else "parquet"
-        name = f"images-{start:05}.{kind}"
-        _write(folder / name, _packed(kind, images))
+        kind = TARS[0] if start // IMAGES_PER_SHARD % 2 else PARQUET
+        name = f"images-{start:05}.{kind.ending}"
+        _write(folder / name, kind.pack(images))
         ids |= {f"{name}#{key}" for key in images}
     return ids
 
 
 def write_damaged_shards(folder: Path, count: int, rng: random.Random) -> set[str]:
-    """Damaged tars and Parquet files of sound images; returns the ids that can still be read."""
-    sound = image_seeds()[:IMAGES_PER_DAMAGED_SHARD]
+    """Damaged containers of sound images; returns the ids that can still be read."""
+    seeds = image_seeds()[:IMAGES_PER_DAMAGED_SHARD]
+    sound = {f"{i:05}": data for i, data in enumerate(seeds)}
+    whole: dict[str, bytes] = {}
     ids: set[str] = set()
     for index in range(count):
-        kind = rng.choice(("tar", "parquet"))
-        whole = _packed(kind, {f"{i:05}": data for i, data in enumerate(sound)})
-        data = mutated(whole, rng)
-        name = f"damaged-{index:03}.{kind}"
+        kind = CONTAINERS[index % len(CONTAINERS)]
+        if kind.name not in whole:
+            whole[kind.name] = kind.pack(sound)
+        data = mutated(whole[kind.name], rng)
+        name = f"damaged-{index:03}.{kind.ending}"
         _write(folder / name, data)
-        keys = _keys_of_tar(data) if kind == "tar" else _keys_of_parquet(data)
-        ids |= {f"{name}#{key}" for key in keys if key.isdigit() and len(key) == 5}
+        ids |= {f"{name}#{key}" for key in kind.keys(data)}
     return ids
-
-
-def _packed(kind: str, images: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    if kind == "parquet":
-        images_column = pa.array(list(images.values()), pa.binary())
-        pq.write_table(pa.table({"id": list(images), "image": images_column}), buffer)
-        return buffer.getvalue()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for key, data in images.items():
-            member = tarfile.TarInfo(f"{key}.jpg")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-
-
-def _keys_of_tar(data: bytes) -> set[str]:
-    """Of members that the standard library reads whole."""
-    keys: set[str] = set()
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.isfile() else None
-                if file and member.name.endswith(".jpg") and len(file.read()) == member.size:
-                    keys.add(member.name.partition(".")[0])
-    except Exception:  # What comes after the damage is not promised.
-        pass
-    return keys
-
-
-def _keys_of_parquet(data: bytes) -> set[str]:
-    """All or none: the image column has to be read, too."""
-    try:
-        return set(pq.read_table(io.BytesIO(data), columns=["id", "image"])["id"].to_pylist())
-    except Exception:
-        return set()
 
 
 def account(output: Path, wanted: set[str], shards: list[str]) -> dict[str, object]:
@@ -189,7 +155,17 @@ def account(output: Path, wanted: set[str], shards: list[str]) -> dict[str, obje
         "silent": [name for name in shards if name not in told],
         "ends": dict(codes.most_common()),
         "image_notes": dict(notes.most_common()),
+        "most_memory_of_a_reader_mib": _most_memory(output),
     }
+
+
+def _most_memory(output: Path) -> int:
+    """Of a process that reads shards, all it held besides among it."""
+    tables = [
+        pq.read_table(p, columns=["stage", "peak_memory_bytes"]) for p in output.glob("stats/*")
+    ]
+    rows = [row for table in tables for row in table.to_pylist() if row["stage"] == "read"]
+    return max((row["peak_memory_bytes"] or 0 for row in rows), default=0) >> 20
 
 
 if __name__ == "__main__":

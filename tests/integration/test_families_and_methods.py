@@ -42,7 +42,7 @@ def expected(
 ) -> dict[str, str]:
     vlm = hired_core.load(model, settings=settings, generation=NEW, **options)
     said = vlm.caption([images / name for name in SIZES], PROMPT)
-    return {f".#{name}": each.text for name, each in zip(SIZES, said, strict=True)}
+    return {name: each.text for name, each in zip(SIZES, said, strict=True)}
 
 
 def through_the_job(images: Path, output: Path, settings: ReductionSettings, *flags: str) -> Result:

@@ -39,6 +39,6 @@ def test_what_is_rejected_is_captioned_when_it_is_no_more(
     whole = ["--to", "txt", "--side-by-side", "link", "--where", "flags <> []"]
     assert export([str(output), *whole]) == EXIT_DONE
     texts = sorted((output / "exports/txt").glob("*.txt"))
-    found = {f".#{path.stem}.png": path.read_text().rstrip("\n") for path in texts}
+    found = {f"{path.stem}.png": path.read_text().rstrip("\n") for path in texts}
     assert found == good.texts()
     assert (output / "exports/txt/2.png").read_bytes() == (tmp_path / "in/2.png").read_bytes()

@@ -21,6 +21,6 @@ def test_an_output_on_s3_is_looked_at_there(s3: S3Server, monkeypatch: pytest.Mo
     options = ["--storage-options", json.dumps(s3.storage_options)]
     assert report(["s3://exporting/out", "--html", "s3://exporting/pages/one.html", *options]) == 0
     page = Page(s3.filesystem().cat_file("exporting/pages/one.html").decode())
-    assert "day/a.tar#3" in page.text and "loose#5.png" in page.text
+    assert "day/a.tar#3" in page.text and "loose/5.png" in page.text
     assert len(list(page.all("img"))) == 6
     assert "test-secret" not in page.html

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
-from pipeline.rows.errors import InputError, StorageError
-from pipeline.sources import ReadOptions, Shard, list_input, read_shard
+from pipeline.rows.errors import InputError
+from pipeline.sources import ReadOptions, Shard, list_input
 from tests.support.bad_images import CASES, GOOD
 from tests.support.s3_server import S3Server, s3_server
 from tests.support.source_files import PROMPT, add_member, codes, read_rows
@@ -53,10 +53,15 @@ def corpus() -> Iterator[S3Server]:
         state = b'{"_data_files": [{"filename": "data-0.arrow"}]}'
         server.put("s3://sources/day/hf/state.json", state)
         server.put("s3://sources/day/loose/x y#1?.jpg", GOOD)
-        server.put("s3://sources/day/_tmp/d.tar", b"")
+        server.put("s3://sources/day/.tmp/d.tar", b"")
+        for name in ODD:
+            server.put(f"s3://sources/odd/[D_DATA]/{name}", GOOD)
         server.put("s3://sources/day/readme.md", b"")
         server.put("s3://sources/daybreak/z.tar", tar_bytes())
         yield server
+
+
+ODD = ("a::b.jpg", "a#b.jpg", "50%.jpg", "a%20b.jpg", "a b.jpg", "[x].jpg", "é.jpg", "_D.JPG")
 
 
 def listed(server: S3Server, *inputs: str) -> list[Shard]:
@@ -71,7 +76,7 @@ def test_prefix(corpus: S3Server, prefix: str) -> None:
         ("en/b.tar", "webdataset"),
         ("en/c.tar.gz", "webdataset"),
         ("hf/data-0.arrow", "arrow"),
-        ("loose", "images"),
+        ("loose/", "images"),
     ]
     assert shards[0].url == "s3://sources/day/a.parquet"
     assert shards[0].size_bytes == len(parquet_bytes())
@@ -106,7 +111,38 @@ def test_read(corpus: S3Server, name: str) -> None:
 def test_read_loose_images(corpus: S3Server) -> None:
     (shard,) = listed(corpus, "s3://sources/day/loose")
     options = ReadOptions(prompt=PROMPT, storage_options=corpus.storage_options)
-    assert codes(read_rows(shard, options)) == {".#x y#1?.jpg": None}
+    assert codes(read_rows(shard, options)) == {"x y#1?.jpg": None}
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://sources/odd", "s3://sources/odd/[D_DATA]/*", "s3://sources/odd/[D_DATA]/**"]
+)
+def test_odd_names(corpus: S3Server, url: str) -> None:
+    options = ReadOptions(prompt=PROMPT, storage_options=corpus.storage_options)
+    found = [row for shard in listed(corpus, url) for row in read_rows(shard, options)]
+    folder = "[D_DATA]/" if url.endswith("odd") else ""
+    assert codes(found) == {f"{folder}{name}": None for name in ODD}
+
+
+def test_an_object_that_is_gone_is_a_row(corpus: S3Server) -> None:
+    corpus.put("s3://sources/fading/a.jpg", GOOD)
+    corpus.put("s3://sources/fading/b.tar", tar_bytes())
+    shards = listed(corpus, "s3://sources/fading")
+    fs = corpus.filesystem()
+    fs.rm(["sources/fading/a.jpg", "sources/fading/b.tar"])
+    options = ReadOptions(prompt=PROMPT, storage_options=corpus.storage_options)
+    found = [row for shard in shards for row in read_rows(shard, options)]
+    assert codes(found) == {"a.jpg": "file_not_found", "b.tar#!gone": "file_not_found"}
+
+
+def test_what_is_passed_over_is_counted(corpus: S3Server) -> None:
+    listing = list_input(["s3://sources/day"], storage_options=corpus.storage_options)
+    assert listing.passed_over == {"cache of a dataset": 1, "hidden": 1, "readme.md": 1}
+
+
+def test_braces(corpus: S3Server) -> None:
+    names = [shard.name for shard in listed(corpus, "s3://sources/day/en/{b.tar,c.tar.gz}")]
+    assert names == ["b.tar", "c.tar.gz"]
 
 
 def test_buckets_cannot_be_globbed(corpus: S3Server) -> None:
@@ -118,13 +154,6 @@ def test_buckets_cannot_be_globbed(corpus: S3Server) -> None:
 def test_nothing_there(corpus: S3Server, url: str) -> None:
     with pytest.raises(InputError, match="nothing matches"):
         listed(corpus, url)
-
-
-def test_gone_since_it_was_listed(corpus: S3Server) -> None:
-    shard = Shard(url="s3://sources/gone.tar", name="gone.tar", format="webdataset")
-    options = ReadOptions(prompt=PROMPT, storage_options=corpus.storage_options)
-    with pytest.raises(StorageError, match=r"cannot open s3://sources/gone\.tar"):
-        list(read_shard(shard, options))
 
 
 def test_new_files_are_seen(corpus: S3Server) -> None:

@@ -44,7 +44,7 @@ FORM = {
 }
 PROMPTS = ("short=What is it?", 'long=The alt text is: {{ alt or "none" }}. What is it?')
 NAMES = {"short", "long"}
-IDS = ("a.parquet#0", "a.parquet#1", "a.parquet#2", "b.tar#p", "b.tar#q", "loose#d.png")
+IDS = ("a.parquet#0", "a.parquet#1", "a.parquet#2", "b.tar#p", "b.tar#q", "loose/d.png")
 BAD = "a.parquet#3"
 NEAR, SAME = "a.parquet#2", "b.tar#q"
 """Like a.parquet#0 at another size; the bytes of a.parquet#1."""
@@ -113,7 +113,7 @@ def check(done: Result) -> None:
         assert row["prompt_name"] == row["image_id"].rpartition("#")[2]
         assert "short" in row["flags"]
     assert rows[f"{SAME}#long"]["prompt"] == "The alt text is: right. What is it?"
-    assert rows["loose#d.png#long"]["prompt"] == "The alt text is: none. What is it?"
+    assert rows["loose/d.png#long"]["prompt"] == "The alt text is: none. What is it?"
     assert (rows[f"{SAME}#short"]["url"], rows[f"{SAME}#short"]["seen"]) == ("tar-q", 7)
     for name in NAMES:
         pairs = (

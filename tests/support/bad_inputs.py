@@ -102,7 +102,7 @@ def write_image_folder(folder: Path) -> dict[str, str]:
         (folder / case.file_name).write_bytes(case.data)
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.jpg").write_bytes(GOOD)
-    return {f".#{case.file_name}": case.expected for case in CASES}
+    return {case.file_name: case.expected for case in CASES}
 
 
 def _write_bad_members(path: Path, bomb: bytes, questions: bool) -> dict[str, str]:

@@ -40,9 +40,10 @@ CODE_ADVICE: Final[dict[str, str]] = {
     "line_invalid": f"Mend the line: error_detail says what is wrong with it; {_RETRY}.",
     "path_not_allowed": f"If the table is to be trusted, name a folder above by --image-root, "
     f"{_RETRY}.",
-    "file_not_found": f"Put the file there, or name what paths are relative to by --image-root, "
+    "file_not_found": "Mend the link, put the file there, or name what paths are relative to by "
+    f"--image-root, {_RETRY}.",
+    "file_unreadable": "Give the user of the job the right to read it (a pipe is no image), "
     f"{_RETRY}.",
-    "file_unreadable": f"Give the job the right to read it, {_RETRY}.",
     "url_not_allowed": f"If the host is one of yours, --fetch-private, {_RETRY}.",
     "url_not_found": "The page is gone; leave the row out.",
     "url_refused": "The host wants a log-in or no robots; fetch the images by other means.",

@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from pipeline.rows.errors import InputError
 from pipeline.rows.fitting import common_type
+from pipeline.sources.paths.unopened import passing_over
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.tables.arrow_dataset import arrow_schema
 from pipeline.sources.tables.manifest import first_records
 from pipeline.sources.tables.parquet import parquet_schema
-from pipeline.sources.webdataset import first_fields
+from pipeline.sources.tars.webdataset import first_fields
 
 __all__ = ["columns_of"]
 
@@ -65,7 +66,9 @@ def _settled(kinds: Sequence[pa.DataType]) -> pa.DataType:
 def _of_tables(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[str, pa.DataType]]:
     for shard in shards:
         look = parquet_schema if shard.format == "parquet" else arrow_schema
-        schema = look(shard, options) or pa.schema([])
+        schema = pa.schema([])
+        with passing_over(shard):
+            schema = look(shard, options) or schema
         for each in schema:
             if schema.get_field_index(each.name) >= 0:  # -1 where two have that name.
                 yield each.name, each.type
@@ -73,7 +76,10 @@ def _of_tables(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[
 
 def _of_tars(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[str, pa.DataType]]:
     for shard in shards:
-        for fields in first_fields(shard, options, _SAMPLES):
+        found: list[dict[str, Any]] = []
+        with passing_over(shard):
+            found = first_fields(shard, options, _SAMPLES)
+        for fields in found:
             yield from ((name, _json_kind(value)) for name, value in fields.items() if name)
 
 

@@ -59,10 +59,10 @@ def test_a_text_file_lies_where_the_image_does(corpus: Corpus, tmp_path: Path) -
     cats = [f"photos/Cat~{marked[0]}.txt", f"photos/cat~{marked[1]}.txt"]
     assert names == sorted([*shards, *cats, "photos/d.e.txt", "photos/ü %231%3F.txt"])
     assert (tmp_path / "b.tar/x/6.txt").read_text() == rows["b.tar#x/6"]["text"] + "\n"
-    assert (tmp_path / names[-1]).read_text() == rows["photos#ü #1?.png"]["text"] + "\n"
+    assert (tmp_path / names[-1]).read_text() == rows["photos/ü #1?.png"]["text"] + "\n"
 
 
-CATS = ("photos#Cat.png", "photos#cat.PNG")
+CATS = ("photos/Cat.png", "photos/cat.PNG")
 
 
 def test_images_are_copied_beside_their_texts(corpus: Corpus, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_images_are_copied_beside_their_texts(corpus: Corpus, tmp_path: Path) ->
 
 def test_loose_images_are_linked(corpus: Corpus, tmp_path: Path) -> None:
     names = exported(
-        corpus, tmp_path, "txt", "--side-by-side", "link", "--where", "shard = 'photos'"
+        corpus, tmp_path, "txt", "--side-by-side", "link", "--where", "shard = 'photos/'"
     )
     links = [tmp_path / name for name in names if not name.endswith(".txt")]
     assert len(links) == 4 and all(link.is_symlink() for link in links)
@@ -91,7 +91,7 @@ def test_loose_images_are_linked(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_images_in_their_own_folder_stay_what_they_are(corpus: Corpus) -> None:
     """Texts beside the images where these are: a link would stand for its own target."""
-    flags = ("--side-by-side", "link", "--where", "shard = 'photos'")
+    flags = ("--side-by-side", "link", "--where", "shard = 'photos/'")
     before = (corpus.root / "photos/d.e.png").read_bytes()
     exported(corpus, corpus.root, "txt", *flags)
     assert not (corpus.root / "photos/d.e.png").is_symlink()
@@ -129,7 +129,7 @@ def test_webdataset_reads_the_tars(corpus: Corpus, tmp_path: Path) -> None:
         assert sample["txt"] == row["text"] + "\n"
         assert sample["json"] == row | {"prompts": [row["prompt"]], "texts": [row["text"]]}
     pixels = {s["json"]["image_id"]: s["png"].getpixel((0, 0)) for s in samples}
-    assert (pixels["b.tar#x/6"], pixels["photos#d.e.png"]) == (colour(6), colour(10))
+    assert (pixels["b.tar#x/6"], pixels["photos/d.e.png"]) == (colour(6), colour(10))
 
 
 def test_a_sample_has_all_captions_of_its_image(asked: Corpus, tmp_path: Path) -> None:

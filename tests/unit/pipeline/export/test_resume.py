@@ -110,7 +110,7 @@ def test_what_is_done_is_neither_read_nor_written_again(
     opened.clear()
     before = (tmp_path / "tars/captions-00000.tar").stat().st_mtime_ns
     assert taken(corpus, tmp_path / "tars", "webdataset") == 0
-    assert opened == ["a.parquet", "b.tar", "photos"]
+    assert opened == ["a.parquet", "b.tar", "photos/"]
     assert (tmp_path / "tars/captions-00000.tar").stat().st_mtime_ns == before
 
 
@@ -183,7 +183,7 @@ def test_an_image_that_is_another_now_is_told(
 ) -> None:
     (corpus.root / "photos/d.e.png").write_bytes(png(99))
     told = complaint(corpus, tmp_path / "x", capsys)
-    assert "photos#d.e.png: is another than the one that was captioned" in told
+    assert "photos/d.e.png: is another than the one that was captioned" in told
 
 
 def test_a_row_that_is_gone_is_told(

@@ -96,7 +96,7 @@ def test_a_dry_run_starts_no_job(
     (tmp_path / "a.png").write_bytes(b"x")
     argv = ["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--dry-run"]
     assert session.main(argv, CaptionConfig, "") == 0
-    assert "1 shard (1 images), 0.0 MiB, 1 image" in capsys.readouterr().out
+    assert "1 shard (1 folder of images), 0.0 MiB, 1 image" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 
 

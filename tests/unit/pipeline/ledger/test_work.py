@@ -20,7 +20,7 @@ from pipeline.parts.sink import Sink
 from pipeline.rows.errors import ConfigError, InputError, StorageError
 from pipeline.settings.config import InputConfig, JobConfig, OutputConfig
 from pipeline.settings.fingerprint import fingerprint
-from pipeline.sources import Shard
+from pipeline.sources import Shard, list_input
 from tests.support.one_run import IDENTITY as MINE
 from tests.support.one_run import Run
 from tests.support.resolved import resolved
@@ -44,8 +44,8 @@ def test_an_identity_is_stored_and_loaded(sink: Sink) -> None:
 
 
 def test_an_output_of_a_later_version_is_refused(sink: Sink) -> None:
-    sink.put_json(IDENTITY, {"version": 2, "anything": 1})
-    with pytest.raises(StorageError, match="the output has format 2, this program writes 1"):
+    sink.put_json(IDENTITY, {"version": 3, "anything": 1})
+    with pytest.raises(StorageError, match="the output has format 3, this program writes 2"):
         load_identity(sink)
 
 
@@ -215,10 +215,29 @@ def play(plan: Plan) -> None:
 def test_a_night_with_one_input_names_its_shards_as_the_night_with_two(folder: Path) -> None:
     play(plan(folder, "in/en", "in/de"))
     again = plan(folder, "in/en")
-    assert again.is_done and {each.name for each in again.shards} == {"en"}
+    assert again.is_done and {each.name for each in again.shards} == {"en/"}
     (folder / "x.jpg").write_bytes(b"x")
     with pytest.raises(ConfigError, match=r"^input_root: names in this output are relative to "):
         plan(folder, "in/en", "x.jpg")
+
+
+def test_an_output_of_before_keeps_the_ids_that_it_has(folder: Path) -> None:
+    """None is captioned twice under another name; what is new is called as the rest is."""
+    before = list_input([str(folder / "in")], storage_options={}, old_names=True)
+    assert {each.name for each in before.shards} == {"en", "de"}
+    there = plan(folder)
+    old = dataclasses.replace(there.identity, version=1)
+    Run(run_id="1", shards=before.shards, identity=old).play(there.sink)
+    again = plan(folder)
+    assert again.is_done and again.identity == old
+    assert {each.name for each in again.shards} == {"en", "de"} and again.num_complete == 2
+    (folder / "in/en/7.jpg").write_bytes(b"new")
+    play(plan(folder))
+    ids = {i for t in there.sink.read("captions", ["image_id"]) for i in t["image_id"].to_pylist()}
+    assert "en#7.jpg" in ids and all("#" in image_id for image_id in ids)
+    assert load_identity(there.sink) == old
+    fresh = plan(folder, overwrite=True)
+    assert {each.name for each in fresh.shards} == {"en/", "de/"}
 
 
 def test_a_folder_may_grow_but_not_change(folder: Path) -> None:
@@ -229,7 +248,9 @@ def test_a_folder_may_grow_but_not_change(folder: Path) -> None:
     play(grown)
     assert plan(folder).is_done
     (folder / "in/en/7.jpg").write_bytes(b"other")
-    with pytest.raises(InputError, match=r"^input: changed since captioned: en\[\d+/16\]\. Choose"):
+    with pytest.raises(
+        InputError, match=r"^input: changed since captioned: en/\[\d+/16\]\. Choose"
+    ):
         plan(folder)
     assert plan(folder, on_changed="skip").is_done
     assert len(plan(folder, on_changed="redo").work.to_open) == 1

@@ -29,6 +29,11 @@ def names(*inputs: object, root: Path | None = None) -> list[str]:
     return [shard.name for shard in listing.shards]
 
 
+def passed(*inputs: object) -> dict[str, int]:
+    listing = list_input([str(each) for each in inputs], storage_options={})
+    return dict(listing.passed_over)
+
+
 def test_directory_is_walked_and_sorted(tmp_path: Path) -> None:
     make(tmp_path, "b/2.tar", "b/10.tar", "a.parquet", "c/d/e.TGZ", "c/x.tar.gz", "notes.txt")
     shards = list_input([str(tmp_path)], storage_options={}).shards
@@ -48,18 +53,23 @@ def test_directory_is_walked_and_sorted(tmp_path: Path) -> None:
     )
 
 
-def test_hidden_and_underscored_are_skipped(tmp_path: Path) -> None:
+def test_underscored_are_read_and_hidden_are_counted(tmp_path: Path) -> None:
     make(tmp_path, "a.tar", ".b.tar", "_c.tar", "_tmp/d.tar", ".git/e.tar", "f/_g/h.tar")
-    assert names(tmp_path) == ["a.tar"]
-    assert names(tmp_path / "*.tar") == ["a.tar"]
-    assert names(tmp_path / "**") == ["a.tar"]
+    make(tmp_path, "_delta_log/x.parquet", "x/_temporary/0/part.parquet")
+    assert names(tmp_path) == ["_c.tar", "_tmp/d.tar", "a.tar", "f/_g/h.tar"]
+    assert names(tmp_path / "*.tar") == ["_c.tar", "a.tar"]
+    assert names(tmp_path / "**") == ["_c.tar", "_tmp/d.tar", "a.tar", "f/_g/h.tar"]
+    assert passed(tmp_path) == {"hidden": 2, "of another program": 2}
+    assert passed(tmp_path / "*.tar") == {"hidden": 1}
 
 
 def test_a_named_or_globbed_hidden_file_is_wanted(tmp_path: Path) -> None:
-    make(tmp_path, "a.tar", "_c.tar", "_tmp/d.tar")
-    assert names(tmp_path / "_c.tar") == ["_c.tar"]
-    assert names(tmp_path / "_*.tar") == ["_c.tar"]
-    assert names(tmp_path / "_tmp") == ["d.tar"]
+    make(tmp_path, "a.tar", ".c.tar", ".tmp/d.tar", ".tmp/.e.tar")
+    assert names(tmp_path / ".c.tar") == [".c.tar"]
+    assert names(tmp_path / ".*.tar") == [".c.tar"]
+    assert names(tmp_path / ".tmp") == ["d.tar"]
+    assert names(tmp_path / ".t*") == [".tmp/d.tar"]
+    assert passed(tmp_path, tmp_path / ".c.tar") == {"hidden": 2}
 
 
 @pytest.mark.parametrize(
@@ -103,8 +113,8 @@ def test_input_root_is_what_names_are_relative_to(tmp_path: Path) -> None:
 def test_a_file_reached_twice_is_listed_once(tmp_path: Path) -> None:
     make(tmp_path, "a/1.tar", "a/2.tar", "a/x.jpg")
     twice = names(tmp_path / "a", tmp_path / "a/../a/*.tar", f"file://{tmp_path}/a/1.tar")
-    assert twice == [".", "1.tar", "2.tar"]
-    assert names(tmp_path, tmp_path / "a/x.jpg") == ["a", "a/1.tar", "a/2.tar"]
+    assert twice == ["./", "1.tar", "2.tar"]
+    assert names(tmp_path, tmp_path / "a/x.jpg") == ["a/", "a/1.tar", "a/2.tar"]
 
 
 def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,17 +146,11 @@ def test_no_input_and_unknown_suffix(tmp_path: Path) -> None:
         names(tmp_path / "notes.txt")
 
 
-def test_broken_link_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
-    with pytest.raises(InputError, match=r"a\.jpg is a broken link"):
-        names(tmp_path)
-
-
 def images_of(folder: Path, **known: int) -> list[Shard]:
     listing = list_input(
         [str(folder)],
         storage_options={},
-        buckets={"." if k == "root" else k: n for k, n in known.items()},
+        buckets={"./" if k == "root" else f"{k}/": n for k, n in known.items()},
     )
     return list(listing.shards)
 
@@ -157,11 +161,11 @@ def test_loose_images_are_divided_by_name_within_their_directory(tmp_path: Path)
     shards = images_of(tmp_path, sub=1)
     root, (sub,) = shards[:-1], shards[-1:]
     assert sorted(name for shard in root for name in shard.files) == images
-    assert {(shard.name, shard.url) for shard in root} == {(".", str(tmp_path))}
+    assert {(shard.name, shard.url) for shard in root} == {("./", str(tmp_path))}
     assert all(shard.files == tuple(sorted(shard.files)) for shard in root)
     assert len({shard.ledger_id for shard in shards}) == len(shards)
     assert 10 <= len(root) <= 16
-    assert (sub.name, sub.bucket, sub.url) == ("sub", "0/1", str(tmp_path / "sub"))
+    assert (sub.name, sub.bucket, sub.url) == ("sub/", "0/1", str(tmp_path / "sub"))
     assert sub.files == ("a.webp", "b.PNG", "c.TIFF")
     assert sub.size_bytes == len("sub/a.webp") + len("sub/b.PNG") + len("sub/c.TIFF")
     assert json.loads(sub.signature).keys() == set(sub.files)
@@ -189,9 +193,9 @@ def test_the_number_of_buckets_follows_the_size(tmp_path: Path, count: int, buck
 def test_files_and_folders_that_sort_between_each_other(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "b/x.jpg", "c.jpg", "d/x.jpg", "e.jpg")
     assert [(shard.name, shard.files) for shard in images_of(tmp_path, root=1)] == [
-        (".", ("a.jpg", "c.jpg", "e.jpg")),
-        ("b", ("x.jpg",)),
-        ("d", ("x.jpg",)),
+        ("./", ("a.jpg", "c.jpg", "e.jpg")),
+        ("b/", ("x.jpg",)),
+        ("d/", ("x.jpg",)),
     ]
 
 

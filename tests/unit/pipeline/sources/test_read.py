@@ -282,8 +282,8 @@ def test_check_columns_refuses_questions_of_loose_images(tmp_path: Path) -> None
 def test_images_over_the_limit(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x" * 11)
     (tmp_path / "b.jpg").write_bytes(b"x" * 10)
-    shards = list_input([str(tmp_path)], storage_options={}, buckets={".": 1}).shards
+    shards = list_input([str(tmp_path)], storage_options={}, buckets={"./": 1}).shards
     first, second = read_rows(shards[0], ReadOptions(prompt=PROMPT, max_image_bytes=10))
-    assert (first["image_id"], first["error_code"]) == (".#a.jpg", "image_too_many_bytes")
+    assert (first["image_id"], first["error_code"]) == ("a.jpg", "image_too_many_bytes")
     assert first["error_detail"] == "11 bytes, the limit is 10"
     assert second["image"] == b"x" * 10

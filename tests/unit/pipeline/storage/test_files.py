@@ -25,7 +25,7 @@ from pipeline.storage.files import (
     url_parts,
 )
 from pipeline.storage.retry import Retry
-from tests.support.source_files import CAPTIONING, tar_shard
+from tests.support.source_files import CAPTIONING, codes, read_rows, tar_shard
 
 SECRET = "hunter2"
 TABLE = pa.table({"image": [bytes([i]) * 50_000 for i in range(40)]})
@@ -95,11 +95,15 @@ def test_missing_file_is_a_storage_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone.tar", "gone.parquet", "gone.arrow"])
-def test_shard_that_is_gone_stops_the_job(tmp_path: Path, name: str) -> None:
+def test_a_shard_that_is_gone_is_a_row_but_its_folder_stops_the_job(
+    tmp_path: Path, name: str
+) -> None:
     formats = {"tar": "webdataset", "parquet": "parquet", "arrow": "arrow"}
     fmt: Any = formats[name.rpartition(".")[2]]
+    rows = read_rows(Shard(url=str(tmp_path / name), name=name, format=fmt))
+    assert codes(rows) == {f"{name}#!gone": "file_not_found"}
     with pytest.raises(StorageError, match="gone"):
-        list(read_shard(Shard(url=str(tmp_path / name), name=name, format=fmt), CAPTIONING))
+        list(read_shard(Shard(url=str(tmp_path / "x" / name), name=name, format=fmt), CAPTIONING))
 
 
 @pytest.mark.parametrize("url", ["nowhere://host/a.tar", "s3://a/b.tar::s3://c/d"])

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from pipeline.sources.tars.unpacking import UNPACKING_ERRORS, Unpacked, unpacked
 from pipeline.storage.files import StorageFile
 
 __all__ = ["DATA_ERRORS", "open_tar"]
 
 DATA_ERRORS: Final = (
+    *UNPACKING_ERRORS,
     tarfile.TarError,
-    zlib.error,
-    EOFError,
-    OSError,  # gzip.BadGzipFile; failures of the storage below are StorageError, no OSError.
     ValueError,
     OverflowError,
     RecursionError,  # A chain of thousands of long-name headers.
 )
-"""What broken bytes make `tarfile` and `gzip` raise."""
+"""What broken bytes make `tarfile` and the unpackers raise."""
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _MAX_EXTENDED_HEADER_BYTES = 1024 * 1024
 _EXTENDED_TYPES = (
     tarfile.XHDTYPE,
@@ -34,43 +30,56 @@ _EXTENDED_TYPES = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+_MAX_ZEROS: Final = 64 * 1024**2
+"""After the end of an archive; where another may follow, it does so within some KiB."""
 
 
 @contextmanager
 def open_tar(file: StorageFile) -> Generator[tarfile.TarFile, None, None]:
-    """The tar, gzipped or not (told by content), whose `next()` raises where the archive breaks.
+    """The tar, packed or not, whose `next()` raises where the archive breaks.
+
+    Archives that were appended to it (`cat a.tar b.tar`) are read on into, as members of one.
 
     Raises:
         one of `DATA_ERRORS`: if the first header is no tar header.
     """
-    with io.BufferedReader(file) as plain:
-        if plain.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
-            with tarfile.open(fileobj=_Endless(plain), mode="r|", tarinfo=_Member) as tar:
-                yield tar
-            return
-        # Not mode "r|gz": that one ends after the first of several gzip members.
-        with (
-            gzip.GzipFile(fileobj=plain) as unzipped,
-            tarfile.open(fileobj=_Endless(unzipped), mode="r|", tarinfo=_Member) as tar,
-        ):
-            yield tar
+    with (
+        io.BufferedReader(file) as plain,
+        tarfile.open(
+            fileobj=_Endless(unpacked(plain)), mode="r|", tarinfo=_Member, ignore_zeros=True
+        ) as tar,
+    ):
+        yield tar
 
 
 class _Endless(io.RawIOBase):
-    """A stream whose end is an error: a tar says itself where it ends.
+    """A stream that may end after an archive's end mark, and nowhere else.
 
     Stock `tarfile` would go on to "skip" the terabyte that a header may claim, block by block.
     """
 
-    def __init__(self, file: io.BufferedReader[Any] | gzip.GzipFile) -> None:
+    def __init__(self, file: Unpacked) -> None:
         super().__init__()
         self._file = file
+        self._zeros = 0
 
     def read(self, size: int = -1) -> bytes:
-        # Not `read`: of a gzip cut short, it would drop what still unpacks.
+        # Not `read`: of an archive cut short, it would drop what still unpacks.
         if data := self._file.read1(size):
             return data
+        if self._zeros:
+            return b""
         raise EOFError("unexpected end of data")
+
+    def note_header(self) -> None:
+        """A member begins: now the stream may not end."""
+        self._zeros = 0
+
+    def note_zeros(self) -> None:
+        """A block of zeros, as two end an archive."""
+        self._zeros += tarfile.BLOCKSIZE
+        if self._zeros > _MAX_ZEROS:
+            raise tarfile.ReadError(f"more than {_MAX_ZEROS} bytes of zeros after the end mark")
 
 
 class _Member(tarfile.TarInfo):
@@ -79,12 +88,18 @@ class _Member(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
         """A broken or missing header raises; stock `tarfile` takes it for the archive's end."""
+        stream: _Endless = tarfile_.fileobj.fileobj  # type: ignore[attr-defined]
         try:
-            return super().fromtarfile(tarfile_)
+            member = super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # Not in typeshed.
+            stream.note_zeros()
+            raise
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]  # The stream may end here.
             raise
         except tarfile.HeaderError as exc:
             raise tarfile.ReadError(f"{exc} at byte {tarfile_.offset}") from exc
+        stream.note_header()
+        return member
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.sources import ReadOptions, Shard
-from pipeline.sources.webdataset import split_member
+from pipeline.sources.tars.webdataset import split_member
 from tests.support.source_files import CAPTIONING, PROMPT, add_member, codes, read_rows, tar_shard
 
 ASKING = ReadOptions(prompt_column="q")
@@ -35,7 +35,7 @@ def test_split_member(name: str, split: tuple[str, str] | None) -> None:
     assert split_member(name) == split
 
 
-def test_samples_are_consecutive_members_of_one_key(tmp_path: Path) -> None:
+def test_samples_are_members_of_one_key(tmp_path: Path) -> None:
     members = [
         ("a.cls", b"7"),
         ("a.JPEG", b"first"),
@@ -48,12 +48,13 @@ def test_samples_are_consecutive_members_of_one_key(tmp_path: Path) -> None:
     rows = read_rows(tar_shard(tmp_path / "s.tar", members))
     assert [(row["image_id"], row["key"], row["image"]) for row in rows] == [
         ("s.tar#a", "a", b"first"),
+        ("s.tar#a.png", "a.png", b"second image of a"),
         ("s.tar#b/a", "b/a", b"third"),
+        ("s.tar#d.seg.png", "d.seg.png", b"mask"),
         ("s.tar#c", "c", None),
-        ("s.tar#d", "d", None),
     ]
-    assert [row["error_code"] for row in rows] == [None, None, "image_missing", "image_missing"]
-    assert rows[3]["error_detail"] == "no image among the members: .seg.png"
+    assert [row["error_code"] for row in rows] == [*[None] * 4, "image_missing"]
+    assert rows[4]["error_detail"] == "no image among the members: .txt"
     assert rows[0]["prompts"] == [PROMPT]
     assert rows[0]["row_ids"] == ["s.tar#a"]
 
