@@ -213,9 +213,13 @@ def session(
 
 
 def _asked_twice(corpus: Corpus) -> Corpus:
-    """The rows of each prompt."""
+    """The rows of each prompt; what stands for the rest of a damaged shard is one row still."""
     names = [prompt.partition("=")[0] for prompt in PROMPTS]
-    ends = {f"{row}#{name}": end for row, end in corpus.ends.items() for name in names}
+    ends = {
+        asked: end
+        for row, end in corpus.ends.items()
+        for asked in ([row] if row.endswith("#!corrupt") else [f"{row}#{n}" for n in names])
+    }
     return replace(corpus, ends=ends, num_distinct=len(names) * corpus.num_distinct)
 
 
