@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from backports import zstd
 
-from pipeline.sources import ReadOptions, Shard
+from pipeline.sources import ReadOptions, Shard, columns_of, read_shard
+from pipeline.sources.carried.request import CarriedColumn
 from pipeline.sources.shard import MIB
 from pipeline.sources.tars import joining
 from pipeline.sources.tars.joining import Joiner, Part
@@ -104,6 +106,30 @@ def test_members_that_alternate(tmp_path: Path, order: tuple[int, ...]) -> None:
     assert asked(rows) == {"a": "a?", "b": "b?"}
     assert {row["key"]: row["image"] for row in rows} == {"a": b"a", "b": b"b"}
     assert len(read(tmp_path, [INTERLEAVED[i] for i in order])) == 2
+
+
+def test_captions_that_are_there_are_carried(tmp_path: Path) -> None:
+    """Of `.txt` and `.json`, for every image of a sample, wherever they stand."""
+    members = [
+        *(("0.left.jpg", b"l"), ("1.jpg", b"1"), ("0.right.jpg", b"r"), ("1.txt", b"one\n")),
+        *(("0.txt", b"zero"), ("0.json", b'{"n": 7}'), ("2.jpg", b"2")),
+    ]
+    shard = tar_shard(tmp_path / "s.tar", members)
+    columns = (
+        CarriedColumn(source="txt", name="alt", kind=pa.string()),
+        CarriedColumn(source="n", name="n", kind=pa.int64()),
+    )
+    options = dataclasses.replace(CAPTIONING, carried=columns)
+    there = columns_of([shard], options)
+    assert there["txt"] == pa.string() and there["n"] == pa.int64()
+    rows = [row for table in read_shard(shard, options) for row in table.to_pylist()]
+    found = {row["key"]: tuple(row["carried"].values()) for row in rows if row["key"]}
+    assert found == {
+        "0.left.jpg": ("zero", 7),
+        "0.right.jpg": ("zero", 7),
+        "1": ("one", None),
+        "2": (None, None),
+    }
 
 
 def test_members_that_are_too_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
