@@ -37,7 +37,6 @@ that runs out of GPU memory is told as such and the run goes on. Raw figures are
 after every repeat, a table in Markdown beside it at the end. Examples:
   hired benchmark                                              the shipped model, and its truth
   hired benchmark --model 44m --parts end-to-end,stages,roofline
-  hired benchmark --model 44m-qwen2_vl --side 1344             no CLS token, native resolution
   hired benchmark --model 7b --parts batches --memory-cap-gib 24"""
 
 
@@ -46,7 +45,7 @@ class BenchmarkConfig:
     """Benchmark"""
 
     model: str = "embedded"
-    """embedded, a folder or an id, or random weights: 44m, 7b, 13b (LLaVA-Next), 44m-qwen2_vl."""
+    """embedded; 44m, 44m-qwen2_vl, 7b, 13b: random weights; a folder or an id."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """'auto': a GPU if there is one."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -56,7 +55,7 @@ class BenchmarkConfig:
     num_images: int = 32
     """Distinct images."""
     side: int = 672
-    """Pixels along a side of an image. The embedded model is shown samples as they are."""
+    """Pixels along a side of them; the embedded model is shown samples."""
     max_new_tokens: int = 16
     """Tokens generated for an image."""
     repeats: int = 5
