@@ -56,7 +56,6 @@ _SUFFIXES: Final[dict[str, ShardFormat]] = {
     **dict.fromkeys((".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"), "jsonl"),
     **{f".{suffix}": "images" for suffix in sorted(IMAGE_SUFFIXES)},
 }
-_MANIFESTS: Final = ("csv", "jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ def _glob(fs: Any, url: str) -> FoundFiles:
     for path, info in sorted(expand(fs, url).items()):
         name = _relative(path, base_path)
         if info["type"] != "directory":
-            infos[name] = info | {"shown": shown}
+            infos[name] = info | {"shown": shown, "named": True}
         elif not path.startswith(walked):
             walked = f"{path.rstrip('/')}/"
             # '**' matches the base directory too: its name is ''.
@@ -182,18 +181,8 @@ def _glob(fs: Any, url: str) -> FoundFiles:
 
 
 def _below(fs: Any, path: str) -> dict[str, dict[str, Any]]:
-    """What is no folder below the folder, by its path there.
-
-    Manifests are marked where the folder has anything else to read. There, as metadata.csv in a
-    folder of images, they list what is read already; named outright, or by a pattern, they are
-    read.
-    """
-    infos = {_relative(found, path): info for found, info in walk(fs, path).items()}
-    formats = {name: format_of(name) for name in infos}
-    shown = {kind for name, kind in formats.items() if not is_hidden(name)}
-    if not shown - {None, *_MANIFESTS}:
-        return infos
-    return {n: info | {"is_list": formats[n] in _MANIFESTS} for n, info in infos.items()}
+    """What is no folder below the folder, by its path there."""
+    return {_relative(found, path): info for found, info in walk(fs, path).items()}
 
 
 def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> FoundFiles:
@@ -206,15 +195,23 @@ def _found(base_url: str, infos: Mapping[str, dict[str, Any]]) -> FoundFiles:
             passed[base + name] = reason
         else:
             files[base + name] = _info(info)
+    lists = {base + n for n, info in infos.items() if is_list(n) and not info.get("named")}
+    if any(format_of(name) and not is_list(name) for name in files):
+        # As metadata.csv in a folder of images, they list what is read already.
+        passed |= dict.fromkeys(lists & files.keys(), LISTS)
+        files = {name: info for name, info in files.items() if name not in lists}
     return FoundFiles(base_url=base_url, files=files, passed=passed)
+
+
+def is_list(name: str) -> bool:
+    """Whether it is a manifest of other files, by its ending."""
+    return format_of(name) in ("csv", "jsonl")
 
 
 def _passed_over(name: str, info: Mapping[str, Any]) -> str | None:
     """Why it is not read; None for what becomes rows, be it bad ones."""
     if is_hidden(name) and not info.get("shown"):
         return HIDDEN
-    if info.get("is_list"):
-        return LISTS
     if is_of_others(name):
         return OTHERS
     if info["type"] in (LOOP, LOCKED):

@@ -15,7 +15,7 @@ OTHERS: Final = "of another program"
 IN_A_CIRCLE: Final = "link in a circle"
 NOT_LISTED: Final = "folder without permission"
 CACHED: Final = "cache of a dataset"
-LISTS: Final = "list of files beside others"
+LISTS: Final = "list beside other input"
 NO_ENDING: Final = "without an ending"
 """Reasons; others are endings of names, as ".xyz"."""
 
