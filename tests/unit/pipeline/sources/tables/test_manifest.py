@@ -170,8 +170,9 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
 def test_what_lists_the_images_beside_it_is_no_second_input(tmp_path: Path) -> None:
     """metadata.csv in a folder of images; in a folder of manifests alone they are the input."""
     shard = manifest(tmp_path, "metadata.csv", "file_name,text\na.jpg,x\n")
-    found = list_input([str(tmp_path)], storage_options={}).shards
-    assert {each.format for each in found} == {"images"}
+    found = list_input([str(tmp_path)], storage_options={})
+    assert {each.format for each in found.shards} == {"images"}
+    assert found.passed_over == {"list beside other input": 1}
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "m.jsonl").write_text('{"path": "/nowhere.jpg"}\n')
