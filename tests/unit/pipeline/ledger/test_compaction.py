@@ -103,17 +103,21 @@ class ByHand:
 
 
 def test_killed_by_hand_between_two_runs(tmp_path: Path, memory: Any) -> None:
-    shards = [shard(tmp_path, "a", 13), shard(tmp_path, "b", 9)]
-    run = Run(run_id="0", shards=shards, bad=BAD, rows_per_part=1)
+    """Of two shards one is complete; merged parts hold rows of both."""
+    shards, rows = [shard(tmp_path, "a", 13), shard(tmp_path, "b", 3)], ids(a=13, b=3)
+    bad = BAD.intersection(rows)
+    run = Run(run_id="0", shards=shards, bad=bad, rows_per_part=1)
     cut_short(Sink(url=URL), run, 30)
+    ledger = load_ledger(Sink(url=URL))
+    assert ledger is not None and [r.complete for r in ledger.records()] == [False, True]
     before = set(rows_of(Sink(url=URL), listed(Sink(url=URL))))
-    assert 8 < len(before) < len(ROWS)
+    assert 8 < len(before) < len(rows)
     for number, _ in enumerate(every_death(memory, ByHand())):
         sink = Sink(url=URL)
         assert rows_of(sink, listed(sink)) == Counter(before)
         if number % 2 == 0:
             replace(run, run_id="2").play(sink)
-            check(Story(run=run, rows=ROWS, bad=BAD))
+            check(Story(run=run, rows=rows, bad=bad))
             assert not marks()
 
 
