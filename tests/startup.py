@@ -21,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import torch
+
 from lab.environment import environment
 
 ROOT: Final = Path(__file__).parents[1]
@@ -73,7 +75,9 @@ def main() -> None:
             print(f"{name}: {_line(found[name][-1])}", flush=True)
     content = {name: [asdict(run) for run in runs] for name, runs in found.items()}
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"environment": environment()} | content, indent=1) + "\n")
+    options.output.write_text(
+        json.dumps({"environment": environment(torch.device("cpu"))} | content, indent=1) + "\n"
+    )
     for line in _compared(found):
         print(line)
 

@@ -8,26 +8,34 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["import_in_background"]
+__all__ = ["importing"]
 
 _MODULES: Final = ("torch", "transformers", "pipeline.job.run")
 
 
-def import_in_background(model: str) -> threading.Thread:
-    """Import what a run needs, the model's family included, while the caller does something else.
+@contextmanager
+def importing(model: str | None) -> Iterator[None]:
+    """Imports what a run needs, the model's family included, while the caller does something else;
+    all is there at the end. None imports nothing.
 
     The caller has imported ray: modules of two threads that need each other in a circle would find
-    halves of one another. Nothing depends on it: what is not there yet is imported where it is
-    needed, and errors are told there.
+    halves of one another. Nothing depends on it: what cannot be imported is told where it is
+    needed.
     """
+    if model is None:
+        yield
+        return
     thread = threading.Thread(target=_load, args=(_MODULES, model), daemon=True)
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        thread.join()  # A process that ends in the middle of an import may crash.
 
 
 def _load(modules: Sequence[str], model: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hired_core.errors import SettingError
 from pipeline.command_line.cli import parse_job
-from pipeline.job.early_imports import import_in_background
+from pipeline.job.early_imports import importing
 from pipeline.job.signals import interrupts
 from pipeline.rows import errors
 from pipeline.rows.errors import EXIT_BAD_CONFIG, EXIT_FAILED, ConfigError, JobError
@@ -87,10 +87,9 @@ def connect(model: str | None = None) -> None:
     divert_native_messages()
     # Ray Data logs every traceback that it also raises; `_out_of_a_stage` prints it once.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    if model is not None:
-        import_in_background(model)
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with importing(model):
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ray.exceptions.AuthenticationError, ConnectionError) as exc:
         raise ConfigError(no_way_in(exc, Path.home())) from exc
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipeline.parts.merge_journal import MARK, MERGING, MergeJournal
 from pipeline.parts.sink import LOCK, Sink
 from pipeline.sources import Shard
 from pipeline.verify.check import check as problems_of
+from pipeline.verify.merge_parts import merge_held
 from pipeline.verify.repair import repair
 from tests.support.one_run import IDENTITY, Run, hold
 from tests.unit.pipeline.ledger.test_copies_killed import shard as letters
@@ -28,6 +29,7 @@ from tests.unit.pipeline.ledger.test_writer import (
     URL,
     Story,
     check,
+    cut_short,
     every_death,
     ids,
     memory,
@@ -89,6 +91,36 @@ def test_killed_at_any_moment_every_row_is_seen_once(tmp_path: Path, memory: Any
         assert not marks()
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """`hired verify --compact`, of an output that a killed run has left unfinished."""
+
+    def play(self, sink: Sink) -> None:
+        ledger = load_ledger(sink)
+        assert ledger is not None
+        log = LedgerLog(store=sink, ledger=ledger, run_id="1", may_write=lambda: None)
+        assert merge_held(sink, log, MOST).before > 4
+
+
+def test_killed_by_hand_between_two_runs(tmp_path: Path, memory: Any) -> None:
+    """Of two shards one is complete; merged parts hold rows of both."""
+    shards, rows = [shard(tmp_path, "a", 13), shard(tmp_path, "b", 3)], ids(a=13, b=3)
+    bad = BAD.intersection(rows)
+    run = Run(run_id="0", shards=shards, bad=bad, rows_per_part=1)
+    cut_short(Sink(url=URL), run, 30)
+    ledger = load_ledger(Sink(url=URL))
+    assert ledger is not None and [r.complete for r in ledger.records()] == [False, True]
+    before = set(rows_of(Sink(url=URL), listed(Sink(url=URL))))
+    assert 8 < len(before) < len(rows)
+    for number, _ in enumerate(every_death(memory, ByHand())):
+        sink = Sink(url=URL)
+        assert rows_of(sink, listed(sink)) == Counter(before)
+        if number % 2 == 0:
+            replace(run, run_id="2").play(sink)
+            check(Story(run=run, rows=rows, bad=bad))
+            assert not marks()
+
+
 def test_killed_and_repaired(tmp_path: Path, memory: Any) -> None:
     story, sink = small_parts(tmp_path), Sink(url=URL)
     for number, _ in enumerate(every_death(memory, Compaction(story.run.shards))):
@@ -103,8 +135,7 @@ def test_killed_and_repaired(tmp_path: Path, memory: Any) -> None:
 def look(story: Story) -> None:
     """As those who list parts do, those who ask the ledger, and those who take every file."""
     sink, wanted = Sink(url=URL), Counter(story.rows)
-    listed = [path for kind in ("captions", "quarantine") for path in sink.parts(kind)]
-    assert rows_of(sink, listed) == wanted
+    assert rows_of(sink, listed(sink)) == wanted
     ledger = load_ledger(sink)
     assert ledger is not None
     named = {(s.path, r.ledger_id, s.ids.rows) for r in ledger.records() for s in r.shares}
@@ -114,6 +145,10 @@ def look(story: Story) -> None:
         if f"{kind}/{MARK}" not in marks():
             mine = {row for row in story.rows if (row in story.bad) == (kind == "quarantine")}
             assert rows_of(sink, sink.part_files(kind)) == Counter(mine)
+
+
+def listed(sink: Sink) -> list[str]:
+    return [path for kind in ("captions", "quarantine") for path in sink.parts(kind)]
 
 
 def rows_of(sink: Sink, paths: list[str]) -> Counter[str]:
