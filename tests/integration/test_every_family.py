@@ -102,7 +102,7 @@ def _expected(images: Path, case: Case, folder: str) -> dict[str, str]:
     options: dict[str, Any] = {"image_options": case.options} if case.options else {}
     vlm = hired_core.load(folder, settings=settings, generation=NEW, **options)
     said = vlm.caption([images / name for name in SIZES], PROMPT)
-    return {f".#{name}": each.text for name, each in zip(SIZES, said, strict=True)}
+    return {name: each.text for name, each in zip(SIZES, said, strict=True)}
 
 
 def _check_counts(found: Result, case: Case, folder: str) -> None:
