@@ -44,9 +44,9 @@ class InputConfig:
     in plan, summary and report. 'refuse': the job does not start. Hidden files are always passed
     over, and counted."""
     image_column: str = "image"
-    """Column of images in tables: bytes, a path or URL, a struct with 'bytes' or 'path', or a list
-    of these, which gives a row for each. Where there is no 'image' and no column of bytes: the
-    first of path, file_name, url and the like."""
+    """Column of images: bytes, paths or URLs, structs or lists of these. A struct has 'bytes' or
+    'path'; a list gives a row for each of its images. Where there is no 'image' and no column of
+    bytes: the first of path, file_name, url and the like."""
     image_root: str | None = field(default=None, repr=False)
     """Folder or URL that paths in tables are relative to, and must not lead out of. Default: the
     table's own folder. A path that begins with '..' is relative to the table, and must end below

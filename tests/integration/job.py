@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from pipeline.job.session import main
 from pipeline.parts.sink import Sink
 from pipeline.settings.config import CaptionConfig, QuestionConfig
@@ -53,10 +51,4 @@ def _run(
     sink = Sink(url=output, storage_options=options)
     tables = {k: list(sink.read(k)) for k in ("captions", "quarantine", "stats")}
     rows = {k: [row for table in found for row in table.to_pylist()] for k, found in tables.items()}
-    return Result(exit_code=code, report=_report(output, options), **rows)
-
-
-def _report(output: str, options: dict[str, Any]) -> dict[str, Any]:
-    filesystem, root = fsspec.core.url_to_fs(output, **options)
-    path = f"{root}/report.json"
-    return json.loads(filesystem.cat_file(path)) if filesystem.exists(path) else {}
+    return Result(exit_code=code, report=sink.get_json("report.json") or {}, **rows)

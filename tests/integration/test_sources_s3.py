@@ -150,9 +150,16 @@ def test_buckets_cannot_be_globbed(corpus: S3Server) -> None:
         listed(corpus, "s3://source*/day")
 
 
-@pytest.mark.parametrize("url", ["s3://sources/gone.tar", "s3://gone-bucket/*.tar", "s3://gone/"])
-def test_nothing_there(corpus: S3Server, url: str) -> None:
-    with pytest.raises(InputError, match="nothing matches"):
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("s3://sources/gone.tar", "nothing matches"),
+        ("s3://gone-bucket/*.tar", "there is no bucket 'gone-bucket'"),
+        ("s3://gone/", "there is no bucket 'gone'"),
+    ],
+)
+def test_nothing_there(corpus: S3Server, url: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
         listed(corpus, url)
 
 
