@@ -14,7 +14,11 @@ STAND_INS: dict[str, dict[str, type]] = {
     "model": {"GenerateStage": StandInGenerate, "SelectStage": StandInSelect},
 }
 
+BLOCK_BYTES = 64 * 1024
+"""At least: a batch of these small images, as blocks are a batch of images of usual sizes."""
+
 if __name__ == "__main__":
+    graph.MIN_BLOCK_BYTES = BLOCK_BYTES
     # Pickled by reference: workers import them from this package, which must be on their path.
     for name, stand_in in STAND_INS[sys.argv[1]].items():
         assert hasattr(graph, name), f"the graph has no {name} to replace"
