@@ -48,9 +48,9 @@ class InputConfig:
     'path'; a list gives a row for each of its images. Where there is no 'image' and no column of
     bytes: the first of path, file_name, url and the like."""
     image_root: str | None = field(default=None, repr=False)
-    """Folder or URL that paths in tables are relative to, and must not lead out of. Default: the
-    table's own folder. A path that begins with '..' is relative to the table, and must end below
-    it."""
+    """Folder or URL that paths in tables are relative to. They must not lead out of it. Default:
+    the table's own folder. A path that begins with '..' is relative to the table, and must end
+    below it."""
     id_column: str | None = None
     """Column of a table that names a row. Default: its position in the shard."""
     tar_keys: Literal["first-dot", "last-dot"] = "first-dot"
