@@ -73,7 +73,7 @@ def main_page(pages: ImageFile) -> int:
             pages.seek(index)
         except MemoryError:
             raise
-        except Exception:
+        except Exception:  # Damage: the pages before it are those that there are.
             break
         sizes.append(pages.size)
         reduced.append(_is_reduced(pages))

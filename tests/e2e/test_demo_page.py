@@ -81,10 +81,11 @@ def test_it_is_light_or_dark_and_can_be_read(browser: Browser, url: str, dark: b
     colours = """['body', '.card', '.right', '.partly', '.wrong', '.lost', 'select'].map(name => {
         const one = document.querySelector(`.verdict${name}`) ?? document.querySelector(name);
         let behind = one;
-        while (getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)' && behind.parentElement)
+        const clear = () => getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)';
+        while (clear() && behind.parentElement)
             behind = behind.parentElement;
         return [name, getComputedStyle(one).color, getComputedStyle(behind).backgroundColor];
-    })"""  # noqa: E501
+    })"""
     for name, text, ground in browser.value(colours):
         assert contrast(text, ground) > 4.5, (name, text, ground)
 

@@ -122,7 +122,7 @@ def _unpacked(make: Callable[[], Any]) -> Callable[[bytes], bytes]:
                     out += unpacker.decompress(left)
                     left = unpacker.unused_data if unpacker.eof else b""
                     unpacker = make() if unpacker.eof else unpacker
-            except Exception:
+            except Exception:  # What comes before the damage is what can be read.
                 return bytes(out[:-_LOST_AT_BREAK])
         return bytes(out)
 

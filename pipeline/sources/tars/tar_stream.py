@@ -88,13 +88,14 @@ class _Member(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
         """A broken or missing header raises; stock `tarfile` takes it for the archive's end."""
+        # Of `tarfile`'s own buffer, the stream that this module gave it; typeshed knows neither.
         stream: _Endless = tarfile_.fileobj.fileobj  # type: ignore[attr-defined]
         try:
             member = super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # Not in typeshed.
             stream.note_zeros()
             raise
-        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]  # The stream may end here.
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]  # Nor this; an end is fine.
             raise
         except tarfile.HeaderError as exc:
             raise tarfile.ReadError(f"{exc} at byte {tarfile_.offset}") from exc

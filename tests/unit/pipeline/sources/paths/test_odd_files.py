@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,10 +166,12 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
     for name in ("ls", "open"):
         real = getattr(LocalFileSystem, name)
 
-        def call(self: object, path: str, *args: object, real: object = real, **more: object):  # type: ignore[no-untyped-def]
+        def call(
+            self: object, path: str, *args: Any, real: Callable[..., Any] = real, **more: Any
+        ) -> Any:
             if path in map(str, paths):
                 raise PermissionError(13, "Permission denied", path)
-            return real(self, path, *args, **more)  # type: ignore[operator]
+            return real(self, path, *args, **more)
 
         monkeypatch.setattr(LocalFileSystem, name, call)
 
