@@ -23,6 +23,14 @@ def _rank(nodeid: str) -> int:
     return (nodeid.startswith(_ONE_CLUSTER), not nodeid.startswith(_LAST), True).index(True)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their length: gzip and tar write the time into theirs.
+
+    Two processes that name a test differently run none.
+    """
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(optionalhook=True)  # Without pytest-xdist nobody asks.
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling

@@ -68,8 +68,8 @@ def test_the_case_of_a_manifest_beside_its_images(tmp_path: Path) -> None:
         ("m.TSV", "alt\tpath\nx\ta.jpg\ny\tb.jpg\n".encode("utf-16")),
         ("m.jsonl", '{"path": "a.jpg"}\n\n{"path": "b.jpg", "n": 1}\n'),
         ("m.ndjson", '{"image": {"path": "a.jpg"}}\r\n{"image": {"path": "b.jpg"}}'),
-        ("m.csv.gz", gzip.compress(b"file_name\na.jpg\nb.jpg\n")),
-        ("m.jsonl.gz", gzip.compress(b'{"url": "a.jpg"}\n{"url": "b.jpg"}\n')),
+        ("m.csv.gz", gzip.compress(b"file_name\na.jpg\nb.jpg\n", mtime=0)),
+        ("m.jsonl.gz", gzip.compress(b'{"url": "a.jpg"}\n{"url": "b.jpg"}\n', mtime=0)),
     ],
 )
 def test_ways_of_writing(tmp_path: Path, name: str, text: str | bytes) -> None:
