@@ -43,6 +43,7 @@ STATS_SCHEMA: Final = pa.schema(
         pa.field("output_tokens", pa.int64()),
         pa.field("flags", pa.string()),  # JSON object, flag -> texts; null without any
         pa.field("carried_lost", pa.int64()),  # values that are null since they did not fit
+        pa.field("passed_over", pa.string()),  # JSON object, reason -> members of tars; likewise
         pa.field("image_notes", pa.string()),  # JSON object, kind of note -> images; likewise
         pa.field("prefill_sec", pa.float64()),
         pa.field("decode_sec", pa.float64()),

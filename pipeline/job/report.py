@@ -25,7 +25,7 @@ from pipeline.quality.criteria import FLAGS
 from pipeline.rows.errors import PASSING_CODES
 from pipeline.rows.words import counted
 from pipeline.sources import redact_url
-from pipeline.sources.paths.passed_over import told
+from pipeline.sources.paths.passed_over import HIDDEN, told
 from pipeline.stages.fill import FillStage
 
 _PACKAGES = ("torch", "transformers", "ray", "pyarrow", "numpy", "pillow")
@@ -62,7 +62,8 @@ def build_report(
     tokens, time and cost are of this run.
     """
     totals, opened = ledger_writer.ledger.totals(), ledger_writer.opened()
-    stages = _stages(plan.sink, ledger_writer.run_id)
+    where = plan.sink, ledger_writer.run_id
+    stages = _stages(*where)
     images = stages.get("select", {}).get("num_images", 0)
     gpu_sec = occupancy.gpus * occupancy.wall_sec
     wall, usd = occupancy.wall_sec, occupancy.usd
@@ -75,6 +76,7 @@ def build_report(
         "fingerprint_fields": plan.identity.fields,
         "shards": num_named(plan.shards),
         "passed_over": dict(plan.passed_over),
+        "members_passed_over": dict(_counted("passed_over", *where).most_common()),
         "shards_changed": [shard.ledger_id for shard in plan.work.changed],
         "rows": totals.rows,
         "captioned": totals.captions,
@@ -97,8 +99,8 @@ def build_report(
         "visual_tokens_nominal": plan.resolved.spec.nominal_tokens,
         "visual_tokens_dense": stages.get("select", {}).get("visual_tokens_dense", 0),
         "visual_tokens_kept": stages.get("select", {}).get("visual_tokens_kept", 0),
-        "flags": _counted("flags", FLAGS, plan.sink, ledger_writer.run_id),
-        "image_notes": _counted("image_notes", NOTES, plan.sink, ledger_writer.run_id),
+        "flags": _in_order(_counted("flags", *where), FLAGS),
+        "image_notes": _in_order(_counted("image_notes", *where), NOTES),
         "duplicates": saving(fill, stages),
         "carried_lost": stages.get("read", {}).get("carried_lost", 0),
         "stages": stages,
@@ -131,12 +133,16 @@ def _stages(sink: Sink, run_id: str) -> dict[str, dict[str, Any]]:
     return {stage: each.to_json(stage) for stage, each in sums.items() if each.batches}
 
 
-def _counted(column: str, names: Iterable[str], sink: Sink, run_id: str) -> dict[str, int]:
+def _counted(column: str, sink: Sink, run_id: str) -> Counter[str]:
     """How many texts of the run have each flag, rejected ones included; or images, notes."""
     times: Counter[str] = Counter()
     for table in sink.read("stats", [column], run_id):
         for text in table[column].drop_null().to_pylist():
             times.update(json.loads(text))
+    return times
+
+
+def _in_order(times: Counter[str], names: Iterable[str]) -> dict[str, int]:
     return {name: times[name] for name in names if name in times}
 
 
@@ -191,6 +197,7 @@ def summary(report: dict[str, Any]) -> str:
     lines = [
         ("rows", _rows(report)),
         *([("passed over", told(report["passed_over"]))] if report["passed_over"] else []),
+        *([("in tars", f"passed over {told(inside)}")] if (inside := _inside(report)) else []),
         ("captioned", f"{report['captioned']:,}"),
         ("quarantined", f"{report['quarantined']:,}{_codes(report['quarantined_by_code'])}"),
         *([("worth a retry", _passing(passing))] if (passing := _may_pass(report)) else []),
@@ -211,6 +218,11 @@ def summary(report: dict[str, Any]) -> str:
         ("output", report["output"]),
     ]
     return "\n".join(f"{name:>14}  {text}" for name, text in lines)
+
+
+def _inside(report: dict[str, Any]) -> dict[str, int]:
+    """Members of tars that are passed over, but for hidden ones, as programs leave them there."""
+    return {reason: n for reason, n in report["members_passed_over"].items() if reason != HIDDEN}
 
 
 def _rows(report: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ Python over pyarrow and fsspec: no Ray here.
 from pipeline.sources.carried.looked_at import columns_of
 from pipeline.sources.carried.request import choose_carried, listed, parse_carry
 from pipeline.sources.listing import Listing, list_input
-from pipeline.sources.rows import LOST, StoredRows, unread_tables
+from pipeline.sources.rows import LOST, PASSED_OVER, StoredRows, unread_tables
 from pipeline.sources.samples import Failure
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.shard_reader import check_columns, count_rows, limit_shards, read_shard
@@ -17,6 +17,7 @@ from pipeline.storage.files import redact_url
 
 __all__ = [
     "LOST",
+    "PASSED_OVER",
     "Failure",
     "Listing",
     "ReadOptions",

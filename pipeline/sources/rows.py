@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Generator, Iterator, Sequence, Set
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,10 +21,14 @@ from pipeline.sources.samples import Failure, Sample, broken_shard, one_line, ov
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.templates.asking import filled
 
-__all__ = ["LOST", "StoredRows", "read_tables", "unread_tables"]
+__all__ = ["LOST", "PASSED_OVER", "StoredRows", "read_tables", "unread_tables"]
 
 LOST: Final = b"carried_lost"
 """In a table's metadata: how many carried values are null since they were not fit to be carried."""
+
+PASSED_OVER: Final = b"passed_over"
+"""In the metadata of the marker's table: a JSON object, reason -> members of a tar that are no row.
+"""
 
 _Row = dict[str, Any]
 _NUM_LOST: Final = "num_lost"
@@ -47,8 +52,13 @@ def read_tables(
     samples: Generator[Sample, None, None],
     options: ReadOptions,
     done: StoredRows,
+    passed_over: Mapping[str, int],
 ) -> Iterator[pa.Table]:
-    """Tables of at most `batch_rows` images and about `batch_bytes`; the marker is on its own."""
+    """Tables of at most `batch_rows` images and about `batch_bytes`; the marker is on its own.
+
+    Args:
+        passed_over: filled while `samples` are read.
+    """
     keys = _keys(shard, options)
     counted = _Counted(done)
     batch: list[_Row] = []
@@ -65,7 +75,8 @@ def read_tables(
                 batch, num_bytes = [], 0
     if batch:
         yield _table(batch, options)
-    yield _table([_marker(shard, counted.end())], options)
+    end = _table([_marker(shard, counted.end())], options)
+    yield end.replace_schema_metadata({PASSED_OVER: json.dumps(passed_over)} if passed_over else {})
 
 
 def unread_tables(

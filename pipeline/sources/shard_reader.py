@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
@@ -31,7 +32,6 @@ _READERS: Final[
     dict[ShardFormat, Callable[[Shard, ReadOptions], Generator[Sample, None, None]]]
 ] = {
     "parquet": read_parquet,
-    "webdataset": read_webdataset,
     "images": read_images,
     "arrow": read_arrow,
     "csv": read_manifest,
@@ -52,15 +52,22 @@ def read_shard(
     Raises:
         StorageError: if the storage fails. Bad data is never an exception.
     """
-    samples = _samples(shard, options)
-    return read_tables(shard, samples, options, done or StoredRows())
+    passed_over = Counter[str]()
+    samples = _samples(shard, options, passed_over)
+    return read_tables(shard, samples, options, done or StoredRows(), passed_over)
 
 
-def _samples(shard: Shard, options: ReadOptions) -> Generator[Sample, None, None]:
+def _samples(
+    shard: Shard, options: ReadOptions, passed_over: Counter[str]
+) -> Generator[Sample, None, None]:
     """Those of the reader; one that stands for the shard where it cannot be opened."""
     num_read = 0
+    if shard.format == "webdataset":
+        found = read_webdataset(shard, options, passed_over)
+    else:
+        found = _READERS[shard.format](shard, options)
     try:
-        with contextlib.closing(_READERS[shard.format](shard, options)) as samples:
+        with contextlib.closing(found) as samples:
             for sample in samples:
                 num_read += 1
                 yield sample
@@ -162,5 +169,5 @@ def _count_up_to(shard: Shard, limit: int, options: ReadOptions) -> int:
     """Images in the shard, or any number from `limit` on when it has as many."""
     if (count := count_rows(shard, options)) is not None:
         return count
-    with contextlib.closing(_samples(shard, options)) as samples:
+    with contextlib.closing(_samples(shard, options, Counter())) as samples:
         return sum(1 for _ in itertools.islice(samples, limit))

@@ -10,7 +10,14 @@ from pipeline.ledger.work import Assignment
 from pipeline.parts.sink import Sink
 from pipeline.rows.row import to_rows, to_table
 from pipeline.rows.schemas import ROW_SCHEMA
-from pipeline.sources import LOST, Failure, ReadOptions, read_shard, unread_tables
+from pipeline.sources import (
+    LOST,
+    PASSED_OVER,
+    Failure,
+    ReadOptions,
+    read_shard,
+    unread_tables,
+)
 from pipeline.stages.context import StageContext
 
 STAGE = "read"
@@ -47,7 +54,11 @@ class ReadStage:
                 table = next(tables, None)
                 if table is not None:
                     rows += to_rows(table)
-                    record["carried_lost"] = int((table.schema.metadata or {}).get(LOST, 0))
+                    told = table.schema.metadata or {}
+                    record["carried_lost"] = int(told.get(LOST, 0))
+                    record["passed_over"] = (
+                        told[PASSED_OVER].decode() if PASSED_OVER in told else None
+                    )
             if table is None:
                 break
             yield to_table(rows, self._schema)

@@ -1,4 +1,4 @@
-"""What of an input is no row: counted by reason, and said in one line."""
+"""What of an input is no row, files and members of tars: counted by reason, said in one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Final
 
 from pipeline.sources.samples import one_line
 
-__all__ = ["HIDDEN", "counted_by_reason", "ending_of", "is_hidden", "is_of_others", "told"]
+__all__ = [
+    "HIDDEN",
+    "NO_ENDING",
+    "OTHER_IMAGES",
+    "counted_by_reason",
+    "ending_of",
+    "is_hidden",
+    "is_of_others",
+    "told",
+]
 
 HIDDEN: Final = "hidden"
 OTHERS: Final = "of another program"
@@ -16,6 +25,7 @@ IN_A_CIRCLE: Final = "link in a circle"
 NOT_LISTED: Final = "folder without permission"
 CACHED: Final = "cache of a dataset"
 LISTS: Final = "list beside other input"
+OTHER_IMAGES: Final = "other images of a sample"
 NO_ENDING: Final = "without an ending"
 """Reasons; others are endings of names, as ".xyz"."""
 

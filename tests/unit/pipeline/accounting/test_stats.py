@@ -39,6 +39,7 @@ def test_columns_are_those_promised() -> None:
         "output_tokens",
         "flags",
         "carried_lost",
+        "passed_over",
         "image_notes",
         "prefill_sec",
         "decode_sec",

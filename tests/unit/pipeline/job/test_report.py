@@ -37,6 +37,8 @@ def record(stage: str, worker: str, busy: float, idle: float, **more: Any) -> di
 FLAGGED = '{"truncated": 1200, "loop": 2}'
 NOTED = '{"frame": 1, "end_missing": 1}'
 STATS = [
+    record("read", "n:0", 1.0, 0.0, passed_over='{"hidden": 2, ".npy": 4}'),
+    record("read", "n:0", 1.0, 0.0, passed_over='{".npy": 1}'),
     record("partition", "n:1", 1.0, 0.0, num_images=3, errors=1, image_notes='{"frame": 2}'),
     record("partition", "n:2", 2.0, 1.0, num_images=2, errors=0, image_notes=NOTED),
     record(
@@ -115,6 +117,12 @@ def test_flags_are_those_of_this_run(plan: Plan, ledger_writer: LedgerWriter) ->
     assert report["image_notes"] == {} and "  image notes  " not in summary(report)
 
 
+def test_members_of_tars_that_are_no_row_are_told(plan: Plan, ledger_writer: LedgerWriter) -> None:
+    report = report_of(plan, ledger_writer)
+    assert report["members_passed_over"] == {".npy": 5, "hidden": 2}
+    assert "in tars  passed over 5 .npy\n" in summary(report)
+
+
 def test_notes_are_counted_by_kind(plan: Plan, ledger_writer: LedgerWriter) -> None:
     report = report_of(plan, ledger_writer)
     assert report["image_notes"] == {"end_missing": 1, "frame": 3}
@@ -130,7 +138,7 @@ def test_cost_is_of_all_that_was_held_all_the_time(plan: Plan, ledger_writer: Le
 
 def test_stages_are_summed_with_their_utilisation(plan: Plan, ledger_writer: LedgerWriter) -> None:
     stages = report_of(plan, ledger_writer)["stages"]
-    assert list(stages) == ["partition", "select", "generate"]
+    assert list(stages) == ["read", "partition", "select", "generate"]
     assert stages["partition"]["utilisation"] is None  # tasks do not know their idle time
     assert stages["select"]["utilisation"] == pytest.approx(8 / 10)
     assert (stages["partition"]["workers"], stages["select"]["workers"]) == (2, 1)
@@ -191,8 +199,9 @@ def test_what_copies_saved_is_estimated(
 
 def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
     lines = [line.strip() for line in summary(report_of(plan, ledger_writer)).splitlines()]
-    assert lines[:9] == [
+    assert lines[:10] == [
         "rows  9 from 3 shards, 3 of them in the 1 opened now",
+        "in tars  passed over 5 .npy",
         "captioned  7",
         "quarantined  2 (generation_failed 2)",
         "visual tokens  200 kept of 1,000 (20%); budget 0.2: 144 of at most 720 per image; "
@@ -201,10 +210,10 @@ def test_summary(plan: Plan, ledger_writer: LedgerWriter) -> None:
         "text  250 tokens, 5.0 /s",
         "flags  truncated 1,200, loop 3",
         "image notes  end_missing 1, frame 3",
-        "stages  busy: partition 3.0 s, select 8.0 s (80% of its actors' time), "
+        "stages  busy: read 2.0 s, partition 3.0 s, select 8.0 s (80% of its actors' time), "
         "generate 30.0 s (75% of its actors' time)",
     ]
     prices = "(GPU-hour 3.60, CPU-hour 0.360)"
-    assert lines[9] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
-    assert lines[10] == f"fingerprint  {plan.identity.fingerprint}"
-    assert lines[11] == f"output  {plan.sink.url}"
+    assert lines[10] == f"cost  USD 37.5000 per 1000 images, USD 0.1500 in all {prices}"
+    assert lines[11] == f"fingerprint  {plan.identity.fingerprint}"
+    assert lines[12] == f"output  {plan.sink.url}"

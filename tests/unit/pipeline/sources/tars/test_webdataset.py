@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sources import ReadOptions, Shard
+from pipeline.sources import PASSED_OVER, ReadOptions, Shard, read_shard
 from pipeline.sources.tars.webdataset import split_member
 from tests.support.source_files import CAPTIONING, PROMPT, add_member, codes, read_rows, tar_shard
 
@@ -251,3 +251,22 @@ def test_no_prompt(tmp_path: Path, members: list[tuple[str, bytes]], detail: str
 def test_txt_that_is_no_utf8(tmp_path: Path) -> None:
     (row,) = ask(tmp_path, ("a.txt", b"\xff\xfe?"), column="txt")
     assert row["error_code"] == "prompt_missing"
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        (None, {"hidden": 2, ".npy": 1, "without an ending": 1}),
+        ("jpg", {"hidden": 2, ".npy": 1, "without an ending": 1, "other images of a sample": 1}),
+    ],
+)
+def test_members_that_are_no_row_are_counted(
+    tmp_path: Path, member: str | None, expected: dict[str, int]
+) -> None:
+    names = ["a.jpg", "a.txt", "a.json", "a.depth.npy", "a.mask.png", "._a.jpg", ".x/.y", "README"]
+    shard = tar_shard(tmp_path / "s.tar", ((name, b"x") for name in names))
+    options = dataclasses.replace(CAPTIONING, image_member=member)
+    *tables, end = read_shard(shard, options)
+    assert all(PASSED_OVER not in (table.schema.metadata or {}) for table in tables)
+    assert json.loads(end.schema.metadata[PASSED_OVER]) == expected
+    assert sum(len(table) for table in tables) == (1 if member else 2)
