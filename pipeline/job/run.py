@@ -22,6 +22,7 @@ from pipeline.rows.errors import (
     EXIT_DONE,
     EXIT_TOO_MANY_BAD_ROWS,
     JobInterruptedError,
+    StorageError,
 )
 from pipeline.rows.words import counted
 from pipeline.settings.config import JobConfig, OutputConfig
@@ -62,9 +63,8 @@ def run_job(config: JobConfig, *, started: float, out: TextIO, log: TextIO) -> i
         report = build_report(plan, ledger_writer, occupancy, done.fill)
         plan.sink.put_json(f"{REPORTS}/{run_id}.json", report)
         plan.sink.put_json(REPORT, report)
-        if config.output.compact:
-            _compact(ledger_writer, config.output.rows_per_part, log)
-        ledger_writer.close()
+        if not config.output.compact or compacted(ledger_writer, config.output.rows_per_part, log):
+            ledger_writer.close()
     print(summary(report), file=out)
     if look := first_look(plan.sink, run_id):
         print(look, file=out)
@@ -130,11 +130,25 @@ def _execute(
     return occupancy, done
 
 
-def _compact(ledger_writer: LedgerWriter, rows_per_part: int, log: TextIO) -> None:
-    """All is stored and proven by now: whoever kills this loses nothing."""
-    compacted = ledger_writer.compact(rows_per_part)
-    if compacted.before:
-        print(f"{compacted.before:,} small parts are {compacted.after:,} now", file=log, flush=True)
+def compacted(ledger_writer: LedgerWriter, rows_per_part: int, log: TextIO) -> bool:
+    """Merge small parts; False where the storage failed meanwhile, told on `log`.
+
+    All is stored and proven by now: whoever kills this loses nothing, and a run that could not
+    merge is done all the same. It stays open, so that the next one looks for what this one began.
+    """
+    try:
+        found = ledger_writer.compact(rows_per_part)
+    except StorageError as exc:
+        print(
+            f"note: all rows are stored, small parts are not merged: {exc}; "
+            "`hired verify OUTPUT --compact` does that",
+            file=log,
+            flush=True,
+        )
+        return False
+    if found.before:
+        print(f"{found.before:,} small parts are {found.after:,} now", file=log, flush=True)
+    return True
 
 
 def _interrupted(plan: Plan, ledger_writer: LedgerWriter) -> JobInterruptedError:
