@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 HEAD_CPUS, SECOND_CPUS = 1, 2
 OBJECT_STORE_BYTES = 200 * 1024**2
 STOP_SEC = 60
+STARTS = 3
 
 
 @dataclass
@@ -66,24 +67,39 @@ def two_nodes(folder: Path, environment: dict[str, str]) -> Iterator[TwoNodes]:
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     everything = inherited | {"RAY_TMPDIR": str(folder), "PYTHONPATH": str(ROOT)} | environment
-    with (folder / "cluster.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.cluster"],
-            cwd=ROOT,
-            env=everything,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the harness, which then ends the cluster
-        )
+    cluster = _started(folder / "cluster.log", everything)
     try:
-        cluster = TwoNodes(everything, process)
-        cluster._read()
         cluster.environment = everything | {"RAY_ADDRESS": cluster._state["address"]}
         yield cluster
     finally:
-        process.communicate(timeout=STOP_SEC)
+        cluster._process.communicate(timeout=STOP_SEC)
+
+
+def _started(log: Path, environment: dict[str, str]) -> TwoNodes:
+    """A cluster that is there; Ray gives a node up that a busy machine starts too slowly."""
+    for _ in range(STARTS):
+        cluster = TwoNodes(environment, _process(log, environment))
+        try:
+            cluster._read()
+        except RuntimeError as exc:
+            told = exc
+        else:
+            return cluster
+    raise RuntimeError(f"{told}:\n{log.read_text(errors='replace')[-2000:]}") from told
+
+
+def _process(log: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    with log.open("a") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.cluster"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the harness, which then ends the cluster
+        )
 
 
 def _serve() -> None:
