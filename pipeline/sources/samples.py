@@ -14,6 +14,7 @@ __all__ = [
     "broken_shard",
     "constant_prompt",
     "given_prompt",
+    "is_unicode",
     "named_sample",
     "no_prompt",
     "one_line",
@@ -139,6 +140,12 @@ def oversize(num_bytes: int | None, max_bytes: int) -> Failure:
     told = "more bytes than that" if num_bytes is None else f"{num_bytes} bytes"
     detail = f"{told}, the limit is {max_bytes}"
     return Failure("image_too_many_bytes", detail)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can carry it: no lone surrogate, which JSON can spell and which stands for a
+    byte that is no UTF-8."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def one_line(text: str) -> str:

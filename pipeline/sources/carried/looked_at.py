@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.rows.errors import InputError
 from pipeline.rows.fitting import common_type
 from pipeline.sources.paths.unopened import passing_over
+from pipeline.sources.samples import is_unicode
 from pipeline.sources.shard import ReadOptions, Shard
 from pipeline.sources.tables.arrow_dataset import arrow_schema
 from pipeline.sources.tables.manifest import first_records
@@ -80,7 +81,9 @@ def _of_tars(shards: Sequence[Shard], options: ReadOptions) -> Iterator[tuple[st
         with passing_over(shard):
             found = first_fields(shard, options, _SAMPLES)
         for fields in found:
-            yield from ((name, _json_kind(value)) for name, value in fields.items() if name)
+            yield from (
+                (name, _json_kind(value)) for name, value in fields.items() if _is_name(name)
+            )
 
 
 def _of_manifests(
@@ -90,8 +93,13 @@ def _of_manifests(
     for shard in shards:
         for fields in first_records(shard, options):
             for name, value in fields.items():
-                if name:
+                if _is_name(name):
                     yield name, pa.string() if shard.format == "csv" else _json_kind(value)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a column can be called so."""
+    return bool(name) and is_unicode(name)
 
 
 def _json_kind(value: Any) -> pa.DataType:

@@ -23,6 +23,7 @@ from pipeline.sources.samples import (
     broken_shard,
     constant_prompt,
     given_prompt,
+    is_unicode,
     named_sample,
     no_prompt,
 )
@@ -48,18 +49,18 @@ def read_manifest(shard: Shard, options: ReadOptions) -> Generator[Sample, None,
         StorageError: if the file cannot be opened or read.
     """
     num_rows = 0
-    with _open(shard, options) as text:
-        try:
+    try:
+        with _open(shard, options) as text:
             entries = _entries(text, shard)
             first = list(itertools.islice(entries, _LOOKED_AT))
             name, failure = _chosen(first, shard, options)
             for entry in itertools.chain(first, entries):
                 yield from _samples(entry, str(num_rows), name, failure, options)
                 num_rows += 1
-        except _DATA_ERRORS as exc:
-            detail = f"after {num_rows} rows: {type(exc).__name__}: {exc}"
-            code = "shard_truncated" if isinstance(exc, EOFError) else "shard_corrupt"
-            yield broken_shard(Failure(code, detail), options)
+    except _DATA_ERRORS as exc:
+        detail = f"after {num_rows} rows: {type(exc).__name__}: {exc}"
+        code = "shard_truncated" if isinstance(exc, EOFError) else "shard_corrupt"
+        yield broken_shard(Failure(code, detail), options)
 
 
 def count_manifest_rows(shard: Shard, options: ReadOptions) -> int | None:
@@ -72,8 +73,8 @@ def count_manifest_rows(shard: Shard, options: ReadOptions) -> int | None:
 
 def manifest_schema(shard: Shard, options: ReadOptions) -> pa.Schema | None:
     """The columns of the first records, all of them texts; None if there are no records."""
-    names = dict.fromkeys(name for fields in first_records(shard, options) for name in fields)
-    return pa.schema([pa.field(name, pa.string()) for name in names]) if names else None
+    schema = _columns(first_records(shard, options))
+    return schema if schema.names else None
 
 
 def first_records(shard: Shard, options: ReadOptions) -> list[dict[str, Any]]:
@@ -82,23 +83,26 @@ def first_records(shard: Shard, options: ReadOptions) -> list[dict[str, Any]]:
     Raises:
         StorageError: if the file cannot be opened or read.
     """
-    with _open(shard, options) as text:
-        try:
+    try:
+        with _open(shard, options) as text:
             found = list(itertools.islice(_entries(text, shard, empty=True), _LOOKED_AT))
-        except _DATA_ERRORS:
-            return []
+    except _DATA_ERRORS:
+        return []
     return [entry for entry in found if not isinstance(entry, BadRecord)]
 
 
 @contextlib.contextmanager
 def _open(shard: Shard, options: ReadOptions) -> Iterator[io.TextIOWrapper]:
-    """The text, in UTF-8 or UTF-16; bytes that are no UTF-8 stay what they are."""
+    """The text, in UTF-8 or UTF-16; bytes that are no UTF-8 stay what they are.
+
+    Raises:
+        one of `_DATA_ERRORS`: if it is packed and nothing of it unpacks.
+    """
     with open_input(shard.url, options.storage_options) as raw, io.BufferedReader(raw) as plain:
         packed = plain.peek(2)[:2] == _GZIP_MAGIC
         file: Any = io.BufferedReader(gzip.GzipFile(fileobj=plain)) if packed else plain
-        wide = False
-        with contextlib.suppress(*_DATA_ERRORS):
-            wide = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        # What fails here fails here alone: behind a broken header gzip tells of no data.
+        wide = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         encoding, errors = ("utf-16", "replace") if wide else ("utf-8-sig", "surrogateescape")
         newline = "\n" if shard.format == "jsonl" else ""
         yield io.TextIOWrapper(file, encoding, errors, newline=newline)
@@ -157,14 +161,19 @@ def _chosen(
 ) -> tuple[str, Failure | None]:
     """The column of images, and the failure of all rows if a CSV file lacks a column."""
     good = [entry for entry in first if not isinstance(entry, BadRecord)]
-    names = dict.fromkeys(name for fields in good for name in fields)
-    schema = pa.schema([pa.field(name, pa.string()) for name in names])
+    schema = _columns(good)
     if shard.format == "csv" and good:
         choice = choose_columns(schema, options)
         return choice.image_column, choice.failure
     return name_of_images(
         dict(zip(schema.names, schema.types, strict=True)), options.image_column
     ), None
+
+
+def _columns(records: Iterable[Mapping[str, Any]]) -> pa.Schema:
+    """The names that records have, all of them texts; one that UTF-8 cannot carry is none."""
+    names = dict.fromkeys(name for fields in records for name in fields)
+    return pa.schema([pa.field(name, pa.string()) for name in names if is_unicode(name)])
 
 
 def _samples(

@@ -96,6 +96,7 @@ def test_fields_of_a_tar(tmp_path: Path) -> None:
     samples = [
         {"id": 1, "score": 1, "ok": True, "alt": "cat", "tags": ["a"], "mixed": 1, "never": None},
         {"id": 2, "score": 0.5, "ok": False, "alt": None, "tags": {"b": 1}, "mixed": "x"},
+        {"\ud800": "a name that is no Unicode is no column's"},
     ]
     shard = tar(tmp_path / "s.tar", samples, txt="old caption\n", cls="7")
     options = carrying([shard], "*")
@@ -110,7 +111,7 @@ def test_fields_of_a_tar(tmp_path: Path) -> None:
         "mixed": "string",
         "never": "string",
     }
-    first, second = read(shard, options)[0]
+    first, second, _ = read(shard, options)[0]
     assert first == {
         "txt": "old caption",
         "cls": 7,

@@ -153,6 +153,28 @@ def test_a_file_that_breaks_off_says_so(tmp_path: Path) -> None:
     assert read_rows(manifest(tmp_path, "n.csv.gz", spoiled))[-1]["error_code"] == "shard_corrupt"
 
 
+@pytest.mark.parametrize("cut", [1, 5, 9, 10, 12, 24])
+@pytest.mark.parametrize("name", ["m.csv.gz", "m.jsonl.gz"])
+def test_a_packed_file_that_breaks_off_at_once_says_so(tmp_path: Path, name: str, cut: int) -> None:
+    packed = gzip.compress(b'path\n{"path": "a.jpg"}\n' * 9, mtime=0)
+    with_extra = packed[:3] + b"\x04" + packed[4:10] + b"\x00\x40" + packed[10:]
+    for data in (packed[: max(2, cut)], with_extra):
+        shard = manifest(tmp_path, name, data)
+        assert read_rows(shard)[-1]["error_code"] == "shard_truncated"
+        assert count_rows(shard, CAPTIONING) == 1
+
+
+def test_names_of_fields_that_are_no_unicode_are_no_columns(tmp_path: Path) -> None:
+    lines = b"""{"path": "a.jpg", "u": 1}
+{"path": "b.jpg", "\\ud800": 1}
+{"pa\xff": "c.jpg"}"""
+    shard = manifest(tmp_path, "m.jsonl", lines)
+    assert images(shard) == ["a.jpg", "b.jpg", "image_missing"]
+    assert list(columns_of([shard], CAPTIONING)) == ["path", "u"]
+    table = manifest(tmp_path, "m.csv", b"path,\xff\na.jpg,1\n")
+    assert images(table) == ["a.jpg"] and list(columns_of([table], CAPTIONING)) == ["path"]
+
+
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
 def test_an_empty_file_has_no_rows(tmp_path: Path, name: str) -> None:
     assert images(manifest(tmp_path, name, "")) == []
