@@ -13,6 +13,7 @@ from typing import IO
 from tests.chaos.cluster import ROOT, TwoNodes
 from tests.chaos.corpus import Corpus
 from tests.chaos.killers import Kill, Progress
+from tests.chaos.lost_work import LostWork, lost_work, stored_rows
 from tests.chaos.stand_in import AnswerLog
 from tests.chaos.storage import Folder
 
@@ -80,6 +81,7 @@ class Outcome:
         exit_codes: of the attempts, in order.
         quiet: whether nothing was struck in the last attempt.
         answered: rows by run id, of runs that the last attempt began.
+        lost: of attempts in which the driver alone was struck, which cost what was not stored.
     """
 
     struck: list[str] = field(default_factory=list)
@@ -88,6 +90,7 @@ class Outcome:
     seconds: list[float] = field(default_factory=list)
     quiet: bool = True
     answered: dict[str, int] = field(default_factory=dict)
+    lost: list[LostWork] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -96,12 +99,16 @@ def run_until_done(job: Job, cluster: TwoNodes, kills: tuple[Kill, ...]) -> Outc
     outcome, left = Outcome(), list(kills)
     while len(outcome.exit_codes) < MAX_ATTEMPTS:
         started, hits, before = time.monotonic(), len(outcome.struck), job.answered.by_run()
-        code = _attempt(job, cluster, left, outcome)
+        struck_at: list[float] = []
+        code = _attempt(job, cluster, left, outcome, struck_at)
         outcome.exit_codes.append(code)
         outcome.seconds.append(round(time.monotonic() - started, 1))
         outcome.quiet = len(outcome.struck) == hits
         rows = job.answered.by_run()
         outcome.answered = {run_id: rows[run_id] for run_id in rows.keys() - before.keys()}
+        only_driver = len(struck_at) == 1 and outcome.struck[-1].startswith("driver")
+        if code != 0 and only_driver and outcome.answered:
+            outcome.lost.append(_lost(job, max(outcome.answered), struck_at[0]))
         if code == 0 or outcome.problems:
             break
         by_signal = code < 0 or code == RAY_TERMINATED
@@ -114,12 +121,19 @@ def run_until_done(job: Job, cluster: TwoNodes, kills: tuple[Kill, ...]) -> Outc
     return outcome
 
 
-def _attempt(job: Job, cluster: TwoNodes, left: list[Kill], outcome: Outcome) -> int:
-    """Exit code of one attempt; takes the kills that strike off `left`."""
+def _lost(job: Job, run_id: str, killed_at: float) -> LostWork:
+    batches = [batch for batch in job.answered.batches() if batch.run_id == run_id]
+    return lost_work(batches, stored_rows(job.output, run_id), killed_at)
+
+
+def _attempt(
+    job: Job, cluster: TwoNodes, left: list[Kill], outcome: Outcome, struck_at: list[float]
+) -> int:
+    """Exit code of one attempt; takes the kills that strike off `left`, and notes Unix times."""
     with job.log.open("a") as log:
         driver = job.start(cluster, log)
         try:
-            return _under_fire(job, driver, cluster, left, outcome)
+            return _under_fire(job, driver, cluster, left, outcome, struck_at)
         finally:
             driver.kill()  # had it ended, nothing happens
             driver.wait()
@@ -131,6 +145,7 @@ def _under_fire(
     cluster: TwoNodes,
     left: list[Kill],
     outcome: Outcome,
+    struck_at: list[float],
 ) -> int:
     since = job.progress()
     deadline = since.seconds + job.limit_sec
@@ -141,6 +156,7 @@ def _under_fire(
             return -signal.SIGKILL
         due = left and left[0].moment.due(since, now, job.num_asked)
         if due and (hit := left[0].strike(cluster, driver.pid)):
+            struck_at.append(time.time())
             kill, since = left.pop(0), job.progress()
             outcome.struck.append(f"{kill}: {hit}")
             if kill.victim.startswith("driver"):

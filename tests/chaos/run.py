@@ -31,7 +31,11 @@ def main() -> int:
     results: list[dict[str, Any]] = []
     doubled = options.duplicates or options.everything
     with session(
-        options.rows, options.seed, doubled=doubled, everything=options.everything
+        options.rows,
+        options.seed,
+        doubled=doubled,
+        everything=options.everything,
+        sec_per_row=options.sec_per_row,
     ) as series:
         for run in runs:
             results.append(_one(series, run))
@@ -44,7 +48,10 @@ def _summary(results: list[dict[str, Any]]) -> str:
     kills = sum(len(result["struck"]) for result in results)
     failed = ", ".join(result["run"] for result in results if not result["ok"]) or "none"
     unhurt = ", ".join(result["run"] for result in results if not result["struck"]) or "none"
-    return f"{len(results)} runs, {kills} kills, failed: {failed}, unhurt: {unhurt}"
+    lost = [each for result in results for each in result["lost"]]
+    seconds, rows = (max((each[key] for each in lost), default=0) for key in ("seconds", "rows"))
+    most = f"the driver alone was struck {len(lost)} times: {seconds} s and {rows} rows at the most"
+    return f"{len(results)} runs, {kills} kills, failed: {failed}, unhurt: {unhurt}; {most}"
 
 
 def _options() -> argparse.Namespace:
@@ -52,6 +59,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--sec-per-row", type=float, default=0.01, help="what a row takes a model's actor"
+    )
     parser.add_argument("--only", type=int, help="repeat this run of the series alone")
     parser.add_argument(
         "--duplicates",
@@ -98,7 +108,8 @@ def _told(result: dict[str, Any]) -> str:
     attempts = ", ".join(f"{c} ({s:.0f} s)" for c, s in _attempts(result))
     answered = f"{result['rows_answered']} of {result['rows']} rows answered"
     struck = "; ".join(result["struck"]) or "nothing"
-    return f"{end}; killed {struck}; exit codes {attempts}; {answered}"
+    lost = "".join(f"; lost {e['rows']} rows, {e['seconds']} s" for e in result["lost"])
+    return f"{end}; killed {struck}; exit codes {attempts}; {answered}{lost}"
 
 
 def _attempts(result: dict[str, Any]) -> list[tuple[int, float]]:
@@ -114,6 +125,7 @@ def _store(options: argparse.Namespace, results: list[dict[str, Any]]) -> None:
     series = {
         "seed": options.seed,
         "rows": options.rows,
+        "sec_per_row": options.sec_per_row,
         "duplicates": options.duplicates,
         "everything": options.everything,
         "versions": versions,

@@ -25,6 +25,8 @@ from tests.support.s3_server import S3Server, s3_server
 
 Storage = Literal["local", "s3"]
 ROWS_PER_SHARD = 70
+ON_ITS_WAY_SEC = 5.0
+"""From an answer to the driver, and from there to the storage, on a machine that is busy."""
 FORM = {"type": "object", "properties": {"mark": {"type": "string"}}, "required": ["mark"]}
 PROMPTS = ("a=What is it?", "b=It is {{ 'numbered' if seen is not none else 'not' }}.")
 MODEL = "model"
@@ -255,6 +257,8 @@ def chaos_run(
     started = time.monotonic()
     job = series.job(name, drawn, limit_sec=180 + 5 * expected)
     outcome = run_until_done(job, series.cluster, drawn.kills)
+    late = [lost for lost in outcome.lost if lost.seconds > drawn.part_sec + ON_ITS_WAY_SEC]
+    outcome.problems += [f"a kill cost {each}" for each in late]
     if not outcome.problems:
         check(job, series.cluster, outcome, texts)
     if drawn.everything and not outcome.problems:
@@ -268,6 +272,7 @@ def chaos_run(
         "storage": drawn.storage,
         "rows_per_part": drawn.rows_per_part,
         "language_actors": drawn.language_actors,
+        "part_sec": drawn.part_sec,
         "rows": len(job.corpus.ends),
         **asdict(outcome),
         "rows_answered": job.answered.by_run().total(),

@@ -12,6 +12,8 @@ import pytest
 
 from tests.chaos.accounting import copies_wrong, in_vain, problems
 from tests.chaos.corpus import Corpus
+from tests.chaos.lost_work import LostWork, lost_work
+from tests.chaos.stand_in import Answered
 from tests.chaos.storage import Folder
 
 CORPUS = Corpus(url="", ends={"a#0": "ok", "a#1": "ok", "b#0": "image_empty"})
@@ -140,3 +142,15 @@ def test_captioned_again(output: Folder) -> None:
     pq.write_table(same, Path(output.url, "captions", "part-3.parquet"))
     assert copies_wrong(output, undisturbed=True) == ["1 captioned again: a#0"]
     assert copies_wrong(output, undisturbed=False) == []
+
+
+def test_what_a_kill_cost() -> None:
+    def answered(*times: float) -> list[Answered]:
+        return [Answered(run_id="r", unix_sec=sec, rows=8) for sec in times]
+
+    batches = answered(3.0, 1.0, 2.0, 4.5)  # the last one after the kill
+    assert lost_work(batches, 24, 4.0) == LostWork(run_id="r", rows=0, seconds=0)
+    assert lost_work(batches, 16, 4.0) == LostWork(run_id="r", rows=8, seconds=1.0)
+    assert lost_work(batches, 10, 4.0) == LostWork(run_id="r", rows=14, seconds=2.0)
+    assert lost_work(batches, 32, 4.0).rows == 0
+    assert lost_work([], 0, 4.0) == LostWork(run_id="", rows=0, seconds=0)
