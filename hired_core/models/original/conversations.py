@@ -16,6 +16,9 @@ _QUESTION: Final = (
     "{% endfor %}"
 )
 
+_LINE: Final = "{{ '\\n' }}"
+"""At the end of a template, where Jinja drops a line end that is written as such."""
+
 VICUNA_V1: Final = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     f"helpful, detailed, and polite answers to the user's questions. USER: {_QUESTION} ASSISTANT:"
@@ -28,13 +31,13 @@ MISTRAL_INSTRUCT: Final = f"[INST] {_QUESTION} [/INST]"
 
 CHATML_DIRECT: Final = (
     "<|im_start|>system\nAnswer the questions.<|im_end|>"
-    f"<|im_start|>user\n{_QUESTION}<|im_end|><|im_start|>assistant\n"
+    f"<|im_start|>user\n{_QUESTION}<|im_end|><|im_start|>assistant{_LINE}"
 )
 """LLaVA-1.6-34B."""
 
 QWEN_1_5: Final = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    f"<|im_start|>user\n{_QUESTION}<|im_end|>\n<|im_start|>assistant\n"
+    f"<|im_start|>user\n{_QUESTION}<|im_end|>\n<|im_start|>assistant{_LINE}"
 )
 """LLaVA-NeXT on Qwen1.5."""
 
@@ -44,7 +47,7 @@ LLAVA_LLAMA_3: Final = (
     "content that the user provides, and assist the user with a variety of tasks using natural "
     "language."
     "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
-    f"{_QUESTION}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    f"{_QUESTION}<|eot_id|><|start_header_id|>assistant<|end_header_id|>{_LINE}{_LINE}"
 )
 """LLaVA-NeXT on Llama 3."""
 
