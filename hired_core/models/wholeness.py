@@ -98,7 +98,8 @@ def of_tokenizer(folder: Path) -> list[str]:
     if not found:
         return ["no tokenizer (tokenizer.json or tokenizer.model)"]
     if found == [_SENTENCEPIECE] and find_spec("sentencepiece") is None:
-        return [f"its {_SENTENCEPIECE[0]} needs the package sentencepiece (pip install it)"]
+        hint = "pip install 'hired-batch[sentencepiece]'"
+        return [f"its {_SENTENCEPIECE[0]} needs the package sentencepiece ({hint})"]
     return []
 
 
