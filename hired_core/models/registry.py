@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.checkpoint import CheckpointError, read_json, resolve_checkpoint
-from hired_core.models.original.settings import is_original, original_family
+from hired_core.models.original.translation import is_original, original_family
 
 if TYPE_CHECKING:
     from hired_core.models.base import Family

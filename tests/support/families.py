@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from hired_core.models.checkpoint import read_json
-from hired_core.models.original.settings import is_original
+from hired_core.models.original.translation import is_original
 from tests.support.checkpoints import MANY_STOPS, build_checkpoint, build_llava
 from tests.support.halves import Original
 from tests.support.native_original import NativeOriginal

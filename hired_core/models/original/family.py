@@ -16,19 +16,19 @@ from hired_core.models import wholeness
 from hired_core.models.base import Family
 from hired_core.models.checkpoint import iter_tensors, read_json
 from hired_core.models.original.conversations import conversation
-from hired_core.models.original.settings import (
-    DECODERS,
-    image_settings,
-    is_original,
-    joint_config,
-    transformers_name,
-)
-from hired_core.models.original.tower import (
+from hired_core.models.original.named_tower import (
     Tower,
     find_tower,
     tower_config,
     tower_image_processor,
     tower_name,
+)
+from hired_core.models.original.translation import (
+    DECODERS,
+    image_settings,
+    is_original,
+    joint_config,
+    transformers_name,
 )
 
 IMAGE_TOKEN: Final = "<image>"

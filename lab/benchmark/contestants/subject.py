@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText
 
 from hired_core.language.model import LanguageModel
 from hired_core.models.checkpoint import read_json
-from hired_core.models.original.settings import is_original
+from hired_core.models.original.translation import is_original
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.packed import Tower
 from hired_core.vlm.device import CPU_SHARE, DTYPES, GPU_SHARE

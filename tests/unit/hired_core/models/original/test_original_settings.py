@@ -14,7 +14,7 @@ from transformers import LlavaConfig, LlavaNextConfig
 from hired_core.geometry.anyres import AnyRes
 from hired_core.geometry.square import Square
 from hired_core.models.checkpoint import CheckpointError
-from hired_core.models.original.tower import KNOWN
+from hired_core.models.original.named_tower import KNOWN
 from hired_core.models.registry import load_whole_spec
 from pipeline.settings.fingerprint import model_digest
 from tests.support.models import load_spec, weight_counts

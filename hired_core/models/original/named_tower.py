@@ -18,7 +18,7 @@ from hired_core.models.checkpoint import (
     read_json,
     resolve_checkpoint,
 )
-from hired_core.models.original.settings import TOWER_WEIGHTS
+from hired_core.models.original.translation import TOWER_WEIGHTS
 
 KNOWN: Final[dict[str, dict[str, int]]] = {
     "clip-vit-large-patch14-336": {
