@@ -51,7 +51,7 @@ class Case:
 
 CASES = {
     "llava": Case(budget=0.5, counts=frozenset({(8, 16)})),
-    # Padded: of 16 tokens 12, 8 and 8 show something of the image. The tower is a folder beside.
+    # Padded: of 16 tokens 16, 8 and 8 show some of the image. The tower is a folder beside.
     "llava, LLaVA's own format": Case(budget=0.7, counts=frozenset({(11, 16), (8, 16)})),
     # Named tiles of merged patches, 4 tokens each: a fifth of 17 * 4.
     "idefics3": Case(budget=0.2, counts=frozenset({(13, 52), (13, 36)})),
