@@ -1,4 +1,4 @@
-"""Which family a checkpoint is of, by the `model_type` of its config.json.
+"""Which family a checkpoint is of, by its config.json: `model_type`, or LLaVA's own format.
 
 Importing this imports no transformers; asking for a family does.
 """
