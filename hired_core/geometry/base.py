@@ -27,8 +27,13 @@ Resample = Literal["bicubic", "lanczos"]
 class Resize(Protocol):
     """An image, or pixels that came of it, in any size."""
 
-    def __call__(self, size: Size, of: Pixels | None = None) -> Pixels:
-        """uint8 [3, height, width] of the image, or of uint8 [3, height, width] `of`."""
+    def __call__(self, size: Size | None, of: Pixels | None = None) -> Pixels:
+        """uint8 [3, height, width] of the image, or of uint8 [3, height, width] `of`.
+
+        Args:
+            size: None: as many pixels as there are. Of an image that was decoded reduced those are
+                fewer than its own.
+        """
         ...
 
 

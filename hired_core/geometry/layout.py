@@ -22,6 +22,7 @@ from hired_core.geometry.stitching import (
     full_image_centre,
     place_of,
     shrunk_grid,
+    squared_tokens,
     sub_image_of,
     valid_tokens,
 )
@@ -53,6 +54,7 @@ class PartitionLayout:
         marks: embeddings of the prompt that stand among the tokens, beside row ends; None: none.
         has_full_image: whether the first partition is the full-image; else it has no tokens, and
             the others are cells of one image that is encoded as a whole.
+        pads_dense: whether the unmodified model sees the tokens of padding as well.
     """
 
     grid: Size
@@ -65,6 +67,7 @@ class PartitionLayout:
     shrunk: Size | None = None
     marks: Marks | None = None
     has_full_image: bool = True
+    pads_dense: bool = False
 
     @property
     def num_partitions(self) -> int:
@@ -91,6 +94,8 @@ class PartitionLayout:
     @property
     def num_dense(self) -> int:
         """Visual tokens of the unmodified model for this image, row ends and marks not counted."""
+        if self.pads_dense:
+            return self.valid.numel()
         if self.shrunk is None:
             return self.num_valid
         return self.num_tokens + self.shrunk[0] * self.shrunk[1]
@@ -101,6 +106,12 @@ class PartitionLayout:
         row, col = at // self.stitched[1], at % self.stitched[1]
         top, left = int(row.min()), int(col.min())
         return (top, left), (int(row.max()) + 1 - top, int(col.max()) + 1 - left)
+
+    def dense(self) -> PartitionLayout:
+        """Itself, but that tokens of padding are valid where the unmodified model sees them."""
+        if not self.pads_dense:
+            return self
+        return replace(self, valid=torch.ones_like(self.valid), pads_dense=False)
 
     def resized(self) -> PartitionLayout:
         """Where the rows of the unmodified model stand, of an image whose grid it resizes.
@@ -173,6 +184,11 @@ class PartitionLayout:
         """Of one partition, all of it image, in raster order; there is no sub-image."""
         return _single(side)
 
+    @classmethod
+    def squared(cls, image_size: Size, cell: Cell) -> PartitionLayout:
+        """The same of an image centred in a square of its longer side, padding around it."""
+        return _squared(image_size, cell)
+
 
 @lru_cache(maxsize=16)
 def _single(side: int) -> PartitionLayout:
@@ -186,6 +202,13 @@ def _single(side: int) -> PartitionLayout:
         place=torch.arange(count)[None],
         centre=full_image_centre(Cell(size=side, token=1))[None],
     )
+
+
+@lru_cache(maxsize=4096)
+def _squared(image_size: Size, cell: Cell) -> PartitionLayout:
+    valid, centres = squared_tokens(image_size, cell)
+    whole = _single(cell.side)
+    return replace(whole, valid=valid[None], centre=centres[None], pads_dense=not valid.all())
 
 
 @lru_cache(maxsize=4096)

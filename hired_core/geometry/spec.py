@@ -16,7 +16,7 @@ class ModelSpec:
     Attributes:
         name: what the user asked for: "embedded", a path or a Hugging Face id.
         path: folder on this machine.
-        family: key of `hired_core.models.registry`, the `model_type` of config.json.
+        family: key of `hired_core.models.registry`, transformers' `model_type`.
         geometry: how an image is cut, and where its visual tokens lie.
         feature_layer: index of the vision layer whose output the language model sees.
         vision_width: of the vision tower. `text_width`: D.

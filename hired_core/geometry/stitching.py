@@ -20,6 +20,7 @@ __all__ = [
     "full_image_centre",
     "place_of",
     "shrunk_grid",
+    "squared_tokens",
     "sub_image_of",
     "unpadded_range",
     "valid_tokens",
@@ -98,6 +99,27 @@ def centre(fit: CanvasFit, grid: Size, cell: Cell) -> Tensor:
     )
     rows, cols = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([cut_grid(rows, grid, cell.side), cut_grid(cols, grid, cell.side)], dim=-1)
+
+
+def squared_tokens(image_size: Size, cell: Cell) -> tuple[Tensor, Tensor]:
+    """Of an image centred in a square of its longer side, and that resized to `cell`.
+
+    Returns bool [N], the tokens that show any of the image, told in integers, and float32 [N, 2],
+    their centres as fractions of it; in padding those are outside 0 to 1.
+    """
+    longest, index = max(image_size), torch.arange(cell.side)
+    fit = CanvasFit.of(image_size, (longest, longest))
+    # In units of 1 / (2 size) of the square's pixels, so that all edges and centres are whole.
+    edges, token = 2 * cell.size, 2 * cell.token * longest
+    shown, middle = [], []
+    for before, length in zip((fit.top, fit.left), image_size, strict=True):
+        first, last = index * token, (index + 1) * token
+        shown.append((first < (before + length) * edges) & (last > before * edges))
+        centre_at = (2 * index + 1) * cell.token * longest - before * edges
+        middle.append(centre_at.double() / (length * edges))
+    (rows, cols), (y, x) = shown, middle
+    valid = (rows[:, None] & cols).flatten()
+    return valid, torch.cartesian_prod(y, x).float()
 
 
 def cut_grid(stitched: Tensor, grid: Size, side: int) -> Tensor:

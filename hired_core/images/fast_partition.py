@@ -38,10 +38,11 @@ def partition_pixels(
     # A view; in this memory format torch resizes uint8 in vector instructions without unpacking.
     channels_last = torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
-    def resize(size: Size, of: Pixels | None = None) -> Pixels:
+    def resize(size: Size | None, of: Pixels | None = None) -> Pixels:
         source = channels_last if of is None else torch.from_numpy(of)[None]
-        resized = F.interpolate(source, size=size, mode="bicubic", antialias=True)
-        plane: Pixels = resized[0].numpy()
+        if size is not None:
+            source = F.interpolate(source, size=size, mode="bicubic", antialias=True)
+        plane: Pixels = source[0].numpy()
         return plane
 
     height, width, _ = pixels.shape

@@ -37,8 +37,9 @@ def partition_image(
 
     chosen = _FILTERS[geometry.resample]
 
-    def resize(size: Size, of: Pixels | None = None) -> Pixels:
+    def resize(size: Size | None, of: Pixels | None = None) -> Pixels:
         source = image if of is None else Image.fromarray(of.transpose(1, 2, 0))
-        return np.asarray(source.resize((size[1], size[0]), chosen)).transpose(2, 0, 1)
+        found = source if size is None else source.resize((size[1], size[0]), chosen)
+        return np.asarray(found).transpose(2, 0, 1)
 
     return geometry.cut(resize, image_size or (image.height, image.width))

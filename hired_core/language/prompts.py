@@ -19,11 +19,14 @@ class PromptTemplate:
         tokenizer: transformers tokenizer.
         template: Jinja chat template, None if the checkpoint has none.
         image_token: the placeholder that stands for the image, e.g. "<image>".
+        apart: whether text behind the image is tokenised as if nothing came before it, as LLaVA's
+            own code does; tokenizers that put a space before a text put one there too.
     """
 
     tokenizer: Any
     template: str | None
     image_token: str
+    apart: bool = False
 
     @property
     def control_tokens(self) -> tuple[str, ...]:
@@ -126,6 +129,10 @@ class PromptTemplate:
         Args:
             begins: whether it is the beginning of the whole.
         """
+        if self.apart and self.image_token in text:
+            before, after = text.split(self.image_token)
+            front = self._ids(before, begins=begins)
+            return [*front, self._image_id, *self._ids(after, begins=False)]
         bos = self.tokenizer.bos_token
         wanted = begins and not (bos and text.startswith(bos))
         ids: list[int] = self.tokenizer(text, add_special_tokens=wanted)["input_ids"]

@@ -9,7 +9,8 @@ transformers 4 stored (`language_model.model.*`) and those of transformers 5.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,14 @@ from hired_core.geometry.base import Geometry
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.model import LanguageModel
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models import text
-from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
+from hired_core.models import text, wholeness
+from hired_core.models.checkpoint import (
+    CheckpointError,
+    fill,
+    image_processor,
+    iter_tensors,
+    part,
+)
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import TowerKind
 from hired_core.vision.packed import Tower
@@ -102,13 +109,39 @@ class Family(ABC):
 
     def config(self, folder: Path) -> Any:
         """transformers' configuration, checked."""
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = self.read_config(folder)
         self.check(config)
         # The outer setting decides in transformers' models, whatever the inner one says.
         config.text_config.tie_word_embeddings = config.tie_word_embeddings
         return config
+
+    def read_config(self, folder: Path) -> Any:
+        """transformers' configuration."""
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+    def image_processor(self, folder: Path) -> dict[str, Any]:
+        """What the checkpoint's files say of its image processor; {} if they say nothing."""
+        return image_processor(folder)
+
+    def read_tensors(
+        self, folder: Path, wanted: Callable[[str], str | None]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """As `iter_tensors`: what `wanted` renames are transformers' names."""
+        return iter_tensors(folder, wanted)
+
+    def tokenizer(self, spec: ModelSpec) -> Any:
+        """transformers' tokenizer."""
+        return text.load_tokenizer(spec)
+
+    def folders(self, folder: Path) -> tuple[Path, ...]:
+        """All that weights are read from."""
+        return (folder,)
+
+    def problems(self, folder: Path) -> list[str]:
+        """What the checkpoint lacks, each in a few words; opens no weights."""
+        return wholeness.problems(folder)
 
     def with_options(self, geometry: Geometry, options: Mapping[str, Any]) -> Geometry:
         """The geometry under the user's image options, of which most families have none.
@@ -135,7 +168,7 @@ class Family(ABC):
                 differs.
         """
         config = self.config(folder)
-        mean, std = self.tower.normalisation(image_processor(folder))
+        mean, std = self.tower.normalisation(self.image_processor(folder))
         projector = sum(weight.numel() for weight in self._empty_projector(config).parameters())
         feature_layer = self.feature_layer(config)
         return ModelSpec(
@@ -167,8 +200,10 @@ class Family(ABC):
 
     def load_vision(self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) -> Tower:
         """The tower up to the feature layer; later layers are neither read nor kept."""
-        config, names = self.config(Path(spec.path)), part(self.vision_part, "vision_model")
-        return self.tower.load(spec, config.vision_config, names, device=device, dtype=dtype)
+        folder = Path(spec.path)
+        vision = self.config(folder).vision_config
+        tensors = self.read_tensors(folder, part(self.vision_part, "vision_model"))
+        return self.tower.load(spec, vision, tensors, device=device, dtype=dtype)
 
     def load_projector(
         self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
@@ -178,7 +213,8 @@ class Family(ABC):
         config = self.config(folder)
         with text.no_init(device):
             projector = self.make_projector(config).to(dtype)
-        fill(projector, iter_tensors(folder, part(*self.projector_part.split("."))), tied=set())
+        names = part(*self.projector_part.split("."))
+        fill(projector, self.read_tensors(folder, names), tied=set())
         return projector.eval()
 
     def load_language(
@@ -195,7 +231,7 @@ class Family(ABC):
             tokenizer: the checkpoint's, if it is there already.
         """
         folder = Path(spec.path)
-        config, tokenizer = self.config(folder), tokenizer or text.load_tokenizer(spec)
+        config, tokenizer = self.config(folder), tokenizer or self.tokenizer(spec)
         decoder = self.load_decoder(folder, config, device=device, dtype=dtype)
         return LanguageModel(
             spec=spec,
@@ -208,11 +244,14 @@ class Family(ABC):
 
     def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
         """The causal language model; `where` is `device` and `dtype`."""
-        return text.load_decoder(folder, config, self.decoder_part, **where)
+        names = partial(text.decoder_name, self.decoder_part)
+        return text.load_decoder(config, self.read_tensors(folder, names), **where)
 
     def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
         """The checkpoint's chat template, from whichever of its files carries it."""
-        return text.load_prompt_template(spec, self.config(Path(spec.path)).image_token_id)
+        folder = Path(spec.path)
+        image_token_id = self.config(folder).image_token_id
+        return text.load_prompt_template(folder, self.tokenizer(spec), image_token_id)
 
     def vision_of(self, model: Any, spec: ModelSpec) -> Tower:
         """The tower of a model in memory, up to the feature layer; no weight is copied."""
@@ -224,7 +263,7 @@ class Family(ABC):
         Args:
             spec: of a folder that holds at least the tokenizer.
         """
-        stop, tokenizer = model.generation_config.eos_token_id, text.load_tokenizer(spec)
+        stop, tokenizer = model.generation_config.eos_token_id, self.tokenizer(spec)
         decoder = text.live_decoder(model, self.decoder_part)
         return LanguageModel(
             spec=spec,
@@ -238,29 +277,3 @@ class Family(ABC):
     def _empty_projector(self, config: Any) -> nn.Module:
         with torch.device("meta"):
             return self.make_projector(config)
-
-
-def image_processor(folder: Path) -> dict[str, Any]:
-    """What a checkpoint's files say of its image processor; {} if they say nothing."""
-    nested = read_json(folder, "processor_config.json").get("image_processor", {})
-    return nested or read_json(folder, "preprocessor_config.json")
-
-
-def check_image_processor(image: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuses settings under which transformers would cut images otherwise than the geometry.
-
-    What a file does not say is transformers' default, which is what this project does.
-
-    Args:
-        wanted: by key. Sizes are compared by their values: {"height": 336, "width": 336} is {336}.
-    """
-    for key, value in wanted.items():
-        found = image.get(key, value)
-        if isinstance(found, dict):
-            found = {number for number in found.values() if number}
-        elif isinstance(value, set) and not isinstance(found, set):
-            found = {found}
-        elif isinstance(found, list):
-            found = tuple(tuple(each) for each in found)
-        if found != value:
-            raise CheckpointError(f"the image processor's {key} is {found}, expected {value}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,32 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     return content
 
 
+def image_processor(folder: Path) -> dict[str, Any]:
+    """What a checkpoint's files say of its image processor; {} if they say nothing."""
+    nested = read_json(folder, "processor_config.json").get("image_processor", {})
+    return nested or read_json(folder, "preprocessor_config.json")
+
+
+def check_image_processor(image: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuses settings under which transformers would cut images otherwise than the geometry.
+
+    What a file does not say is transformers' default, which is what this project does.
+
+    Args:
+        wanted: by key. Sizes are compared by their values: {"height": 336, "width": 336} is {336}.
+    """
+    for key, value in wanted.items():
+        found = image.get(key, value)
+        if isinstance(found, dict):
+            found = {number for number in found.values() if number}
+        elif isinstance(value, set) and not isinstance(found, set):
+            found = {found}
+        elif isinstance(found, list):
+            found = tuple(tuple(each) for each in found)
+        if found != value:
+            raise CheckpointError(f"the image processor's {key} is {found}, expected {value}")
+
+
 def iter_tensors(folder: Path, wanted: Callable[[str], str | None]) -> Iterator[tuple[str, Tensor]]:
     """(new name, tensor) for every stored tensor that `wanted` renames; the rest is not read."""
     for file, names in _stored_names(folder).items():
@@ -76,6 +103,14 @@ def iter_tensors(folder: Path, wanted: Callable[[str], str | None]) -> Iterator[
         with _opened(folder / file) as stored:
             for name, new in renamed.items():
                 yield new, stored.get_tensor(name)
+
+
+def has_tensors(folder: Path, prefix: str) -> bool:
+    """Whether any stored tensor's name begins so; False where no weights are there yet."""
+    indexed = read_json(folder, WEIGHT_INDEX).get("weight_map", {})
+    files = () if indexed else sorted(folder.glob("*.safetensors"))
+    names = chain(indexed, *map(_names_in, files))
+    return any(name.startswith(prefix) for name in names)
 
 
 def part(*prefixes: str) -> Callable[[str], str | None]:

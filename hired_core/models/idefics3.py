@@ -21,8 +21,8 @@ from transformers.models.idefics3.modeling_idefics3 import Idefics3SimpleMLP
 from hired_core.geometry.named_tiles import AROUND, FIRST_TILE, WHOLE, NamedTiles
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models import text
-from hired_core.models.base import Family, check_image_processor, image_processor
-from hired_core.models.checkpoint import CheckpointError
+from hired_core.models.base import Family
+from hired_core.models.checkpoint import CheckpointError, check_image_processor, image_processor
 from hired_core.models.towers.kind import LANCZOS, one_of
 from hired_core.models.towers.siglip import NATIVE_SIGLIP
 

@@ -17,8 +17,8 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 from hired_core.geometry.aspect_tiles import AspectTiles
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models import text
-from hired_core.models.base import Family, check_image_processor, image_processor
-from hired_core.models.checkpoint import CheckpointError
+from hired_core.models.base import Family
+from hired_core.models.checkpoint import CheckpointError, check_image_processor, image_processor
 from hired_core.models.towers.internvit import INTERNVIT
 from hired_core.models.towers.kind import BICUBIC, one_of
 

@@ -13,12 +13,13 @@ from torch import nn
 from transformers.models.llava_next.modeling_llava_next import LlavaNextMultiModalProjector
 
 from hired_core.geometry.anyres import AnyRes
-from hired_core.models.base import check_image_processor, image_processor
+from hired_core.models.checkpoint import check_image_processor
 from hired_core.models.newline import NewlineFamily, grid_points
+from hired_core.models.original.family import OriginalFormat
 from hired_core.models.towers.kind import BICUBIC
 
 
-class LlavaNext(NewlineFamily):
+class LlavaNext(OriginalFormat, NewlineFamily):
     """`LlavaNextForConditionalGeneration`, on any decoder that transformers has for it."""
 
     name = "llava_next"
@@ -27,7 +28,8 @@ class LlavaNext(NewlineFamily):
         size = config.vision_config.image_size
         pinpoints = grid_points(config.image_grid_pinpoints, size)
         wanted = {"resample": BICUBIC, "crop_size": {size}, "size": {size}}
-        check_image_processor(image_processor(folder), wanted | {"image_grid_pinpoints": pinpoints})
+        image = self.image_processor(folder)
+        check_image_processor(image, wanted | {"image_grid_pinpoints": pinpoints})
         return AnyRes(
             pinpoints=pinpoints,
             partition_size=size,

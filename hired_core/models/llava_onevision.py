@@ -20,8 +20,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
 )
 
 from hired_core.geometry.anyres import AnyRes
-from hired_core.models.base import check_image_processor, image_processor
-from hired_core.models.checkpoint import CheckpointError
+from hired_core.models.checkpoint import CheckpointError, check_image_processor, image_processor
 from hired_core.models.newline import NewlineFamily, grid_points
 from hired_core.models.towers.kind import BICUBIC
 from hired_core.models.towers.siglip import SIGLIP

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hired_core.geometry.canvas import Size
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.base import Family
-from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors
+from hired_core.models.checkpoint import CheckpointError, fill
 
 
 class NewlineFamily(Family):
@@ -23,7 +23,7 @@ class NewlineFamily(Family):
     def separators(self, spec: ModelSpec, decoder: Any, tokenizer: Any) -> Tensor:
         """[1, D], the newline."""
         holder = nn.ParameterDict({"image_newline": nn.Parameter(torch.empty(spec.text_width))})
-        fill(holder, iter_tensors(Path(spec.path), _newline_name), tied=set())
+        fill(holder, self.read_tensors(Path(spec.path), _newline_name), tied=set())
         newline: Tensor = holder["image_newline"].detach()
         return newline[None]
 

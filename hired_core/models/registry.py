@@ -1,4 +1,4 @@
-"""Which family a checkpoint is of, by the `model_type` of its config.json.
+"""Which family a checkpoint is of, by its config.json: `model_type`, or LLaVA's own format.
 
 Importing this imports no transformers; asking for a family does.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.checkpoint import CheckpointError, read_json, resolve_checkpoint
-from hired_core.models.wholeness import check_whole
+from hired_core.models.original.translation import is_original, original_family
 
 if TYPE_CHECKING:
     from hired_core.models.base import Family
@@ -58,12 +58,8 @@ def load_spec(
     folder = resolve_checkpoint(model, revision)
     content = read_json(folder, "config.json")
     kind = content.get("model_type")
-    if "mm_vision_tower" in content:
-        raise CheckpointError(
-            f"{folder.name} is in LLaVA's own format, its vision tower by name "
-            f"({content['mm_vision_tower']}); only transformers' format is read, which most have "
-            "under a name that ends in -hf"
-        )
+    if is_original(content):
+        kind = original_family(folder.name, content)
     if kind not in FAMILIES:
         found = f"model_type {kind!r}" if content else "no config.json"
         there = ", ".join(sorted(FAMILIES))
@@ -80,5 +76,7 @@ def load_whole_spec(
         SettingError, CheckpointError: as there, or if files are missing or cut short.
     """
     spec = load_spec(model, revision, image_options)
-    check_whole(Path(spec.path))
+    folder = Path(spec.path)
+    if problems := family_of(spec).problems(folder):
+        raise CheckpointError(f"the checkpoint {folder.name} is not whole: {'; '.join(problems)}")
     return spec

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers.initialization import no_init_weights
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
+from hired_core.models.checkpoint import CheckpointError, fill, part, read_json
 
 
 @contextmanager
@@ -59,12 +58,12 @@ def count(module: nn.Module) -> int:
 
 
 def load_decoder(
-    folder: Path, config: Any, name: str, *, device: torch.device, dtype: torch.dtype
+    config: Any, tensors: Iterator[tuple[str, Tensor]], *, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
     """transformers' causal language model, in evaluation mode.
 
     Args:
-        name: what its layers are called in the checkpoint, e.g. "language_model".
+        tensors: the checkpoint's, see `decoder_name`.
     """
     with no_init(device):
         decoder = AutoModelForCausalLM.from_config(
@@ -72,7 +71,7 @@ def load_decoder(
         )
     decoder.tie_weights()
     tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
-    fill(decoder, iter_tensors(folder, partial(_decoder_name, name)), tied=tied)
+    fill(decoder, tensors, tied=tied)
     return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
 
 
@@ -93,9 +92,8 @@ def load_tokenizer(spec: ModelSpec) -> Any:
     return AutoTokenizer.from_pretrained(spec.path, trust_remote_code=False)
 
 
-def load_prompt_template(spec: ModelSpec, image_token_id: int) -> PromptTemplate:
+def load_prompt_template(folder: Path, tokenizer: Any, image_token_id: int) -> PromptTemplate:
     """The chat template, from whichever of a checkpoint's files carries it."""
-    folder, tokenizer = Path(spec.path), load_tokenizer(spec)
     stored = folder / "chat_template.jinja"
     template = stored.read_text(encoding="utf-8") if stored.is_file() else None
     for name in ("processor_config.json", "chat_template.json", "tokenizer_config.json"):
@@ -126,7 +124,12 @@ def stop_ids(folder: Path, config: Any) -> frozenset[int]:
     return frozenset(stop if isinstance(stop, list) else [stop])
 
 
-def _decoder_name(decoder: str, name: str) -> str | None:
+def decoder_name(decoder: str, name: str) -> str | None:
+    """A stored name as the causal language model has it, None of what is not its own.
+
+    Args:
+        decoder: what its layers are called in the checkpoint, e.g. "language_model".
+    """
     head = name.removeprefix("model.").removeprefix(f"{decoder}.")
     if head.startswith("lm_head."):
         return head

@@ -8,38 +8,37 @@ from __future__ import annotations
 
 import json
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from hired_core.models.checkpoint import WEIGHT_INDEX, CheckpointError, read_json
+from hired_core.models.checkpoint import WEIGHT_INDEX, read_json
 
+_SENTENCEPIECE: Final = ("tokenizer.model",)
 _TOKENIZERS: Final = (
     ("tokenizer.json",),
-    ("tokenizer.model",),
+    _SENTENCEPIECE,
     ("vocab.json", "merges.txt"),
 )
 """Any of these sets of files makes a tokenizer."""
 
 _PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLE_INDEX: Final = "pytorch_model.bin.index.json"
 _LFS: Final = b"version https://git-lfs"
 _SHOWN: Final = 3
 _MAX_HEADER: Final = 100 * 1024**2
 """Bytes; safetensors' own limit."""
 
 
-def check_whole(folder: Path) -> None:
-    """Looks for weights, each shard that the index names, tokenizer and image processor.
-
-    Raises:
-        CheckpointError: one line that names all that is missing or damaged.
-    """
-    problems = [*_weights(folder), *_tokenizer(folder), *_processor(folder)]
-    if problems:
-        raise CheckpointError(f"the checkpoint {folder.name} is not whole: {'; '.join(problems)}")
+def problems(folder: Path) -> list[str]:
+    """What is missing or damaged of weights, each shard that the index names, tokenizer and image
+    processor; each in a few words."""
+    return [*of_weights(folder), *of_tokenizer(folder), *of_processor(folder)]
 
 
-def _weights(folder: Path) -> list[str]:
+def of_weights(folder: Path) -> list[str]:
+    """What is missing or damaged of them."""
     weight_map: dict[str, str] = read_json(folder, WEIGHT_INDEX).get("weight_map", {})
     names = sorted({Path(file).name for file in weight_map.values()})
     names = names or sorted(path.name for path in folder.glob("*.safetensors"))
@@ -54,11 +53,15 @@ def _weights(folder: Path) -> list[str]:
 
 def _no_weights(folder: Path) -> str:
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    # Of a checkpoint on the hub pickles are not even downloaded, but their index is.
+    named: dict[str, str] = read_json(folder, _PICKLE_INDEX).get("weight_map", {})
+    pickles = pickles or sorted(set(named.values()))
     if not pickles:
         return "no safetensors weights"
     return (
         f"no safetensors weights, only {_some(pickles)}, which are pickles and never read "
-        "(save_pretrained of transformers 5 writes safetensors)"
+        "(save_pretrained of transformers 5 writes safetensors; docs/models.md tells how to turn "
+        "them into some)"
     )
 
 
@@ -89,13 +92,19 @@ def _data_bytes(header: bytes) -> int:
         return 0
 
 
-def _tokenizer(folder: Path) -> list[str]:
-    if any(all((folder / name).is_file() for name in names) for names in _TOKENIZERS):
-        return []
-    return ["no tokenizer (tokenizer.json or tokenizer.model)"]
+def of_tokenizer(folder: Path) -> list[str]:
+    """That there is none, or none that can be read here."""
+    found = [names for names in _TOKENIZERS if all((folder / name).is_file() for name in names)]
+    if not found:
+        return ["no tokenizer (tokenizer.json or tokenizer.model)"]
+    if found == [_SENTENCEPIECE] and find_spec("sentencepiece") is None:
+        hint = "pip install 'hired-batch[sentencepiece]'"
+        return [f"its {_SENTENCEPIECE[0]} needs the package sentencepiece ({hint})"]
+    return []
 
 
-def _processor(folder: Path) -> list[str]:
+def of_processor(folder: Path) -> list[str]:
+    """That there is none."""
     if any((folder / name).is_file() for name in _PROCESSORS):
         return []
     return [f"no image processor ({_PROCESSORS[0]})"]

@@ -44,7 +44,7 @@ class RequestBuilder:
 
     def visual(self, kept: KeptTokens) -> VisualInput:
         """Of one image; give the same object to all questions about it."""
-        layout = self.spec.layout(*kept.size, transposed_grid=self.settings.transposed_grid)
+        layout = self.spec.layout(*kept.size, transposed_grid=self.settings.transposed_grid).dense()
         if layout.shrunk is not None and self.settings.resolve()[0].keeps_all:
             layout = layout.resized()
         geometry, policy = self.spec.geometry, self.settings.newline_policy

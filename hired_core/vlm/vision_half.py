@@ -261,7 +261,8 @@ class VisionHalf:
 
     def _layout(self, height: int, width: int) -> PartitionLayout:
         transposed = self.settings.transposed_grid
-        return self.spec.layout(height, width, transposed_grid=transposed)
+        layout = self.spec.layout(height, width, transposed_grid=transposed)
+        return layout.dense() if self.method.keeps_all else layout
 
     def _budget(self, layout: PartitionLayout) -> int:
         most, own = layout.num_partitions * layout.num_tokens, layout.num_nominal

@@ -20,11 +20,12 @@ from hired_core.backends.reference import ReferenceBackend
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Request
 from tests.support.docs import ROOT, write
-from tests.support.families import BUILDERS, original_of
+from tests.support.families import BUILDERS, OWN_FORMAT, original_of
 from tests.support.family_checks import DENSE, shared_requests
 from tests.support.halves import Halves, picture, slot_backend
 
 FOUND: Final = ROOT / "results" / "parity.json"
+SUBJECTS: Final = dict(sorted((BUILDERS | OWN_FORMAT).items()))
 SIZES: Final = [(56, 56), (200, 300), (340, 170), (31, 47), (150, 480), (260, 250)]
 PROMPTS: Final = ["Describe the image.", "What?", "Read the text, please."] * 2
 NEW: Final = GenerationSettings(max_new_tokens=8)
@@ -35,7 +36,7 @@ BACKENDS: Final = ("slots", "reference")
 def measure(name: str, folder: Path) -> dict[str, Any]:
     """How many texts are compared in each way, how many differ from one another, and of each
     backend how many are transformers' own."""
-    halves, original = Halves(BUILDERS[name](folder, seed=5)), original_of(folder)
+    halves, original = Halves(SUBJECTS[name](folder, seed=5)), original_of(folder)
     images = [picture(*size) for size in SIZES]
     texts = [halves.template.render(prompt) for prompt in PROMPTS]
     new = NEW.max_new_tokens
@@ -79,7 +80,8 @@ def parity_table(found: dict[str, Any]) -> str:
     lines = [f"| family | {' | '.join(heads)} |", f"|{'---|' * (1 + len(heads))}"]
     for name, ways in found["families"].items():
         cells = [f"{ways[w][b]} of {ways[w]['texts']}" for w in WAYS for b in BACKENDS]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        family, comma, form = name.partition(",")
+        lines.append(f"| `{family}`{comma}{form} | {' | '.join(cells)} |")
     told = f"transformers {found['transformers']}, torch {found['torch']}, float32 on a CPU."
     return "\n".join([*lines, "", told])
 
@@ -87,9 +89,9 @@ def parity_table(found: dict[str, Any]) -> str:
 def main() -> None:
     torch.set_num_threads(1)
     families = {}
-    for name in BUILDERS:
+    for name in SUBJECTS:
         with tempfile.TemporaryDirectory() as folder:
-            families[name] = measure(name, Path(folder))
+            families[name] = measure(name, Path(folder) / "model")
         print(name, json.dumps(families[name]), flush=True)
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
     found = {**versions, "families": families}

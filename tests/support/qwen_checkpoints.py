@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import Qwen2_5_VLConfig, Qwen2VLConfig, Qwen3VLConfig
 
-from lab.benchmark.contestants.models import random_model, write_processor
+from lab.benchmark.contestants.models import STOP_ID, random_model, write_processor
 from tests.support.checkpoints import MANY_STOPS, VOCABULARY, llama_text
+from tests.support.published_qwen import PUBLISHED
 
 
 def build_qwen2_vl(
@@ -74,9 +76,11 @@ def build_qwen3_vl(folder: Path, *, seed: int, **text: Any) -> Path:
     return _save_qwen(config, folder, seed, image)
 
 
-def _save_qwen(config: Any, folder: Path, seed: int, image: dict[str, Any]) -> Path:
+def _save_qwen(
+    config: Any, folder: Path, seed: int, image: dict[str, Any], stops: Sequence[int] = MANY_STOPS
+) -> Path:
     model = random_model(config, seed)
-    model.generation_config.eos_token_id = list(MANY_STOPS)
+    model.generation_config.eos_token_id = list(stops)
     model.save_pretrained(folder)
     write_processor(folder, 56)
     (folder / "processor_config.json").unlink()
@@ -89,3 +93,56 @@ def _save_qwen(config: Any, folder: Path, seed: int, image: dict[str, Any]) -> P
 def _mrope_text(sections: list[int], **more: Any) -> dict[str, Any]:
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": sections}
     return llama_text(tied=False).to_dict() | {"rope_parameters": rope, "model_type": None} | more
+
+
+def build_thin(folder: Path, name: str, *, seed: int) -> Path:
+    """A published configuration with two thin layers in the tower and two in the decoder.
+
+    Patches, merges, windows, position tables, sections of the rotary embedding, widths of heads and
+    pixels allowed are the published ones; words and ids are the embedded tokenizer's.
+    """
+    said, image = PUBLISHED[name]
+    vision: dict[str, Any] = said["vision_config"] | _THIN[said["model_type"]]
+    text = said.get("text_config", said)
+    rope = {"rope_type": "default", "rope_theta": text["rope_theta"]}
+    rope |= {"mrope_section": text["rope_scaling"]["mrope_section"]}
+    made = llama_text(tied=False).to_dict() | {
+        "hidden_size": 256,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 128,
+        "rms_norm_eps": text["rms_norm_eps"],
+        "max_position_embeddings": text["max_position_embeddings"],
+        "rope_parameters": rope,
+        "model_type": None,
+    }
+    config = _CONFIGS[said["model_type"]](
+        vision_config=vision,
+        text_config=made,
+        image_token_id=3,
+        video_token_id=VOCABULARY - 1,
+    )
+    return _save_qwen(config, folder, seed, image, stops=[STOP_ID])
+
+
+_CONFIGS = {"qwen2_vl": Qwen2VLConfig, "qwen2_5_vl": Qwen2_5_VLConfig, "qwen3_vl": Qwen3VLConfig}
+_THIN: dict[str, dict[str, Any]] = {
+    "qwen2_vl": {"depth": 2, "embed_dim": 160, "num_heads": 2, "hidden_size": 256},
+    "qwen2_5_vl": {
+        "depth": 2,
+        "hidden_size": 160,
+        "num_heads": 2,
+        "intermediate_size": 320,
+        "out_hidden_size": 256,
+        "fullatt_block_indexes": [1],
+    },
+    "qwen3_vl": {
+        "depth": 2,
+        "hidden_size": 128,
+        "num_heads": 2,
+        "intermediate_size": 256,
+        "out_hidden_size": 256,
+        "deepstack_visual_indexes": [0],
+    },
+}
+"""Heads are 80 and 64 wide, as published; windows in the first layer, none in the second."""

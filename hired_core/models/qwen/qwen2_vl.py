@@ -27,8 +27,15 @@ from hired_core.errors import SettingError, require
 from hired_core.geometry.native import Native
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models import text
-from hired_core.models.base import Family, check_image_processor, image_processor
-from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part
+from hired_core.models.base import Family
+from hired_core.models.checkpoint import (
+    CheckpointError,
+    check_image_processor,
+    fill,
+    image_processor,
+    iter_tensors,
+    part,
+)
 from hired_core.models.qwen import qwen_tower
 from hired_core.models.qwen.visual_decoder import VisualDecoder
 from hired_core.models.towers.clip import CLIP

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from hired_core.geometry.spec import ModelSpec
-from hired_core.models.checkpoint import fill, iter_tensors
+from hired_core.models.checkpoint import fill
 from hired_core.models.text import no_init
 from hired_core.vision.patch_groups import PatchGroups
 from hired_core.vision.tower import VisionTower
@@ -81,7 +80,7 @@ class TowerKind(ABC):
         self,
         spec: ModelSpec,
         vision: Any,
-        names: Callable[[str], str | None],
+        tensors: Iterator[tuple[str, Tensor]],
         *,
         device: torch.device,
         dtype: torch.dtype,
@@ -89,12 +88,12 @@ class TowerKind(ABC):
         """From a checkpoint, up to the feature layer; later layers are neither read nor kept.
 
         Args:
-            names: from the checkpoint's names to the module's.
+            tensors: the checkpoint's, by the module's names.
         """
         vision.num_hidden_layers = spec.feature_layer + 1
         with no_init(device):
             tower = self.make(vision, dtype=dtype, attn_implementation="sdpa")
-        fill(tower, iter_tensors(Path(spec.path), names), tied=set())
+        fill(tower, tensors, tied=set())
         return self._wrapped(tower.eval(), spec)
 
     def live(self, tower: Any, spec: ModelSpec) -> VisionTower:

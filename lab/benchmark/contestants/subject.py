@@ -15,6 +15,8 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from hired_core.language.model import LanguageModel
+from hired_core.models.checkpoint import read_json
+from hired_core.models.original.translation import is_original
 from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.packed import Tower
 from hired_core.vlm.device import CPU_SHARE, DTYPES, GPU_SHARE
@@ -71,6 +73,11 @@ class Subject:
         self.device = torch.device(setting.device)
         self.dtype = DTYPES[setting.dtype]
         self.spec = load_spec(setting.folder or setting.model)
+        if is_original(read_json(Path(self.spec.path), "config.json")):
+            raise ValueError(
+                f"model: {self.spec.name} is in LLaVA's own format, which transformers, the "
+                "baseline, does not read; give the same model in transformers' format"
+            )
         self.family = family_of(self.spec)
         self.template = self.family.load_prompt_template(self.spec)
         preset = PRESETS.get(setting.model)

@@ -135,5 +135,5 @@ def _prompt(subject: Subject, layout: PartitionLayout, budget: float) -> tuple[i
     if count is not None:
         kept = min(count, layout.num_valid)
         return kept, words + kept
-    order = layout.place[layout.valid].sort().values
-    return layout.num_valid, words + visual_sequence(order, layout, "all").shape[0]
+    order = layout.place[layout.dense().valid].sort().values
+    return len(order), words + visual_sequence(order, layout, "all").shape[0]

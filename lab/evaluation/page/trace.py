@@ -183,7 +183,7 @@ class Tracer:
         weights = watched.weights(layout.num_tokens)
         placed: Bools = kept_mask(tokens.place, layout).numpy()
         if half.method.keeps_all:
-            placed = layout.valid.numpy()  # Also where the model resizes them.
+            placed = layout.dense().valid.numpy()  # Also where the model resizes them.
         keep = placed if weights is None else (weights != 0).any(axis=0)
         rows = len(tokens.place)
         return Selection(

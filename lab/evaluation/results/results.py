@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -33,7 +32,7 @@ from pipeline.job.report import versions
 from pipeline.job.resolve import load_spec
 from pipeline.parts.sink import REPORT
 from pipeline.rows.errors import ConfigError
-from pipeline.settings.fingerprint import weights_digest
+from pipeline.settings.fingerprint import model_digest
 from pipeline.storage.store import Store
 
 __all__ = ["build_results", "kept_images"]
@@ -157,7 +156,7 @@ def _facts(
 
 def _model(settings: Settings) -> dict[str, Any]:
     spec = load_spec(settings.model)
-    return {"name": settings.model.model, "weights": weights_digest(Path(spec.path))}
+    return {"name": settings.model.model, "weights": model_digest(spec)}
 
 
 def _environment() -> dict[str, Any]:

@@ -71,8 +71,9 @@ def cut_scene(picture: Picture, geometry: Native) -> tuple[_Bytes, _Bytes, Grid]
 
 
 def _resizing(image: Image.Image, how: Image.Resampling) -> Resize:
-    def resize(size: Grid, of: Any = None) -> _Bytes:
-        pixels = np.asarray(image.convert("RGB").resize((size[1], size[0]), how))
+    def resize(size: Grid | None, of: Any = None) -> _Bytes:
+        height, width = size or (image.height, image.width)
+        pixels = np.asarray(image.convert("RGB").resize((width, height), how))
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     return resize
@@ -126,7 +127,7 @@ class NativePictures:
         image = torch.from_numpy(uncut(np.asarray(pieces), grid))[None]
         moved = augment(image, rng)[0].numpy()
 
-        def as_it_is(size: Grid, of: Any = None) -> _Bytes:
+        def as_it_is(size: Grid | None, of: Any = None) -> _Bytes:
             return moved
 
         return self._geometry.cut(as_it_is, (moved.shape[1], moved.shape[2]))

@@ -287,10 +287,6 @@ def test_an_index_that_names_a_tensor_its_shard_lacks(folder: Path) -> None:
             "model_type 'blip'; families that are read: .*llava, ",
         ),
         (lambda c: c.pop("model_type"), "model_type None"),
-        (
-            lambda c: c.update(mm_vision_tower="openai/clip-vit-large-patch14-336"),
-            r"LLaVA's own format, .*\(openai/clip-vit-large-patch14-336\); only",
-        ),
         (lambda c: c["vision_config"].update(model_type="siglip_vision_model"), "siglip"),
         (lambda c: c.update(vision_feature_select_strategy="full"), "select_strategy"),
         (lambda c: c.update(vision_feature_layer=[-2, -1]), "several"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from hired_core.images.fast_partition import partition_pixels
 from hired_core.images.partition import partition_image
 from hired_core.models.checkpoint import CheckpointError
 from tests.support.checkpoints import build_llava
+from tests.support.family_checks import check_dense_parity
 from tests.support.halves import Halves, Original, picture
 from tests.support.models import load_spec
 from tests.support.settings import reduction
@@ -148,12 +151,24 @@ def test_memory_and_counts(model: Model) -> None:
     assert halves.language.separators.shape == (0, 128)
 
 
-@pytest.mark.parametrize(("key", "value"), [("do_pad", True), ("do_center_crop", False)])
-def test_other_cuts_are_refused(tmp_path: Path, key: str, value: bool) -> None:
-    folder = build_llava(tmp_path, seed=6)
+def _set(folder: Path, key: str, value: Any) -> None:
     path = folder / "processor_config.json"
     content = json.loads(path.read_text())
     content["image_processor"][key] = value
     path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match=f"image processor's {key} is {value}"):
+
+
+def test_other_cuts_are_refused(tmp_path: Path) -> None:
+    folder = build_llava(tmp_path, seed=6)
+    _set(folder, "do_center_crop", False)
+    with pytest.raises(CheckpointError, match="image processor's do_center_crop is False"):
         load_spec(str(folder))
+
+
+def test_a_processor_that_pads(tmp_path: Path) -> None:
+    """In the colour of its own mean, in transformers' format as in LLaVA's."""
+    folder = build_llava(tmp_path, seed=6)
+    _set(folder, "do_pad", True)
+    _set(folder, "image_mean", [0.5, 0.25, 0.999])
+    assert load_spec(str(folder)).geometry == replace(SQUARE, pad=(127, 63, 254))
+    check_dense_parity(Halves(folder), Original(folder), SIZES, PROMPTS, 6)
