@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from hired_core.errors import SettingError
 from hired_core.geometry.base import Geometry
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.decoder_folder import DecoderFolder
 from hired_core.language.model import LanguageModel
 from hired_core.language.prompts import PromptTemplate
 from hired_core.models import text
 from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
+from hired_core.models.text_folder import export_decoder
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import TowerKind
 from hired_core.vision.packed import Tower
@@ -188,15 +190,22 @@ class Family(ABC):
         device: torch.device,
         dtype: torch.dtype,
         tokenizer: Any = None,
+        layers: bool = True,
     ) -> LanguageModel:
         """Projector, separators, decoder and tokenizer; nothing of the vision tower.
 
         Args:
             tokenizer: the checkpoint's, if it is there already.
+            layers: whether the decoder's layers are to be run here; otherwise it is a
+                `DecoderFolder`, exported if need be.
+
+        Raises:
+            CheckpointError: if the weights do not fit, or are not to be exported.
         """
         folder = Path(spec.path)
         config, tokenizer = self.config(folder), tokenizer or text.load_tokenizer(spec)
-        decoder = self.load_decoder(folder, config, device=device, dtype=dtype)
+        load = self.load_decoder if layers else self.decoder_folder
+        decoder = load(folder, config, device=device, dtype=dtype)
         return LanguageModel(
             spec=spec,
             projector=self.load_projector(spec, device=device, dtype=dtype),
@@ -209,6 +218,12 @@ class Family(ABC):
     def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
         """The causal language model; `where` is `device` and `dtype`."""
         return text.load_decoder(folder, config, self.decoder_part, **where)
+
+    def decoder_folder(self, folder: Path, config: Any, **where: Any) -> DecoderFolder:
+        """What stands for the language model where another process runs its layers."""
+        path = export_decoder(folder, config, self.decoder_part)
+        words = text.load_words(folder, config, self.decoder_part, **where)
+        return DecoderFolder(path, words)
 
     def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
         """The checkpoint's chat template, from whichever of its files carries it."""

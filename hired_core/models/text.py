@@ -72,8 +72,23 @@ def load_decoder(
         )
     decoder.tie_weights()
     tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
-    fill(decoder, iter_tensors(folder, partial(_decoder_name, name)), tied=tied)
+    fill(decoder, iter_tensors(folder, partial(decoder_name, name)), tied=tied)
     return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
+
+
+def load_words(
+    folder: Path, config: Any, name: str, *, device: torch.device, dtype: torch.dtype
+) -> nn.Embedding:
+    """The decoder's table of words, and nothing else of it."""
+    text = config.text_config
+    with no_init(device):
+        words = nn.Embedding(text.vocab_size, text.hidden_size, dtype=dtype)
+
+    def rename(stored: str) -> str | None:
+        return "weight" if decoder_name(name, stored) == "model.embed_tokens.weight" else None
+
+    fill(words, iter_tensors(folder, rename), tied=set())
+    return words.eval()
 
 
 def live_decoder(model: Any, name: str) -> nn.Module:
@@ -126,7 +141,12 @@ def stop_ids(folder: Path, config: Any) -> frozenset[int]:
     return frozenset(stop if isinstance(stop, list) else [stop])
 
 
-def _decoder_name(decoder: str, name: str) -> str | None:
+def decoder_name(decoder: str, name: str) -> str | None:
+    """What transformers' causal language model calls a stored weight; None: it is none of its.
+
+    Args:
+        decoder: what the decoder is called in the checkpoint.
+    """
     head = name.removeprefix("model.").removeprefix(f"{decoder}.")
     if head.startswith("lm_head."):
         return head

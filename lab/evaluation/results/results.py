@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from hired_core.models.checkpoint import weights_digest
 from hired_core.vlm.settings import ReductionSettings
 from lab.environment import environment
 from lab.evaluation.options import Settings
@@ -33,7 +34,6 @@ from pipeline.job.report import versions
 from pipeline.job.resolve import load_spec
 from pipeline.parts.sink import REPORT
 from pipeline.rows.errors import ConfigError
-from pipeline.settings.fingerprint import weights_digest
 from pipeline.storage.store import Store
 
 __all__ = ["build_results", "kept_images"]

@@ -1,0 +1,191 @@
+"""vLLM's engine: a process beside this one, spoken to from a thread of this one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from collections.abc import AsyncGenerator, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import Tensor
+
+from hired_core.backends.base import GIB, EngineLostError, MemoryLimitError
+from hired_core.backends.vllm.plan import VllmPlan
+
+__all__ = ["Delta", "Engine"]
+
+T = TypeVar("T")
+
+_ENVIRONMENT: Final = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    # This process has threads, and perhaps a device: it cannot be forked.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Bound threads would share one core with those of another actor, or of this process.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""Unless the user's own says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """Tokens that were generated since the last one.
+
+    Attributes:
+        logprobs: of each, the logarithm of its probability.
+        ended: whether it is the last.
+    """
+
+    token_ids: list[int]
+    logprobs: list[float]
+    ended: bool
+
+
+class Engine:
+    """Started where it is made; ends with this process.
+
+    Prefixes are not cached: the embeddings of two images are told apart, but those of one are
+    hashed block by block, which costs more than the few words before an image bring.
+
+    Args:
+        folder: a text model.
+        plan: its sizes.
+
+    Raises:
+        MemoryLimitError: if vLLM's own profile leaves no room for a single request.
+        EngineLostError: if it does not start for another reason.
+    """
+
+    def __init__(self, folder: Path, plan: VllmPlan, dtype: torch.dtype) -> None:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        self._dead = EngineDeadError
+        self._loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
+        thread.start()
+        arguments = AsyncEngineArgs(**_arguments(folder, plan, dtype))
+        try:
+            self._llm = self.run(_started(AsyncLLM, arguments))
+        except Exception as exc:
+            raise EngineLostError(f"vllm did not start: {_one_line(exc)}") from exc
+        self._compare(plan)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Its result, or what it raises; waits for it. For any thread but the engine's."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def generate(self, embeds: Tensor, parameters: Any) -> AsyncGenerator[Delta, None]:
+        """What is generated after these rows, as it comes; closing it ends the request.
+
+        Args:
+            embeds: [L, D] on the CPU.
+            parameters: vLLM's `SamplingParams`.
+
+        Raises:
+            EngineLostError: if the engine has ended.
+            RuntimeError, ValueError: what is wrong with this request.
+        """
+        stream = self._llm.generate({"prompt_embeds": embeds}, parameters, uuid.uuid4().hex)
+        try:
+            async for output in stream:
+                yield _delta(output)
+        except self._dead as exc:
+            raise EngineLostError("vllm's engine has ended") from exc
+        finally:
+            await stream.aclose()
+
+    def close(self) -> None:
+        """Ends the engine's process."""
+        self._llm.shutdown()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    @property
+    def num_blocks(self) -> int:
+        """Of its cache, as vLLM made it."""
+        return int(self._llm.vllm_config.cache_config.num_gpu_blocks)
+
+    def _compare(self, plan: VllmPlan) -> None:
+        """Refuses a cache in which not even one request fits at its longest.
+
+        One that holds fewer requests than were planned is vLLM's to share out: it lets some wait.
+        """
+        needed = -(-plan.max_length // plan.block_size) + 1
+        if self.num_blocks < needed:
+            self.close()
+            found = self.num_blocks * plan.block_bytes / GIB
+            raise MemoryLimitError(
+                f"vllm's own profile leaves {found:.2f} GiB for its cache, "
+                f"{needed * plan.block_bytes / GIB:.2f} are needed for one request; "
+                "raise the limit, or lower the token budget or the number of new tokens"
+            )
+
+
+def _arguments(folder: Path, plan: VllmPlan, dtype: torch.dtype) -> dict[str, Any]:
+    return {
+        "model": str(folder),
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",  # Nothing but what is passed with a request.
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        "dtype": str(dtype).removeprefix("torch."),
+        "enable_prompt_embeds": True,
+        "enable_prefix_caching": False,
+        "max_model_len": plan.max_length,
+        "max_num_seqs": plan.num_slots,
+        "max_num_batched_tokens": plan.batched_tokens,
+        "block_size": plan.block_size,
+        "seed": 0,
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+        **_memory(plan),
+        **_parallel(plan),
+    }
+
+
+def _memory(plan: VllmPlan) -> dict[str, Any]:
+    """On CPUs the cache as it was planned, and no graphs, which would be compiled at every start;
+    on a GPU the share of it in which vLLM's own profile finds room for the cache."""
+    if not plan.on_gpu:
+        return {"kv_cache_memory_bytes": plan.kv_bytes, "enforce_eager": True}
+    total = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    share = plan.engine_bytes / (total or plan.limit_bytes)
+    return {"gpu_memory_utilization": min(share, 0.98)}
+
+
+def _parallel(plan: VllmPlan) -> dict[str, Any]:
+    if plan.tensor_parallel == 1:
+        return {}
+    return {
+        "tensor_parallel_size": plan.tensor_parallel,
+        "distributed_executor_backend": "ray",
+    }
+
+
+async def _started(kind: Any, arguments: Any) -> Any:
+    """On the engine's loop, which its answers come in on."""
+    return kind.from_engine_args(arguments)
+
+
+def _delta(output: Any) -> Delta:
+    (text,) = output.outputs
+    ids = list(text.token_ids)
+    chosen = zip(ids, text.logprobs or [], strict=True)
+    return Delta(
+        token_ids=ids,
+        logprobs=[float(found[token].logprob) for token, found in chosen],
+        ended=bool(output.finished),
+    )
+
+
+def _one_line(exc: BaseException) -> str:
+    return " ".join(f"{type(exc).__name__}: {exc}".split())
