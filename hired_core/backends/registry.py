@@ -12,9 +12,9 @@ from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import LanguageModel
 
 BACKENDS: Final[dict[BackendName, str]] = {
-    "slots": "hired_core.backends.slots.kind",
+    "slots": "hired_core.backends.slots_kind",
     "reference": "hired_core.backends.reference_kind",
-    "vllm": "hired_core.backends.vllm.kind",
+    "vllm": "hired_core.backends.vllm_kind",
 }
 """Name -> module with a `BACKEND`."""
 

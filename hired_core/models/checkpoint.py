@@ -97,6 +97,19 @@ def part(*prefixes: str) -> Callable[[str], str | None]:
     return rename
 
 
+def decoder_name(decoder: str, name: str) -> str | None:
+    """What transformers' causal language model calls a stored weight; None: it is none of its.
+
+    Args:
+        decoder: what the decoder is called in the checkpoint.
+    """
+    head = name.removeprefix("model.").removeprefix(f"{decoder}.")
+    if head.startswith("lm_head."):
+        return head
+    inner = part(decoder, "model")(name)
+    return None if inner is None else f"model.{inner}"
+
+
 def stored_names(folder: Path) -> dict[str, list[str]]:
     """Of each file of weights, what its tensors are called.
 

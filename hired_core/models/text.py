@@ -16,7 +16,13 @@ from transformers.initialization import no_init_weights
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
+from hired_core.models.checkpoint import (
+    CheckpointError,
+    decoder_name,
+    fill,
+    iter_tensors,
+    read_json,
+)
 
 
 @contextmanager
@@ -139,16 +145,3 @@ def stop_ids(folder: Path, config: Any) -> frozenset[int]:
     stop = read_json(folder, "generation_config.json").get("eos_token_id")
     stop = config.text_config.eos_token_id if stop is None else stop
     return frozenset(stop if isinstance(stop, list) else [stop])
-
-
-def decoder_name(decoder: str, name: str) -> str | None:
-    """What transformers' causal language model calls a stored weight; None: it is none of its.
-
-    Args:
-        decoder: what the decoder is called in the checkpoint.
-    """
-    head = name.removeprefix("model.").removeprefix(f"{decoder}.")
-    if head.startswith("lm_head."):
-        return head
-    inner = part(decoder, "model")(name)
-    return None if inner is None else f"model.{inner}"

@@ -1,15 +1,14 @@
 """A checkpoint's decoder as a text model of its own, for engines that read no others.
 
-It is written once per checkpoint and machine, beside what the Hugging Face hub caches: a file of
-weights that holds nothing else is linked, of others the decoder's tensors are written anew, shard
-by shard, under the names of a text model. Quantised weights stay as they are stored.
+It is written once per checkpoint and machine, beside what the Hugging Face hub caches: shard by
+shard, under the names of a text model. (No file could be linked instead: every checkpoint that is
+read here stores its decoder under other names.) Quantised weights stay as they are stored.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,12 +24,12 @@ from hired_core.language.decoder_folder import TEXT_MODELS
 from hired_core.models.checkpoint import (
     WEIGHT_INDEX,
     CheckpointError,
+    decoder_name,
     opened,
     read_json,
     stored_names,
     weights_digest,
 )
-from hired_core.models.text import decoder_name
 
 __all__ = ["CACHE", "export_decoder", "quantization"]
 
@@ -52,16 +51,18 @@ def quantization(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def export_decoder(folder: Path, config: Any, name: str, *, cache: Path = CACHE) -> Path:
+def export_decoder(folder: Path, config: Any, name: str, *, cache: Path | None = None) -> Path:
     """Folder of the decoder, written if it is not there yet; several processes may ask at once.
 
     Args:
         config: transformers' configuration of the checkpoint at `folder`.
         name: what the decoder is called in the checkpoint.
+        cache: by default `CACHE`.
 
     Raises:
         CheckpointError: if it is none that a text model stands for, or cannot be read.
     """
+    cache = cache or CACHE
     target = cache / f"{weights_digest(folder)}-{_VERSION}"
     if target.is_dir():
         return target
@@ -111,22 +112,12 @@ def _write(folder: Path, config: Any, rename: Callable[[str], str | None], out: 
         found = {name: new for name in names if (new := rename(name)) is not None}
         if not found:
             continue
-        if found == {name: name for name in names}:
-            _link(folder / file, out / file)
-        else:
-            with opened(folder / file) as stored:
-                tensors = {new: stored.get_tensor(name) for name, new in found.items()}
-            save_file(tensors, out / file, metadata={"format": "pt"})
+        with opened(folder / file) as stored:
+            tensors = {new: stored.get_tensor(name) for name, new in found.items()}
+        save_file(tensors, out / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(found.values(), file)
     _save(out / WEIGHT_INDEX, {"metadata": {}, "weight_map": weight_map})
     _save(out / "config.json", content)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # Another file system, or one without links.
-        shutil.copyfile(source, target)
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
@@ -166,4 +157,5 @@ def _module(name: Any, rename: Callable[[str], str | None]) -> Any:
     """Patterns, kinds of layers and modules of other parts stay as they are."""
     if not isinstance(name, str) or name.startswith("re:"):
         return name
-    return rename(name) or name
+    weights = rename(f"{name}.")
+    return name if weights is None else weights.removesuffix(".")

@@ -14,9 +14,8 @@ from hired_core.backends.slots.memory import SlotLayout, layout_for
 from hired_core.choices import BackendName
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
-from hired_core.models.checkpoint import stored_bytes
+from hired_core.models.checkpoint import decoder_name, stored_bytes
 from hired_core.models.registry import family_of
-from hired_core.models.text import decoder_name
 from hired_core.models.text_folder import quantization
 from hired_core.vlm.settings import ReductionSettings
 

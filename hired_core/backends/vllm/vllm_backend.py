@@ -51,6 +51,7 @@ class VllmBackend:
 
     Args:
         model: its decoder is a `DecoderFolder`.
+        engine: one that was started for such a plan; by default its own.
         clock: in seconds.
     """
 
@@ -61,6 +62,7 @@ class VllmBackend:
         plan: VllmPlan,
         *,
         queue: DeviceQueue | None = None,
+        engine: Engine | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model = model
@@ -71,7 +73,7 @@ class VllmBackend:
         self._shares = ShareClock(clock)
         self._stop_strings = model.stop_strings(settings.stop_strings)
         self._places = asyncio.Semaphore(plan.num_slots)
-        self.engine = Engine(model.decoder.path, plan, model.dtype)
+        self.engine = engine or Engine(model.decoder.path, plan, model.dtype)
 
     @property
     def capacity(self) -> Capacity:
@@ -182,7 +184,7 @@ class VllmBackend:
         return self._stop_strings is not None and self._stop_strings.end(token_ids) is not None
 
     def _parameters(self, seed: int) -> Any:
-        """What the settings mean to vLLM; those of which it has none are refused by `kind`."""
+        """What the settings mean to vLLM; those of which it has none are refused by `vllm_kind`."""
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
         settings = self.settings

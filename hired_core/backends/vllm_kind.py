@@ -57,7 +57,7 @@ class Vllm:
         batch_size: int,
     ) -> Backend:
         """Starts the engine, which takes a while; batches play no part."""
-        from hired_core.backends.vllm.backend import VllmBackend
+        from hired_core.backends.vllm.vllm_backend import VllmBackend
 
         return VllmBackend(model, generation, plan, queue=queue)
 
