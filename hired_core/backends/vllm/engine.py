@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import uuid
+import weakref
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,16 @@ _ENVIRONMENT: Final = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     # This process has threads, and perhaps a device: it cannot be forked.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    # Bound threads would share one core with those of another actor, or of this process.
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 """Unless the user's own says otherwise."""
+
+_ON_CPUS: Final = {
+    # Bound threads would share one core with those of another actor, or of this process.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Small functions, of the sampler for instance, are compiled even where the model is not: that
+    # needs a C++ compiler and takes longer than it saves.
+    "TORCHDYNAMO_DISABLE": "1",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +63,22 @@ class Engine:
         folder: a text model.
         plan: its sizes.
 
+    Attributes:
+        close: ends it.
+
     Raises:
         MemoryLimitError: if vLLM's own profile leaves no room for a single request.
         EngineLostError: if it does not start for another reason.
     """
 
     def __init__(self, folder: Path, plan: VllmPlan, dtype: torch.dtype) -> None:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        _set_environment(plan)
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.inputs import embeds_input
         from vllm.v1.engine.async_llm import AsyncLLM
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        self._dead = EngineDeadError
+        self._dead, self._as_prompt = EngineDeadError, embeds_input
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         thread.start()
@@ -78,6 +87,8 @@ class Engine:
             self._llm = self.run(_started(AsyncLLM, arguments))
         except Exception as exc:
             raise EngineLostError(f"vllm did not start: {_one_line(exc)}") from exc
+        # At the latest before the interpreter takes apart what vLLM's own destructor would need.
+        self.close = weakref.finalize(self, _end, self._llm, self._loop)
         self._compare(plan)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -95,7 +106,8 @@ class Engine:
             EngineLostError: if the engine has ended.
             RuntimeError, ValueError: what is wrong with this request.
         """
-        stream = self._llm.generate({"prompt_embeds": embeds}, parameters, uuid.uuid4().hex)
+        prompt = self._as_prompt(prompt_embeds=embeds)
+        stream = self._llm.generate(prompt, parameters, uuid.uuid4().hex)
         try:
             async for output in stream:
                 yield _delta(output)
@@ -103,11 +115,6 @@ class Engine:
             raise EngineLostError("vllm's engine has ended") from exc
         finally:
             await stream.aclose()
-
-    def close(self) -> None:
-        """Ends the engine's process."""
-        self._llm.shutdown()
-        self._loop.call_soon_threadsafe(self._loop.stop)
 
     @property
     def num_blocks(self) -> int:
@@ -128,6 +135,13 @@ class Engine:
                 f"{needed * plan.block_bytes / GIB:.2f} are needed for one request; "
                 "raise the limit, or lower the token budget or the number of new tokens"
             )
+
+
+def _set_environment(plan: VllmPlan) -> None:
+    """For the engine's processes, which inherit it."""
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    for name, value in (_ENVIRONMENT | ({} if plan.on_gpu else _ON_CPUS | threads)).items():
+        os.environ.setdefault(name, value)
 
 
 def _arguments(folder: Path, plan: VllmPlan, dtype: torch.dtype) -> dict[str, Any]:
@@ -169,6 +183,13 @@ def _parallel(plan: VllmPlan) -> dict[str, Any]:
         "tensor_parallel_size": plan.tensor_parallel,
         "distributed_executor_backend": "ray",
     }
+
+
+def _end(llm: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Ends the engine's processes."""
+    llm.shutdown()
+    llm.shutdown = lambda *_, **__: None  # Its destructor calls it again.
+    loop.call_soon_threadsafe(loop.stop)
 
 
 async def _started(kind: Any, arguments: Any) -> Any:
