@@ -21,8 +21,8 @@ from tests.support.models import load_language
 from tests.support.settings import reduction
 
 PROMPT = "Describe the image."
-NEW_TOKENS = 24
-PLACES = 6
+NEW_TOKENS = 16
+PLACES = 16
 """Requests at once in vLLM: fewer than there are, so that places are taken in turns."""
 
 

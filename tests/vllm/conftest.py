@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 
 from hired_core.models import text_folder
 from lab.benchmark.contestants.models import PRESETS, write_preset
@@ -33,7 +31,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", str(home))
         patch.setattr(text_folder, "CACHE", home / "hired-decoders")
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
         yield home
 
 

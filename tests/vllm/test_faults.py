@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -88,3 +91,18 @@ def test_an_engine_that_is_killed_is_lost_to_all(embedded: Case, which: str) -> 
     with pytest.raises(EngineLostError):
         backend.generate(requests[:1])
     backend.close()
+
+
+def test_the_engine_ends_with_a_process_that_is_killed() -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-m", "tests.vllm.holder"], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == "started\n"
+    engine = [id for id, title in descendants(holder.pid).items() if title.startswith("VLLM")]
+    assert len(engine) == 2
+    holder.kill()
+    holder.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{process}").exists() for process in engine):
+        assert time.monotonic() < deadline, "it outlives its process"
+        time.sleep(0.1)

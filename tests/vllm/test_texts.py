@@ -104,7 +104,7 @@ def test_questions_of_one_image_share_its_tensors(embedded: Case) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"min_new_tokens": 20},
+        {"min_new_tokens": 14},
         {"stop_strings": (" a",)},
         {"stop_strings": ("e",), "min_new_tokens": 5},
         {"max_new_tokens": 3},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import threading
 import uuid
 import weakref
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -54,7 +56,7 @@ class Delta:
 
 
 class Engine:
-    """Started where it is made; ends with this process.
+    """Started where it is made; ends with this process, even if that is killed.
 
     Prefixes are not cached: the embeddings of two images are told apart, but those of one are
     hashed block by block, which costs more than the few words before an image bring.
@@ -83,12 +85,14 @@ class Engine:
         thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         thread.start()
         arguments = AsyncEngineArgs(**_arguments(folder, plan, dtype))
+        before = set(active_children())
         try:
             self._llm = self.run(_started(AsyncLLM, arguments))
         except Exception as exc:
             raise EngineLostError(f"vllm did not start: {_one_line(exc)}") from exc
         # At the latest before the interpreter takes apart what vLLM's own destructor would need.
-        self.close = weakref.finalize(self, _end, self._llm, self._loop)
+        watch = _watch([each.pid for each in active_children() if each not in before])
+        self.close = weakref.finalize(self, _end, self._llm, self._loop, watch)
         self._compare(plan)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -185,9 +189,22 @@ def _parallel(plan: VllmPlan) -> dict[str, Any]:
     }
 
 
-def _end(llm: Any, loop: asyncio.AbstractEventLoop) -> None:
+def _watch(engine: list[int | None]) -> subprocess.Popen[bytes]:
+    """Ends the engine when this process ends, however that is.
+
+    vLLM's own process outlives one that is killed, and what it holds of a GPU would stay taken. A
+    shell that waits for the end of its input, which is this process's end, sees to it.
+    """
+    script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
+    command = ["/bin/sh", "-c", script, "sh", *map(str, filter(None, engine))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+
+def _end(llm: Any, loop: asyncio.AbstractEventLoop, watch: subprocess.Popen[bytes]) -> None:
     """Ends the engine's processes."""
     llm.shutdown()
+    watch.kill()  # Their ids may soon be others'.
+    watch.wait()
     llm.shutdown = lambda *_, **__: None  # Its destructor calls it again.
     loop.call_soon_threadsafe(loop.stop)
 
