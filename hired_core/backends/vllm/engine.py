@@ -11,6 +11,7 @@ import weakref
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from multiprocessing import active_children
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -67,6 +68,7 @@ class Engine:
 
     Attributes:
         close: ends it.
+        lost: done once its process has ended.
 
     Raises:
         MemoryLimitError: if vLLM's own profile leaves no room for a single request.
@@ -91,13 +93,22 @@ class Engine:
         except Exception as exc:
             raise EngineLostError(f"vllm did not start: {_one_line(exc)}") from exc
         # At the latest before the interpreter takes apart what vLLM's own destructor would need.
-        watch = _watch([each.pid for each in active_children() if each not in before])
+        processes = [each for each in active_children() if each not in before]
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        sentinels = [each.sentinel for each in processes]
+        threading.Thread(target=self._note_end, args=(sentinels,), daemon=True).start()
+        watch = _watch([each.pid for each in processes])
         self.close = weakref.finalize(self, _end, self._llm, self._loop, watch)
         self._compare(plan)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Its result, or what it raises; waits for it. For any thread but the engine's."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _note_end(self, sentinels: list[int]) -> None:
+        """vLLM tells of an engine's end those who ask it next, and never those who wait."""
+        wait(sentinels)
+        self._loop.call_soon_threadsafe(self.lost.set_result, None)
 
     async def generate(self, embeds: Tensor, parameters: Any) -> AsyncGenerator[Delta, None]:
         """What is generated after these rows, as it comes; closing it ends the request.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -13,9 +13,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hired_core.backends.base import LOST, NOT_A_NUMBER, Capacity
+from hired_core.backends.base import LOST, NOT_A_NUMBER, Capacity, EngineLostError
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.backends.vllm.engine import Delta, Engine
+from hired_core.backends.vllm.engine import Engine
 from hired_core.backends.vllm.plan import VllmPlan
 from hired_core.backends.vllm.shares import ShareClock
 from hired_core.language.generation import GenerationSettings
@@ -130,8 +130,8 @@ class VllmBackend:
     async def _generate(self, embeds: Tensor, seed: int, called: float) -> Completion:
         text = _Text(began=self._shares.begin())
         try:
-            async with aclosing(self.engine.generate(embeds, self._parameters(seed))) as stream:
-                await self._follow(stream, text, called)
+            following = asyncio.ensure_future(self._follow(embeds, seed, text, called))
+            await self._watch(following, text)
             ended = self._shares.read()
         finally:
             self._shares.end()
@@ -146,35 +146,42 @@ class VllmBackend:
             ttft_sec=text.first_sec,
         )
 
-    async def _follow(self, stream: AsyncIterator[Delta], text: _Text, called: float) -> None:
-        """Until the text ends, or has to."""
-        while (delta := await self._next(stream, text)) is not None:
-            if text.first is None:
-                text.first, text.first_sec = self._shares.read(), self._clock() - called
-            text.token_ids += delta.token_ids
-            if not all(map(math.isfinite, delta.logprobs)):
-                raise RuntimeError(NOT_A_NUMBER)
-            if delta.ended or self._stopped(text.token_ids):
-                return
-            if self._left_sec(text) <= 0:
-                text.late = True
-                return
-        text.late = True
+    async def _follow(self, embeds: Tensor, seed: int, text: _Text, called: float) -> None:
+        """Notes what comes, until the text ends or has to."""
+        async with aclosing(self.engine.generate(embeds, self._parameters(seed))) as stream:
+            async for delta in stream:
+                if text.first is None:
+                    text.first, text.first_sec = self._shares.read(), self._clock() - called
+                text.token_ids += delta.token_ids
+                if not all(map(math.isfinite, delta.logprobs)):
+                    raise RuntimeError(NOT_A_NUMBER)
+                if delta.ended or self._stopped(text.token_ids):
+                    return
+                if self._left_sec(text) <= 0:
+                    text.late = True
+                    return
 
-    async def _next(self, stream: AsyncIterator[Delta], text: _Text) -> Delta | None:
-        """What comes next; None if the request's time is over first."""
-        coming = asyncio.ensure_future(anext(stream))
-        while True:
-            left = self._left_sec(text)
+    async def _watch(self, following: asyncio.Future[None], text: _Text) -> None:
+        """Until it is done; ends it if nothing comes while its time runs out, or nothing can come.
+
+        Raises:
+            EngineLostError: if the engine has ended.
+        """
+        while not text.late:
             # In so long it cannot have more than what is left, and others may share the time.
-            wait = None if left == math.inf else max(_SHORTEST_WAIT_SEC, left)
-            done, _ = await asyncio.wait({coming}, timeout=wait)
-            if done:
-                return coming.result()
-            if self._left_sec(text) <= 0:
-                coming.cancel()
-                await asyncio.wait({coming})
-                return None
+            left = self._left_sec(text)
+            await asyncio.wait(
+                {following, self.engine.lost},
+                timeout=None if left == math.inf else max(_SHORTEST_WAIT_SEC, left),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if following.done():
+                return following.result()
+            if self.engine.lost.done():
+                await _cancel(following)
+                raise EngineLostError("vllm's engine has ended")
+            text.late = self._left_sec(text) <= 0
+        await _cancel(following)
 
     def _left_sec(self, text: _Text) -> float:
         limit = self.settings.generation_timeout_sec
@@ -200,3 +207,8 @@ class VllmBackend:
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
+
+
+async def _cancel(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
