@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 NUM_IMAGES = 24
 FLAGS = ["--method", "hired", "--budget", "0.2", "--max-new-tokens", "16", "--batch-size", "4"]
 LIMIT_SEC = 900
-KILL_AFTER_SEC = 0.0
+ENGINE = "VLLM::EngineCore"
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +86,19 @@ def test_the_job(images: Path, tmp_path: Path, expected: dict[str, str]) -> None
 def test_a_killed_engine_ends_its_actor_and_nothing_is_lost(
     images: Path, tmp_path: Path, expected: dict[str, str]
 ) -> None:
-    job = Job(images, tmp_path / "out", "--backend", "vllm", "--memory-limit-gib", "1")
+    slowly = ["--max-slots", "2", "--rows-per-part", "4", "--part-sec", "0.5"]
+    job = Job(images, tmp_path / "out", "--backend", "vllm", "--memory-limit-gib", "1", *slowly)
     killed: list[int] = []
 
     def kill_once() -> None:
+        """When the first texts are stored, and the next are under way."""
         while job.process.poll() is None and not killed:
-            titles = descendants(job.process.pid)
-            for process in (each for each, title in titles.items() if title == "VLLM::EngineCore"):
-                time.sleep(KILL_AFTER_SEC)
-                os.kill(process, signal.SIGKILL)
-                killed.append(process)
-            time.sleep(0.5)
+            if any((tmp_path / "out" / "captions").glob("**/*.parquet")):
+                titles = descendants(job.process.pid)
+                killed.extend(each for each, title in titles.items() if title == ENGINE)
+                for process in killed:
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.05)
 
     thread = threading.Thread(target=kill_once)
     thread.start()
