@@ -9,11 +9,13 @@ import threading
 import uuid
 import weakref
 from collections.abc import AsyncGenerator, Coroutine
+from concurrent import futures
 from dataclasses import dataclass
 from multiprocessing import active_children
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +26,9 @@ from hired_core.backends.vllm.plan import VllmPlan
 __all__ = ["Delta", "Engine"]
 
 T = TypeVar("T")
+Watch: TypeAlias = "subprocess.Popen[bytes]"
+
+_LOOK_EVERY_SEC: Final = 0.1
 
 _ENVIRONMENT: Final = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -87,23 +92,35 @@ class Engine:
         thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         thread.start()
         arguments = AsyncEngineArgs(**_arguments(folder, plan, dtype))
-        before = set(active_children())
+        watch, processes = _start_watch(), list[BaseProcess]()
         try:
-            self._llm = self.run(_started(AsyncLLM, arguments))
+            self._llm = self._start(_started(AsyncLLM, arguments), watch, processes)
         except Exception as exc:
+            watch.kill()
             raise EngineLostError(f"vllm did not start: {_one_line(exc)}") from exc
-        # At the latest before the interpreter takes apart what vLLM's own destructor would need.
-        processes = [each for each in active_children() if each not in before]
         self.lost: asyncio.Future[None] = self._loop.create_future()
         sentinels = [each.sentinel for each in processes]
         threading.Thread(target=self._note_end, args=(sentinels,), daemon=True).start()
-        watch = _watch([each.pid for each in processes])
+        # At the latest before the interpreter takes apart what vLLM's own destructor would need.
         self.close = weakref.finalize(self, _end, self._llm, self._loop, watch)
         self._compare(plan)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Its result, or what it raises; waits for it. For any thread but the engine's."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _start(self, work: Coroutine[Any, Any, T], watch: Watch, processes: list[BaseProcess]) -> T:
+        """As `run`; notes the processes that it starts, so that they are watched from then on."""
+        coming, before = asyncio.run_coroutine_threadsafe(work, self._loop), active_children()
+        started = False
+        while not started:
+            started = bool(futures.wait([coming], timeout=_LOOK_EVERY_SEC).done)
+            new = [each for each in active_children() if each not in (*before, *processes)]
+            processes.extend(new)
+            assert watch.stdin is not None
+            watch.stdin.write(b"".join(b"%d\n" % (each.pid or 0) for each in new))
+            watch.stdin.flush()
+        return coming.result()
 
     def _note_end(self, sentinels: list[int]) -> None:
         """vLLM tells of an engine's end those who ask it next, and never those who wait."""
@@ -200,18 +217,19 @@ def _parallel(plan: VllmPlan) -> dict[str, Any]:
     }
 
 
-def _watch(engine: list[int | None]) -> subprocess.Popen[bytes]:
-    """Ends the engine when this process ends, however that is.
+def _start_watch() -> Watch:
+    """Ends the processes whose ids it is given when this one ends, however that is.
 
-    vLLM's own process outlives one that is killed, and what it holds of a GPU would stay taken. A
-    shell that waits for the end of its input, which is this process's end, sees to it.
+    vLLM's outlive one that is killed, and what they hold of a GPU would stay taken. A shell that
+    waits for the end of its input, which is this process's end, sees to it.
     """
-    script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
-    command = ["/bin/sh", "-c", script, "sh", *map(str, filter(None, engine))]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    script = 'while read id; do ids="$ids $id"; done; kill -9 $ids 2> /dev/null'
+    return subprocess.Popen(
+        ["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True
+    )
 
 
-def _end(llm: Any, loop: asyncio.AbstractEventLoop, watch: subprocess.Popen[bytes]) -> None:
+def _end(llm: Any, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
     """Ends the engine's processes."""
     llm.shutdown()
     watch.kill()  # Their ids may soon be others'.
