@@ -91,16 +91,17 @@ class Engine:
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         thread.start()
-        arguments = AsyncEngineArgs(**_arguments(folder, plan, dtype))
         watch, processes = _start_watch(), list[BaseProcess]()
         try:
+            arguments = AsyncEngineArgs(**_arguments(folder, plan, dtype))
             self._llm = self._start(_started(AsyncLLM, arguments), watch, processes)
         except Exception as exc:
             watch.kill()
             raise EngineLostError(f"vllm did not start: {_one_line(exc)}") from exc
         self.lost: asyncio.Future[None] = self._loop.create_future()
         sentinels = [each.sentinel for each in processes]
-        threading.Thread(target=self._note_end, args=(sentinels,), daemon=True).start()
+        noted = (sentinels, self._loop, self.lost)
+        threading.Thread(target=_note_end, args=noted, daemon=True).start()
         # At the latest before the interpreter takes apart what vLLM's own destructor would need.
         self.close = weakref.finalize(self, _end, self._llm, self._loop, watch)
         self._compare(plan)
@@ -122,11 +123,6 @@ class Engine:
             watch.stdin.flush()
         return coming.result()
 
-    def _note_end(self, sentinels: list[int]) -> None:
-        """vLLM tells of an engine's end those who ask it next, and never those who wait."""
-        wait(sentinels)
-        self._loop.call_soon_threadsafe(self.lost.set_result, None)
-
     async def generate(self, embeds: Tensor, parameters: Any) -> AsyncGenerator[Delta, None]:
         """What is generated after these rows, as it comes; closing it ends the request.
 
@@ -145,6 +141,10 @@ class Engine:
                 yield _delta(output)
         except self._dead as exc:
             raise EngineLostError("vllm's engine has ended") from exc
+        except (RuntimeError, ValueError):
+            raise
+        except Exception as exc:  # vLLM's own kinds.
+            raise RuntimeError(_one_line(exc)) from exc
         finally:
             await stream.aclose()
 
@@ -227,6 +227,14 @@ def _start_watch() -> Watch:
     return subprocess.Popen(
         ["/bin/sh", "-c", script], stdin=subprocess.PIPE, start_new_session=True
     )
+
+
+def _note_end(
+    sentinels: list[int], loop: asyncio.AbstractEventLoop, lost: asyncio.Future[None]
+) -> None:
+    """vLLM tells of an engine's end those who ask it next, and never those who wait."""
+    wait(sentinels)
+    loop.call_soon_threadsafe(lost.set_result, None)
 
 
 def _end(llm: Any, loop: asyncio.AbstractEventLoop, watch: Watch) -> None:
