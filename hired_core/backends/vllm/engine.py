@@ -171,9 +171,10 @@ class Engine:
 
 def _set_environment(plan: VllmPlan) -> None:
     """For the engine's processes, which inherit it."""
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    for name, value in (_ENVIRONMENT | ({} if plan.on_gpu else _ON_CPUS | threads)).items():
+    for name, value in (_ENVIRONMENT | ({} if plan.on_gpu else _ON_CPUS)).items():
         os.environ.setdefault(name, value)
+    if not plan.on_gpu:  # As many as were set here; Ray says one, whatever an actor has.
+        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
 
 
 def _arguments(folder: Path, plan: VllmPlan, dtype: torch.dtype) -> dict[str, Any]:
