@@ -5,13 +5,24 @@ BIN := $(VENV)/bin
 # The CPU build, by exact version and before anything that depends on it; see CONTRIBUTING.md.
 TORCH := torch==2.13.0
 
-.PHONY: demo test lint format bench audit clean
+.PHONY: demo test test-vllm lint format bench audit clean
 
 demo: $(VENV)/.installed
 	RAY_BACKEND_LOG_LEVEL=fatal $(BIN)/python jobs/demo.py
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+
+# vLLM for CPUs, in an environment of its own (5 GB): it wants another transformers than the
+# constraints here, and an unusual way of installing, which the script explains.
+test-vllm: $(VENV)-vllm/.installed
+	$(VENV)-vllm/bin/python -m pytest tests/vllm tests/unit/hired_core/backends/test_vllm_plan.py
+
+$(VENV)-vllm/.installed: tests/vllm/environment.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)-vllm
+	$(VENV)-vllm/bin/pip install --quiet $(TORCH)
+	$(VENV)-vllm/bin/python -m tests.vllm.environment
+	@touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -34,7 +45,7 @@ audit:
 	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit out .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-vllm out .pytest_cache .mypy_cache .ruff_cache *.egg-info
 
 # A machine whose Python has torch already (a GPU machine) keeps it.
 $(BIN)/python:

@@ -20,7 +20,7 @@ DEFAULT_METHOD: Final = "distinct"
 """The best there is without training, by results/accuracy.md; `hired` is the paper's."""
 
 Allocation = Literal["equal", "content", "globalcom2", "global"]
-BackendName = Literal["slots", "reference"]
+BackendName = Literal["slots", "reference", "vllm"]
 BudgetBasis = Literal["model", "image"]
 Layer = Literal["initial", "middle", "final"]
 LayerAt = Layer | float

@@ -21,16 +21,19 @@ from torch import Tensor, nn
 from hired_core.errors import SettingError
 from hired_core.geometry.base import Geometry
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.decoder_folder import DecoderFolder
 from hired_core.language.model import LanguageModel
 from hired_core.language.prompts import PromptTemplate
 from hired_core.models import text, wholeness
 from hired_core.models.checkpoint import (
     CheckpointError,
+    decoder_name,
     fill,
     image_processor,
     iter_tensors,
     part,
 )
+from hired_core.models.text_folder import export_decoder
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import TowerKind
 from hired_core.vision.packed import Tower
@@ -224,15 +227,22 @@ class Family(ABC):
         device: torch.device,
         dtype: torch.dtype,
         tokenizer: Any = None,
+        layers: bool = True,
     ) -> LanguageModel:
         """Projector, separators, decoder and tokenizer; nothing of the vision tower.
 
         Args:
             tokenizer: the checkpoint's, if it is there already.
+            layers: whether the decoder's layers are to be run here; otherwise it is a
+                `DecoderFolder`, exported if need be.
+
+        Raises:
+            CheckpointError: if the weights do not fit, or are not to be exported.
         """
         folder = Path(spec.path)
         config, tokenizer = self.config(folder), tokenizer or self.tokenizer(spec)
-        decoder = self.load_decoder(folder, config, device=device, dtype=dtype)
+        load = self.load_decoder if layers else self.decoder_folder
+        decoder = load(folder, config, device=device, dtype=dtype)
         return LanguageModel(
             spec=spec,
             projector=self.load_projector(spec, device=device, dtype=dtype),
@@ -244,8 +254,19 @@ class Family(ABC):
 
     def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
         """The causal language model; `where` is `device` and `dtype`."""
-        names = partial(text.decoder_name, self.decoder_part)
+        names = partial(decoder_name, self.decoder_part)
         return text.load_decoder(config, self.read_tensors(folder, names), **where)
+
+    def decoder_folder(self, folder: Path, config: Any, **where: Any) -> DecoderFolder:
+        """What stands for the language model where another process runs its layers."""
+        path = export_decoder(folder, config, self.decoder_names(folder))
+        table = partial(text.table_name, self.decoder_part)
+        words = text.load_words(config, self.read_tensors(folder, table), **where)
+        return DecoderFolder(path, words)
+
+    def decoder_names(self, folder: Path) -> Callable[[str], str | None]:
+        """From names in the checkpoint's files to those of its decoder alone."""
+        return partial(decoder_name, self.decoder_part)
 
     def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
         """The checkpoint's chat template, from whichever of its files carries it."""

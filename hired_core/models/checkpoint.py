@@ -5,7 +5,9 @@ Weights come from safetensors only: nothing in a checkpoint is ever unpickled or
 
 from __future__ import annotations
 
+import hashlib
 import json
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -22,6 +24,9 @@ EMBEDDED_PATH: Final = Path(__file__).parents[1] / "embedded"
 _FILES: Final = ["*.json", "*.safetensors", "*.jinja", "*.model"]
 WEIGHT_INDEX: Final = "model.safetensors.index.json"
 """Which shard has which tensor."""
+
+_SAMPLES: Final = 64
+_SAMPLE_BYTES: Final = 2**16
 
 
 class CheckpointError(ValueError):
@@ -96,11 +101,11 @@ def check_image_processor(image: dict[str, Any], wanted: dict[str, Any]) -> None
 
 def iter_tensors(folder: Path, wanted: Callable[[str], str | None]) -> Iterator[tuple[str, Tensor]]:
     """(new name, tensor) for every stored tensor that `wanted` renames; the rest is not read."""
-    for file, names in _stored_names(folder).items():
+    for file, names in stored_names(folder).items():
         renamed = {name: new for name in names if (new := wanted(name)) is not None}
         if not renamed:
             continue
-        with _opened(folder / file) as stored:
+        with opened(folder / file) as stored:
             for name, new in renamed.items():
                 yield new, stored.get_tensor(name)
 
@@ -127,7 +132,25 @@ def part(*prefixes: str) -> Callable[[str], str | None]:
     return rename
 
 
-def _stored_names(folder: Path) -> dict[str, list[str]]:
+def decoder_name(decoder: str, name: str) -> str | None:
+    """What transformers' causal language model calls a stored weight; None: it is none of its.
+
+    Args:
+        decoder: what the decoder is called in the checkpoint.
+    """
+    head = name.removeprefix("model.").removeprefix(f"{decoder}.")
+    if head.startswith("lm_head."):
+        return head
+    inner = part(decoder, "model")(name)
+    return None if inner is None else f"model.{inner}"
+
+
+def stored_names(folder: Path) -> dict[str, list[str]]:
+    """Of each file of weights, what its tensors are called.
+
+    Raises:
+        CheckpointError: if one is missing, or does not read as safetensors.
+    """
     weight_map: dict[str, str] = read_json(folder, WEIGHT_INDEX).get("weight_map", {})
     files: dict[str, list[str]] = {}
     for name, file in weight_map.items():
@@ -142,17 +165,29 @@ def _stored_names(folder: Path) -> dict[str, list[str]]:
 
 
 def _names_in(path: Path) -> list[str]:
-    with _opened(path) as stored:
+    with opened(path) as stored:
         return list(stored.keys())
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
+    """safetensors' own reader of one file; raises `CheckpointError` if it is none."""
     try:
         with safe_open(path, framework="pt") as stored:
             yield stored
     except SafetensorError as exc:
         raise CheckpointError(f"{path.name} does not read as safetensors: {exc}") from exc
+
+
+def stored_bytes(folder: Path, wanted: Callable[[str], str | None]) -> int:
+    """What the tensors that `wanted` renames take, as they are stored; reads headers only."""
+    total = 0
+    for file, names in stored_names(folder).items():
+        with (folder / file).open("rb") as stored:
+            header = json.loads(stored.read(struct.unpack("<Q", stored.read(8))[0]))
+        ends = (header[name]["data_offsets"] for name in names if wanted(name) is not None)
+        total += sum(end - begin for begin, end in ends)
+    return total
 
 
 @torch.no_grad()
@@ -182,3 +217,31 @@ def fill(module: nn.Module, tensors: Iterator[tuple[str, Tensor]], *, tied: set[
     if missing:
         shown = ", ".join(sorted(missing)[:3])
         raise CheckpointError(f"{len(missing)} weights are not in the checkpoint, e.g. {shown}")
+
+
+def weights_digest(*folders: Path) -> str:
+    """Of a checkpoint, and of others that it takes weights from.
+
+    Of configuration, tokenizer and chat template, and of each weight file the size and samples from
+    one end to the other. Hashing 14 GB of weights at every start would cost more than it tells.
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        _add_settings(digest, folder)
+        _add_weights(digest, folder)
+    return digest.hexdigest()[:16]
+
+
+def _add_settings(digest: Any, folder: Path) -> None:
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".jinja", ".model")):
+        digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
+
+
+def _add_weights(digest: Any, folder: Path) -> None:
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for index in range(_SAMPLES):
+                file.seek(index * max(0, size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                digest.update(file.read(_SAMPLE_BYTES))

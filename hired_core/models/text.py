@@ -15,7 +15,7 @@ from transformers.initialization import no_init_weights
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models.checkpoint import CheckpointError, fill, part, read_json
+from hired_core.models.checkpoint import CheckpointError, decoder_name, fill, read_json
 
 
 @contextmanager
@@ -75,6 +75,34 @@ def load_decoder(
     return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
 
 
+def load_words(
+    config: Any,
+    tensors: Iterator[tuple[str, Tensor]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> nn.Embedding:
+    """The decoder's table of words, and nothing else of it.
+
+    Args:
+        tensors: by `table_name`.
+    """
+    text = config.text_config
+    with no_init(device):
+        words = nn.Embedding(text.vocab_size, text.hidden_size, dtype=dtype)
+    fill(words, tensors, tied=set())
+    return words.eval()
+
+
+def table_name(decoder: str, stored: str) -> str | None:
+    """What `load_words` calls the one weight that it takes.
+
+    Args:
+        decoder: as of `decoder_name`.
+    """
+    return "weight" if decoder_name(decoder, stored) == "model.embed_tokens.weight" else None
+
+
 def live_decoder(model: Any, name: str) -> nn.Module:
     """The causal language model around a live decoder and head; no weight is copied."""
     config = copy.deepcopy(model.config.text_config)
@@ -122,16 +150,3 @@ def stop_ids(folder: Path, config: Any) -> frozenset[int]:
     stop = read_json(folder, "generation_config.json").get("eos_token_id")
     stop = config.text_config.eos_token_id if stop is None else stop
     return frozenset(stop if isinstance(stop, list) else [stop])
-
-
-def decoder_name(decoder: str, name: str) -> str | None:
-    """A stored name as the causal language model has it, None of what is not its own.
-
-    Args:
-        decoder: what its layers are called in the checkpoint, e.g. "language_model".
-    """
-    head = name.removeprefix("model.").removeprefix(f"{decoder}.")
-    if head.startswith("lm_head."):
-        return head
-    inner = part(decoder, "model")(name)
-    return None if inner is None else f"model.{inner}"

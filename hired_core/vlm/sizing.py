@@ -1,12 +1,22 @@
-"""How long requests become under the settings, and how many slots a limit leaves for them."""
+"""How long requests become under the settings, and what a backend takes for them."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import torch
 
-from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
+from hired_core.backends.base import BackendPlan, Sizes
+from hired_core.backends.registry import backend_kind
+from hired_core.backends.slots.memory import SlotLayout, layout_for
+from hired_core.choices import BackendName
 from hired_core.geometry.spec import ModelSpec
+from hired_core.language.generation import GenerationSettings
+from hired_core.models.checkpoint import decoder_name, stored_bytes
 from hired_core.models.registry import family_of
+from hired_core.models.text_folder import quantization
 from hired_core.vlm.settings import ReductionSettings
 
 
@@ -44,17 +54,7 @@ def rotary_length(
     return min(visual + text_positions + max_new_tokens, spec.max_context)
 
 
-def weight_count(spec: ModelSpec, settings: ReductionSettings, *, with_vision: bool) -> int:
-    """Numbers that the language half holds, and the vision half where both share a process."""
-    family = family_of(spec)
-    vision, language = family.weight_counts(spec)
-    if not with_vision:
-        return language
-    projector = family.projector_count(spec) if settings.projects_rows(spec) else 0
-    return vision + projector + language
-
-
-def slot_layout(
+def request_sizes(
     spec: ModelSpec,
     settings: ReductionSettings,
     *,
@@ -65,27 +65,26 @@ def slot_layout(
     max_slots: int,
     on_gpu: bool,
     images: int,
-    masked: bool = False,
-) -> SlotLayout:
-    """As many slots as the limit has room for, each as long as the settings' longest request.
+    tensor_parallel: int = 1,
+) -> Sizes:
+    """What requests under the settings ask of a backend; reads configuration files only.
 
     Args:
-        images: at once in the vision half, if it shares the process; 0 if it does not.
-        masked: whether texts are held to a form.
+        text_positions: of the prompt around the image.
+        images: at once in the vision half, if it shares the memory; 0 if it does not.
 
     Raises:
-        MemoryLimitError: if there is no room for a single slot.
         ValueError: if the decoder has too few layers for the settings' method inside it.
     """
     method, options = settings.resolve()
     needs = method.needs(options)
     lengths = {"text_positions": text_positions, "max_new_tokens": max_new_tokens}
     longest, nominal = max_length(spec, settings, **lengths), spec.nominal_tokens
-    return lay_out_slots(
-        spec,
+    return Sizes(
+        spec=spec,
         max_length=longest,
-        value_bytes=dtype.itemsize,
-        weight_bytes=dtype.itemsize * weight_count(spec, settings, with_vision=images > 0),
+        dtype=dtype,
+        **_weights(spec, settings, dtype, with_vision=images > 0),
         limit_bytes=limit_bytes,
         max_slots=max_slots,
         on_gpu=on_gpu,
@@ -96,5 +95,55 @@ def slot_layout(
         row_width=(spec.projected_width if settings.projects_rows(spec) else spec.feature_width),
         all_features=method.merges or needs.features or needs.projected,
         pairs=needs.pairs,
-        masked=masked,
+        tensor_parallel=tensor_parallel,
     )
+
+
+def _weights(
+    spec: ModelSpec, settings: ReductionSettings, dtype: torch.dtype, *, with_vision: bool
+) -> dict[str, Any]:
+    """What `Sizes` has of weights."""
+    family, folder = family_of(spec), Path(spec.path)
+    vision, language = family.weight_counts(spec)
+    projector, quantised = family.projector_count(spec), quantization(folder)
+    around = projector + family.num_separators(spec) * spec.text_width
+    decoder_bytes = dtype.itemsize * (language - around)
+    if quantised is not None:
+        decoder_bytes = stored_bytes(folder, partial(decoder_name, family.decoder_part))
+    own = vision + (projector if settings.projects_rows(spec) else 0)
+    return {
+        "vision_weights": own if with_vision else 0,
+        "language_weights": language,
+        "words": around + spec.vocab_size * spec.text_width,
+        "decoder": family.config(folder).text_config.model_type,
+        "decoder_bytes": decoder_bytes,
+        "quantised": None if quantised is None else str(quantised.get("quant_method")),
+    }
+
+
+def slot_layout(
+    spec: ModelSpec, settings: ReductionSettings, *, masked: bool = False, **sizes: Any
+) -> SlotLayout:
+    """As many slots as the limit has room for, each as long as the settings' longest request.
+
+    Args:
+        masked: whether texts are held to a form.
+        sizes: as of `request_sizes`.
+
+    Raises:
+        MemoryLimitError: if there is no room for a single slot.
+        ValueError: as `request_sizes`.
+    """
+    return layout_for(request_sizes(spec, settings, **sizes), masked=masked)
+
+
+def plan_backend(name: BackendName, sizes: Sizes, generation: GenerationSettings) -> BackendPlan:
+    """What a backend takes for requests of these sizes.
+
+    Raises:
+        UnsupportedError: if it cannot do what is asked.
+        MemoryLimitError: if there is no room for a single request.
+    """
+    kind = backend_kind(name)
+    kind.check(sizes, generation)
+    return kind.plan(sizes, generation)

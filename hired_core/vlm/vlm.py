@@ -9,9 +9,9 @@ from typing import Any, Literal, overload
 
 import torch
 
+from hired_core.backends.base import GIB
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.backends.registry import make_backend
-from hired_core.backends.slots.memory import GIB
+from hired_core.backends.registry import backend_kind, make_backend
 from hired_core.choices import DEFAULT_METHOD, BackendName
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, ImageLike, cut_image
@@ -22,7 +22,7 @@ from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes
 from hired_core.vlm.fitting import require_fit
 from hired_core.vlm.language_half import LanguageHalf, RequestBuilder
 from hired_core.vlm.settings import ReductionSettings
-from hired_core.vlm.sizing import slot_layout
+from hired_core.vlm.sizing import plan_backend, request_sizes
 from hired_core.vlm.vision_half import KeptTokens, VisionHalf
 
 IMAGES_AT_ONCE = 8
@@ -85,6 +85,8 @@ class Vlm:
         Raises:
             CheckpointError: if there is no such model, or none that is supported.
             SettingError: for a setting that cannot be.
+            UnsupportedError: if the backend cannot do what the settings ask.
+            EngineLostError: if its engine does not start.
             MemoryLimitError: if the limit leaves no room for a single request.
         """
         settings = settings or ReductionSettings(
@@ -96,7 +98,7 @@ class Vlm:
         number = compute_dtype(dtype, spec.stored_dtype, where)
         on_gpu = where.type == "cuda"
         limit = device_bytes(where) if memory_limit_gib is None else int(memory_limit_gib * GIB)
-        layout = slot_layout(
+        sizes = request_sizes(
             spec,
             settings,
             text_positions=MAX_PROMPT_TOKENS,
@@ -106,17 +108,11 @@ class Vlm:
             max_slots=slots or max_slots(on_gpu=on_gpu),
             on_gpu=on_gpu,
             images=IMAGES_AT_ONCE,
-            masked=generation.form is not None,
         )
-        family = family_of(spec)
-        engine = make_backend(
-            backend,
-            family.load_language(spec, device=where, dtype=number),
-            generation,
-            layout=layout,
-            schedule=layout.schedule,
-            queue=DeviceQueue(),
-        )
+        family, plan = family_of(spec), plan_backend(backend, sizes, generation)
+        layers = backend_kind(backend).runs_layers
+        language = family.load_language(spec, device=where, dtype=number, layers=layers)
+        engine = make_backend(backend, language, generation, plan=plan, queue=DeviceQueue())
         template = family.load_prompt_template(spec)
         builder = RequestBuilder(spec=spec, template=template, settings=settings)
         return cls(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hired_core.backends.slots.memory import GIB
+from hired_core.backends.base import GIB
 from lab.benchmark import parts
 from lab.benchmark.contestants.registry import Entry, batch_sizes, chosen, end_to_end
 from lab.benchmark.contestants.subject import Subject, prepared

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hired_core.backends.slots.memory import GIB
+from hired_core.backends.base import GIB
 from lab.benchmark.contestants.answers import PHASES
 from lab.tables import Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hired_core.backends.slots.memory import SlotLayout
+from hired_core.backends.base import BackendPlan
 from pipeline.accounting.cost import load_prices
 from pipeline.accounting.token_budget import asked, doubts
 from pipeline.job.graph import IMAGES_PER_TASK, block_bytes
@@ -39,7 +39,7 @@ def describe(config: JobConfig) -> str:
         *_form(resolved),
         ("visual tokens", _tokens(plan)),
         ("placement", f"{resolved.placement.describe()}, on {_machine(resolved.cluster)}"),
-        ("memory", _memory(resolved.layout)),
+        ("memory", _memory(resolved.backend)),
         ("in flight", _flight(resolved)),
         ("cost", _cost(plan)),
         ("output", _output(plan)),
@@ -142,10 +142,9 @@ def _tokens(plan: Plan) -> str:
     return ", ".join([share, method, f"newline {selection.newline_policy}", *told])
 
 
-def _memory(slots: SlotLayout | None) -> str:
-    if slots is None:
-        return "not bounded: --backend reference"
-    return f"{slots.describe()}, per language actor"
+def _memory(plan: BackendPlan) -> str:
+    bounded = plan.limit_bytes is not None
+    return f"{plan.describe()}{', per language actor' if bounded else ''}"
 
 
 def _flight(resolved: Resolved) -> str:

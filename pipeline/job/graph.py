@@ -8,6 +8,8 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pipeline.copies.client import RegistryClient
 from pipeline.ledger.work import Assignment
@@ -120,5 +122,26 @@ def _actors(
         batch_size=resolved.config.run.batch_size,
         batch_format="pyarrow",
         num_cpus=pool.cpus,
-        num_gpus=pool.gpus or None,
+        **_gpus_of(pool),
     )
+
+
+def _gpus_of(pool: Pool) -> dict[str, Any]:
+    """What an actor of the pool holds: one GPU, or less of one, itself.
+
+    Several are those of its engine's processes. They and the actor are placed as one group, on one
+    node, and the engine finds the group that its actor is in.
+    """
+    if pool.gpus <= 1:
+        return {"num_gpus": pool.gpus or None}
+
+    def grouped() -> dict[str, Any]:
+        bundles = [{"CPU": pool.cpus}, *([{"GPU": 1.0}] * int(pool.gpus))]
+        group = placement_group(bundles, strategy="STRICT_PACK")
+        return {
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                group, placement_group_capture_child_tasks=True
+            )
+        }
+
+    return {"ray_remote_args_fn": grouped}

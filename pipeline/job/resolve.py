@@ -13,7 +13,7 @@ from hired_core.models import registry
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.vlm.device import compute_dtype
 from hired_core.vlm.fitting import require_fit
-from pipeline.resources.memory import expected_layout, with_calls
+from pipeline.resources.memory import expected_plan, with_calls
 from pipeline.resources.placement import Cluster, place
 from pipeline.resources.resolved import Resolved
 from pipeline.rows.errors import ConfigError, ModelError
@@ -39,7 +39,7 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
     dtype = compute_dtype(config.model.dtype, spec.stored_dtype, device)
     placement = place(config.run, cluster)
     text = max(prompt, config.run.max_prompt_tokens) if varies else prompt
-    layout = expected_layout(config, spec, placement, cluster, text_positions=text, dtype=dtype)
+    plan = expected_plan(config, spec, placement, cluster, text_positions=text, dtype=dtype)
     fields = fingerprint_fields(config, spec, str(dtype).removeprefix("torch."))
     return Resolved(
         config=config,
@@ -48,8 +48,8 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
         template=template,
         text_positions=text,
         dtype=dtype,
-        placement=with_calls(placement, layout, config.run.batch_size),
-        layout=layout,
+        placement=with_calls(placement, plan, config.run.batch_size),
+        backend=plan,
         fields=fields,
         fingerprint=fingerprint(fields),
         extras=_parsed_columns(config.generation.form, template),

@@ -1,4 +1,4 @@
-"""How much memory a model actor may take, and how many slots that gives its engine."""
+"""How much memory a model actor may take, and what its backend makes of it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import replace
 
 import torch
 
-from hired_core.backends.slots.memory import GIB, MemoryLimitError, SlotLayout
+from hired_core.backends.base import GIB, BackendPlan, MemoryLimitError, UnsupportedError
 from hired_core.geometry.spec import ModelSpec
 from hired_core.vlm.device import CPU_SHARE, GPU_SHARE, machine_bytes, max_slots
-from hired_core.vlm.sizing import slot_layout
+from hired_core.vlm.sizing import plan_backend, request_sizes
 from pipeline.resources.placement import Cluster, Placement
 from pipeline.resources.resolved import Resolved
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import JobConfig
 
 ENOUGH = 0.98
-"""Of the memory that a layout was made for: what an actor must find to take it as it is."""
+"""Of the memory that a plan was made for: what an actor must find to take it as it is."""
 
 
-def actor_layout(
+def actor_plan(
     config: JobConfig,
     spec: ModelSpec,
     *,
@@ -30,20 +30,21 @@ def actor_layout(
     device_bytes: int,
     on_gpu: bool,
     fused: bool,
-) -> SlotLayout:
-    """The slots of one language actor.
+) -> BackendPlan:
+    """Of the backend of one language actor.
 
     Args:
-        device_bytes: what the actor may take unless `memory_limit_gib` says otherwise.
+        device_bytes: what the actor may take, of each of its GPUs, unless `memory_limit_gib` says
+            otherwise.
         fused: whether the vision tower shares the actor.
 
     Raises:
-        ConfigError: if the limit leaves no room for a single slot, or the decoder cannot do what
-            the method asks.
+        ConfigError: if the limit leaves no room for a single request, or the backend or the decoder
+            cannot do what is asked.
     """
     limit = config.run.memory_limit_gib
     try:
-        return slot_layout(
+        sizes = request_sizes(
             spec,
             config.reduction,
             text_positions=text_positions,
@@ -53,15 +54,18 @@ def actor_layout(
             max_slots=config.run.max_slots or max_slots(on_gpu=on_gpu),
             on_gpu=on_gpu,
             images=config.run.batch_size if fused else 0,
-            masked=config.generation.form is not None,
+            tensor_parallel=config.run.tensor_parallel,
         )
+        return plan_backend(config.run.backend, sizes, config.generation)
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc
+    except UnsupportedError as exc:
+        raise ConfigError(f"backend: {exc}") from exc
     except ValueError as exc:
         raise ConfigError(f"method: {exc}") from exc
 
 
-def expected_layout(
+def expected_plan(
     config: JobConfig,
     spec: ModelSpec,
     placement: Placement,
@@ -69,23 +73,15 @@ def expected_layout(
     *,
     text_positions: int,
     dtype: torch.dtype,
-) -> SlotLayout | None:
-    """That of an actor of this cluster, as far as the driver can tell; None without slots.
+) -> BackendPlan:
+    """That of an actor of this cluster, as far as the driver can tell.
 
     Raises:
-        ConfigError: as `actor_layout`.
+        ConfigError: as `actor_plan`.
     """
-    if config.run.backend != "slots":
-        if config.reduction.schedule(spec.nominal_tokens, spec.num_text_layers) is not None:
-            method = config.reduction.llm_method or config.reduction.method
-            raise ConfigError(
-                f"backend: {config.run.backend} cannot drop tokens between layers, as {method} "
-                "does; leave it out"
-            )
-        return None
     pool, on_gpu = placement.language, cluster.gpus > 0
     share = min(1.0, pool.gpus) if on_gpu else _cpu_share(pool.threads)
-    return actor_layout(
+    return actor_plan(
         config,
         spec,
         text_positions=text_positions,
@@ -96,19 +92,21 @@ def expected_layout(
     )
 
 
-def layout_here(resolved: Resolved, device: torch.device, *, gpus: float) -> SlotLayout | None:
-    """The layout that was resolved; with fewer slots where this machine has less memory.
+def plan_here(resolved: Resolved, device: torch.device, *, gpus: float) -> BackendPlan:
+    """The plan that was resolved; for fewer requests at once where this machine has less memory.
 
     Raises:
-        ConfigError: if it has too little for a single slot.
+        ConfigError: if it has too little for a single one.
     """
-    layout, threads = resolved.layout, resolved.placement.language.threads
-    if layout is None or resolved.config.run.memory_limit_gib is not None:
-        return layout
+    plan, threads = resolved.backend, resolved.placement.language.threads
+    if plan.limit_bytes is None or resolved.config.run.memory_limit_gib is not None:
+        return plan
+    if device.type == "cpu" and resolved.placement.language.gpus:
+        return plan  # The engine's processes hold the GPUs; this one has none to look at.
     found = actor_bytes(device, gpus=gpus, threads=threads)
-    if found >= ENOUGH * layout.limit_bytes:
-        return layout
-    return actor_layout(
+    if found >= ENOUGH * plan.limit_bytes:
+        return plan
+    return actor_plan(
         resolved.config,
         resolved.spec,
         text_positions=resolved.text_positions,
@@ -119,11 +117,12 @@ def layout_here(resolved: Resolved, device: torch.device, *, gpus: float) -> Slo
     )
 
 
-def with_calls(placement: Placement, layout: SlotLayout | None, batch_size: int) -> Placement:
+def with_calls(placement: Placement, plan: BackendPlan, batch_size: int) -> Placement:
     """Batches to run at once in a language actor: those that fill its slots, and one on its way."""
-    if layout is None:
+    num_slots = plan.capacity.num_slots
+    if num_slots is None:
         return placement
-    calls = math.ceil(layout.num_slots / batch_size) + 1
+    calls = math.ceil(num_slots / batch_size) + 1
     return replace(placement, language=replace(placement.language, calls=calls))
 
 

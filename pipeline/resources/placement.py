@@ -53,6 +53,7 @@ class Pool:
     """Actors of one stage, and what each occupies. `threads` are torch's.
 
     Attributes:
+        gpus: above 1, they are those of an engine's own processes.
         calls: batches an actor has under way at once.
     """
 
@@ -93,7 +94,11 @@ class Placement:
 
 
 def _pool(pool: Pool) -> str:
-    kind = f"{pool.gpus:g} GPU" if pool.gpus else f"{pool.threads or 1} CPU threads"
+    kind = (
+        f"{pool.gpus:g} GPU{'s' if pool.gpus > 1 else ''}"
+        if pool.gpus
+        else f"{pool.threads or 1} CPU threads"
+    )
     return f"{pool.size} actor{'s' if pool.size > 1 else ''} of {kind}"
 
 
@@ -105,13 +110,19 @@ def place(run: RunConfig, cluster: Cluster) -> Placement:
 
     Raises:
         ConfigError: if the pools that were asked for do not fit the GPUs there are, or a vision
-            pool was asked for where vision and language share one.
+            pool was asked for where vision and language share one, or a language model was to be
+            shared among GPUs where they share one.
     """
     small = cluster.cpus <= 4
     tasks = {"partition_cpus": 0.5 if small else 1.0, "io_cpus": 0.25 if small else 0.5}
     split = run.placement == "split" or (run.placement == "auto" and cluster.gpus >= 2)
     if run.vision_actors and not split:
         raise ConfigError("vision_actors: there is a vision pool only with --placement split")
+    if run.tensor_parallel > 1 and not (cluster.gpus and split):
+        raise ConfigError(
+            f"tensor_parallel: {run.tensor_parallel} GPUs would be the language model's alone, and "
+            f"vision needs one beside them (--placement split), of {_there(cluster.gpus)}"
+        )
     if cluster.gpus:
         vision, language = _gpu_pools(run, cluster, split)
     else:
@@ -120,20 +131,25 @@ def place(run: RunConfig, cluster: Cluster) -> Placement:
 
 
 def _gpu_pools(run: RunConfig, cluster: Cluster, split: bool) -> tuple[Pool | None, Pool]:
-    gpus = cluster.gpus
+    gpus, each = cluster.gpus, run.tensor_parallel
     vision = (run.vision_actors or max(1, gpus // 4)) if split else 0
-    language = run.language_actors or max(1, gpus - vision)
-    shares_one = split and gpus == 1 and vision + language == 2
-    if vision + language > gpus and not shares_one:
+    language = run.language_actors or max(1, (gpus - vision) // each)
+    shares_one = split and gpus == 1 and vision + language == 2 and each == 1
+    if vision + language * each > gpus and not shares_one:
         asked = f"{vision} vision and {language} language actors" if split else f"{language} actors"
-        there = f"the {gpus} GPU{'s' if gpus > 1 else ''} there {'are' if gpus > 1 else 'is'}"
-        raise ConfigError(f"language_actors: {asked} need more than {there}")
+        of_each = f" of {each} GPUs each" if each > 1 else ""
+        raise ConfigError(f"language_actors: {asked}{of_each} need more than {_there(gpus)}")
 
-    def pool(size: int) -> Pool:
-        gpu, cpu = 0.5 if shares_one else 1.0, _cpu_share(cluster.cpus, vision + language)
+    def pool(size: int, num_gpus: int) -> Pool:
+        gpu = 0.5 if shares_one else float(num_gpus)
+        cpu = _cpu_share(cluster.cpus, vision + language)
         return Pool(size=size, gpus=gpu, cpus=cpu, threads=run.torch_threads)
 
-    return (pool(vision) if split else None), pool(language)
+    return (pool(vision, 1) if split else None), pool(language, each)
+
+
+def _there(gpus: int) -> str:
+    return f"the {gpus} GPU{'' if gpus == 1 else 's'} there {'is' if gpus == 1 else 'are'}"
 
 
 def _cpu_pools(run: RunConfig, cpus: float, split: bool) -> tuple[Pool | None, Pool]:

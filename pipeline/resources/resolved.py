@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hired_core.backends.slots.memory import SlotLayout
+from hired_core.backends.base import BackendPlan
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
 from hired_core.models.checkpoint import resolve_checkpoint
@@ -30,7 +30,7 @@ class Resolved:
         text_positions: of a prompt around the image; the most where prompts come with the data.
         dtype: that the model computes in.
         placement: with the batches that a language actor has under way.
-        layout: of the slots of a language actor; None for a backend without slots.
+        backend: what that of a language actor takes.
         fields: what the fingerprint is taken over.
         extras: columns that the results have besides the standard ones. Those carried are known
             once the input is listed (`pipeline.job.plan`).
@@ -43,7 +43,7 @@ class Resolved:
     text_positions: int
     dtype: torch.dtype
     placement: Placement
-    layout: SlotLayout | None
+    backend: BackendPlan
     fields: Mapping[str, Any]
     fingerprint: str
     extras: ExtraColumns = field(default_factory=ExtraColumns)

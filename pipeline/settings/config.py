@@ -257,7 +257,10 @@ class RunConfig:
     limits nothing: see --max-slots."""
     backend: BackendName = "slots"
     """What runs the language model. 'slots': requests in fixed regions of memory, refilled as they
-    end. 'reference': transformers' own generate, in batches; slower, any decoder, no limit."""
+    end. 'reference': transformers' own generate, in batches; slower, any decoder, no limit.
+    'vllm': vLLM, where it is installed; quantised checkpoints, many GPUs: docs/backends.md."""
+    tensor_parallel: int = 1
+    """GPUs that share the language model of an actor, with --backend vllm."""
     memory_limit_gib: float | None = None
     """What the model of an actor may take. Weights, key-value cache and workspace. Default: 0.9 of
     the GPU, or half of the node's memory shared among its CPUs."""
@@ -279,9 +282,12 @@ class RunConfig:
     """Print a line on the state of the job every few seconds."""
 
     def __post_init__(self) -> None:
-        for key in ("vision_actors", "language_actors", "torch_threads", "max_slots", "batch_size"):
+        counts = ("vision_actors", "language_actors", "torch_threads", "max_slots", "batch_size")
+        for key in (*counts, "tensor_parallel"):
             value = getattr(self, key)
             require(value is None or value > 0, key, value, "1 or more")
+        if self.tensor_parallel > 1 and self.backend != "vllm":
+            raise SettingError("tensor_parallel: only --backend vllm shares a model among GPUs")
         require(
             self.max_prompt_tokens > 0, "max_prompt_tokens", self.max_prompt_tokens, "1 or more"
         )

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
+from hired_core.models.checkpoint import weights_digest
 from hired_core.models.registry import family_of
 from pipeline.isolation.protocol import DEFAULT_OPTIONS
 from pipeline.settings.config import CaptionConfig, InputConfig, JobConfig
@@ -30,9 +31,6 @@ _ADDED: Final = (
 
 _NO_DIFFERENCE: Final = ("generation_timeout_sec",)
 """Settings of generation that change no caption."""
-
-_SAMPLES: Final = 64
-_SAMPLE_BYTES: Final = 2**16
 
 
 def fingerprint_fields(config: JobConfig, spec: ModelSpec, dtype: str) -> dict[str, Any]:
@@ -128,32 +126,3 @@ def fingerprint(fields: dict[str, Any]) -> str:
 def model_digest(spec: ModelSpec) -> str:
     """Of all that a model is made of."""
     return weights_digest(*family_of(spec).folders(Path(spec.path)))
-
-
-def weights_digest(*folders: Path) -> str:
-    """Of a checkpoint, and of others that it takes weights from.
-
-    Of configuration, tokenizer and chat template, and of each weight file the size and samples from
-    one end to the other.
-    Hashing 14 GB of weights at every start would cost more than it tells.
-    """
-    digest = hashlib.sha256()
-    for folder in folders:
-        _add_settings(digest, folder)
-        _add_weights(digest, folder)
-    return digest.hexdigest()[:16]
-
-
-def _add_settings(digest: Any, folder: Path) -> None:
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".json", ".jinja", ".model")):
-        digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
-
-
-def _add_weights(digest: Any, folder: Path) -> None:
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            for index in range(_SAMPLES):
-                file.seek(index * max(0, size - _SAMPLE_BYTES) // (_SAMPLES - 1))
-                digest.update(file.read(_SAMPLE_BYTES))

@@ -8,8 +8,8 @@ import traceback
 from typing import Any, NoReturn
 
 import pyarrow as pa
-import torch
 
+from hired_core.backends.base import LOST
 from hired_core.backends.device_queue import DeviceQueue
 from pipeline.resources.resolved import Resolved
 from pipeline.stages.context import StageContext
@@ -34,16 +34,16 @@ class ModelStages:
         try:
             for stage in self._stages:
                 table = stage(table)
-        except torch.AcceleratorError:
+        except LOST:
             end_process()
         return table
 
 
 def end_process() -> NoReturn:
-    """After an error that a CUDA context does not survive: Ray starts the actor anew elsewhere.
+    """After an error that a CUDA context or an engine does not survive: Ray starts the actor anew.
 
-    Only a new process gets a new context. The rows that were under way become suspects, as after
-    any death (see `pipeline.stages.crash_tracker`).
+    Only a new process gets a new context, or engine. The rows that were under way become suspects,
+    as after any death (see `pipeline.stages.crash_tracker`).
     """
     traceback.print_exc()
     sys.stderr.flush()

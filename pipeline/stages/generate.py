@@ -11,10 +11,16 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from hired_core.backends.base import Backend, UnsupportedDecoderError
+from hired_core.backends.base import (
+    LOST,
+    Backend,
+    BackendPlan,
+    EngineLostError,
+    MemoryLimitError,
+    UnsupportedDecoderError,
+)
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.backends.registry import make_backend
-from hired_core.backends.slots.memory import SlotLayout
+from hired_core.backends.registry import backend_kind, make_backend
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import content_seed
 from hired_core.language.grammar import GrammarError
@@ -24,9 +30,9 @@ from hired_core.models.registry import family_of
 from hired_core.vlm.language_half import RequestBuilder, VisualInput
 from hired_core.vlm.vision_half import KeptTokens
 from pipeline.quality.checker import TextChecker
-from pipeline.resources.memory import layout_here
+from pipeline.resources.memory import plan_here
 from pipeline.resources.resolved import Resolved
-from pipeline.rows.errors import ModelError
+from pipeline.rows.errors import ConfigError, ModelError
 from pipeline.rows.row import CARRIED, PARSED, Row, fail, is_active, is_copy, to_rows, to_table
 from pipeline.rows.schemas import ANSWERED_SCHEMA
 from pipeline.settings.config import CaptionConfig
@@ -57,8 +63,8 @@ class GenerateStage:
         fixed = isinstance(question, CaptionConfig) and question.prompt_column is None
         self._from_data = not fixed
         self._generation = config.generation
-        self._layout = layout_here(resolved, device, gpus=context.gpus)
-        self._backend = _backend(resolved, self._layout, device, queue or DeviceQueue())
+        self._plan = plan_here(resolved, device, gpus=context.gpus)
+        self._backend = _backend(resolved, self._plan, device, queue or DeviceQueue())
         self._forms = FormChecker(config.generation)
         self._checker = TextChecker(config.quality)
         self._meter = context.meter(STAGE, str(device))
@@ -73,8 +79,8 @@ class GenerateStage:
             record |= self._answer(jobs)
             record["flags"] = self._flag([row for row, _ in jobs if is_active(row)])
             record["output_tokens"] = sum(row.get("output_tokens") or 0 for row in rows)
-            if self._layout is not None:
-                record |= {"slots": self._layout.num_slots, "kv_bytes": self._layout.kv_bytes}
+            if (slots := self._plan.capacity.num_slots) is not None:
+                record |= {"slots": slots, "kv_bytes": self._plan.kv_bytes}
         self._report(rows)
         return to_table(rows, self._schema)
 
@@ -162,7 +168,7 @@ class GenerateStage:
         """None if it fails; its tensors are gone by then, as no traceback holds them any more."""
         try:
             return self._backend.generate(requests)
-        except torch.AcceleratorError:
+        except LOST:
             raise  # The device is lost to this process: every later row would fail as well.
         except (RuntimeError, ValueError, IndexError):
             return None
@@ -170,7 +176,7 @@ class GenerateStage:
     def _generate_alone(self, row: Row, request: Request) -> Completion | None:
         try:
             return self._backend.generate([request])[0]
-        except torch.AcceleratorError:
+        except LOST:
             raise
         except (RuntimeError, ValueError, IndexError) as exc:
             fail(row, STAGE, "generation_failed", f"{type(exc).__name__}: {exc}")
@@ -178,25 +184,31 @@ class GenerateStage:
 
 
 def _backend(
-    resolved: Resolved, layout: SlotLayout | None, device: torch.device, queue: DeviceQueue
+    resolved: Resolved, plan: BackendPlan, device: torch.device, queue: DeviceQueue
 ) -> Backend:
     """What the configuration names, with the weights.
 
     Raises:
-        ModelError: if the checkpoint cannot be used, or the engine cannot run its decoder.
+        ModelError: if the checkpoint cannot be used, or the engine cannot run its decoder, or does
+            not start.
+        ConfigError: if that finds too little memory.
     """
     config = resolved.config
     with model_errors():
         spec = resolved.spec_here()
         language = family_of(spec).load_language(
-            spec, device=device, dtype=resolved.dtype, tokenizer=resolved.template.tokenizer
+            spec,
+            device=device,
+            dtype=resolved.dtype,
+            tokenizer=resolved.template.tokenizer,
+            layers=backend_kind(config.run.backend).runs_layers,
         )
     try:
         return make_backend(
             config.run.backend,
             language,
             config.generation,
-            layout=layout,
+            plan=plan,
             queue=queue,
             batch_size=config.run.batch_size,
         )
@@ -204,6 +216,10 @@ def _backend(
         raise ModelError(f"model: {exc}; --backend reference can run it") from exc
     except GrammarError as exc:
         raise ModelError(f"model: {exc}") from exc
+    except MemoryLimitError as exc:
+        raise ConfigError(f"memory_limit_gib: {exc}") from exc
+    except EngineLostError as exc:
+        raise ModelError(f"backend: {exc}") from exc
 
 
 def _seconds(completions: list[Completion]) -> dict[str, float]:

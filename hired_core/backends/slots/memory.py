@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hired_core.backends.base import Capacity
+from hired_core.backends.base import GIB, Capacity, MemoryLimitError, Sizes
 from hired_core.backends.slots.workspace import encode_bytes, generate_bytes
 from hired_core.choices import Pairs
 from hired_core.geometry.spec import ModelSpec
@@ -31,12 +31,6 @@ CPU_ENCODE_KEPT: Final = 1.25
 
 CPU_HEADROOM: Final = 0.98
 """Of the limit that the prediction may fill: it is off by as much."""
-
-GIB: Final = 1024**3
-
-
-class MemoryLimitError(ValueError):
-    """The limit leaves no room for a single slot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +100,27 @@ class SlotLayout:
             f"positions{fewer} {self.kv_bytes / GIB:.2f}, "
             f"workspace {self.workspace_bytes / GIB:.2f}"
         )
+
+
+def layout_for(sizes: Sizes, *, masked: bool) -> SlotLayout:
+    """As `lay_out_slots`, of what is known before a model is loaded."""
+    return lay_out_slots(
+        sizes.spec,
+        max_length=sizes.max_length,
+        value_bytes=sizes.dtype.itemsize,
+        weight_bytes=sizes.weight_bytes,
+        limit_bytes=sizes.limit_bytes,
+        max_slots=sizes.max_slots,
+        on_gpu=sizes.on_gpu,
+        images=sizes.images,
+        rotary_length=sizes.rotary_length,
+        schedule=sizes.schedule,
+        num_visual=sizes.num_visual,
+        row_width=sizes.row_width,
+        all_features=sizes.all_features,
+        pairs=sizes.pairs,
+        masked=masked,
+    )
 
 
 def lay_out_slots(

@@ -66,6 +66,12 @@ class OriginalFormat(Family):
         lent = () if tower.inside or tower.folder is None else (tower.folder,)
         return chain(own, *(iter_tensors(place, of_tower) for place in lent))
 
+    def decoder_names(self, folder: Path) -> Callable[[str], str | None]:
+        names = super().decoder_names(folder)
+        if _content(folder) is None:
+            return names
+        return lambda name: names(transformers_name(name))
+
     def folders(self, folder: Path) -> tuple[Path, ...]:
         tower = _tower(folder)
         lent = () if tower is None or tower.folder is None else (tower.folder,)

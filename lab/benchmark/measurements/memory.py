@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 
-from hired_core.backends.slots.memory import GIB
+from hired_core.backends.base import GIB
 from lab.benchmark.contestants.subject import Setting, Subject
 from lab.benchmark.measurements.peak import reset_peak, resident_bytes
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from hired_core.backends.base import Backend
-from hired_core.backends.registry import make_backend
-from hired_core.backends.slots.memory import GIB, SlotLayout
+from hired_core.backends.base import GIB, Backend, UnsupportedError
+from hired_core.backends.registry import backend_kind, make_backend
+from hired_core.backends.slots.memory import SlotLayout, layout_for
 from hired_core.choices import BackendName
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
@@ -21,7 +21,7 @@ from hired_core.models.registry import family_of, load_spec
 from hired_core.vision.packed import Encoder, Tower, make_encoder
 from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes, max_slots
 from hired_core.vlm.settings import ReductionSettings
-from hired_core.vlm.sizing import slot_layout
+from hired_core.vlm.sizing import request_sizes
 from hired_core.vlm.vision_half import VisionHalf
 from hired_core.vlm.vlm import IMAGES_AT_ONCE
 from lab.evaluation.where import default_device
@@ -100,10 +100,15 @@ class LoadedModel:
         """Of the slots that a job with these settings would have.
 
         Raises:
-            MemoryLimitError, ValueError: as `slot_layout`.
+            UnsupportedError: if the room's backend cannot do what the settings ask, or answers
+                through a job only.
+            MemoryLimitError, ValueError: as `hired_core.vlm.sizing.slot_layout`.
         """
         limit, on_gpu = room.memory_limit_gib, self.device.type == "cuda"
-        return slot_layout(
+        kind = backend_kind(room.backend)
+        if not kind.runs_layers:
+            raise UnsupportedError(f"{room.backend} answers through a job: add --runner job")
+        sizes = request_sizes(
             self.spec,
             settings,
             text_positions=room.text_positions,
@@ -114,6 +119,8 @@ class LoadedModel:
             on_gpu=on_gpu,
             images=IMAGES_AT_ONCE,
         )
+        kind.check(sizes, generation)
+        return layout_for(sizes, masked=generation.form is not None)
 
     def backend(self, layout: SlotLayout, generation: GenerationSettings, room: Room) -> Backend:
         """One that answers any request that fits the layout."""
@@ -121,8 +128,7 @@ class LoadedModel:
             room.backend,
             self.language,
             generation,
-            layout=layout,
-            schedule=layout.schedule,
+            plan=layout,
             batch_size=room.batch_size,
         )
 

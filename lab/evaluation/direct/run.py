@@ -10,7 +10,7 @@ from typing import Final, TextIO
 import pyarrow as pa
 import torch
 
-from hired_core.backends.slots.memory import MemoryLimitError
+from hired_core.backends.base import MemoryLimitError, UnsupportedError
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.vlm.device import compute_dtype
 from lab.evaluation.direct.answering import CHUNK, Answerer
@@ -119,6 +119,8 @@ def make_answerer(settings: Settings, runs: Sequence[Run], model: LoadedModel) -
         return Answerer(model, chosen, settings.generation, room_of(settings))
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc
+    except UnsupportedError as exc:
+        raise ConfigError(f"backend: {exc}") from exc
     except ValueError as exc:
         raise ConfigError(f"method: {exc}") from exc
 

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hired_core.backends.slots.memory import GIB, MemoryLimitError, SlotLayout, lay_out_slots
+from hired_core.backends.base import GIB, MemoryLimitError
+from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
 from hired_core.geometry.spec import ModelSpec
 from tests.support import models
 from tests.support.checkpoints import EMBEDDED, build_checkpoint

@@ -13,7 +13,7 @@ from PIL import Image
 
 import hired_core
 from hired_core import GenerationSettings, ReductionSettings, Vlm
-from hired_core.backends.slots.memory import MemoryLimitError
+from hired_core.backends.base import MemoryLimitError
 from hired_core.errors import SettingError
 from hired_core.images.decode import ImageError
 from hired_core.models.checkpoint import CheckpointError

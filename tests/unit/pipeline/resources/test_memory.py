@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from hired_core.backends.slots.memory import GIB, SlotLayout
+from hired_core.backends.base import GIB, BackendPlan
+from hired_core.backends.slots.memory import SlotLayout
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
 from hired_core.vlm import device, sizing
@@ -17,7 +18,7 @@ from hired_core.vlm.device import CPU_SHARE, GPU_SHARE, compute_dtype
 from pipeline.resources import memory
 from pipeline.resources.memory import (
     actor_bytes,
-    expected_layout,
+    expected_plan,
     with_calls,
 )
 from pipeline.resources.placement import Cluster, Placement, Pool
@@ -55,12 +56,20 @@ def text_positions(config: JobConfig) -> int:
 
 def expected(
     config: JobConfig, spec: ModelSpec, placement: Placement, cluster: Cluster
-) -> SlotLayout | None:
+) -> SlotLayout:
+    found = planned(config, spec, placement, cluster)
+    assert isinstance(found, SlotLayout)
+    return found
+
+
+def planned(
+    config: JobConfig, spec: ModelSpec, placement: Placement, cluster: Cluster
+) -> BackendPlan:
     dtype = compute_dtype(
         "auto", spec.stored_dtype, torch.device("cuda" if cluster.gpus else "cpu")
     )
     text = text_positions(config)
-    return expected_layout(config, spec, placement, cluster, text_positions=text, dtype=dtype)
+    return expected_plan(config, spec, placement, cluster, text_positions=text, dtype=dtype)
 
 
 def lengths(config: JobConfig) -> dict[str, int]:
@@ -131,7 +140,6 @@ def test_rotary_positions_are_those_of_the_dense_sequence(
     config = dataclasses.replace(asked, reduction=chosen)
     assert rotary_length(config, SPEC) == (None if rotary is None else rotary + 100 + 30)
     plan = expected(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
-    assert plan is not None
     # No cell is taken for a position without a token.
     compact = dataclasses.replace(
         config, reduction=dataclasses.replace(chosen, positions="compact")
@@ -163,7 +171,6 @@ def test_the_share_of_a_card() -> None:
     assert cluster.gpu_bytes == 24 * 10**9
     whole = expected(BASE, SPEC, pool(1.0), cluster)
     half = expected(BASE, SPEC, pool(0.5), cluster)
-    assert whole is not None and half is not None
     assert whole.limit_bytes == int(GPU_SHARE * 24 * 10**9)
     assert half.limit_bytes == int(GPU_SHARE * 12 * 10**9)
     assert whole.num_slots == device.MAX_SLOTS_GPU
@@ -176,20 +183,19 @@ def test_the_share_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
         limit = int(CPU_SHARE * 16 * GIB * share)
         assert actor_bytes(CPU, gpus=0, threads=threads) == limit
         plan = expected(BASE, SPEC, pool(threads=threads), Cluster(cpus=8, gpus=0))
-        assert plan is not None and plan.limit_bytes == limit
+        assert plan.limit_bytes == limit
         assert plan.num_slots == device.MAX_SLOTS_CPU
 
 
 def test_a_limit_that_is_given_is_the_limit() -> None:
     run = RunConfig(memory_limit_gib=0.25, max_slots=5)
     plan = expected(with_parts(run=run), SPEC, pool(), Cluster(cpus=2, gpus=0))
-    assert plan is not None
     assert (plan.limit_bytes, plan.num_slots) == (GIB // 4, 5)
     vision, language = models.weight_counts(SPEC)
     assert plan.weight_bytes == 4 * (vision + language)
     split = dataclasses.replace(pool(), vision=pool().language)
     alone = expected(with_parts(run=run), SPEC, split, Cluster(cpus=2, gpus=0))
-    assert alone is not None and alone.weight_bytes == 4 * language
+    assert alone.weight_bytes == 4 * language
 
 
 def test_a_limit_too_small_is_a_wrong_setting() -> None:
@@ -200,8 +206,10 @@ def test_a_limit_too_small_is_a_wrong_setting() -> None:
 
 def test_the_reference_has_no_slots() -> None:
     config = with_parts(run=RunConfig(backend="reference"))
-    assert expected(config, SPEC, pool(), Cluster(cpus=2, gpus=0)) is None
-    assert with_calls(pool(), None, 8) == pool()
+    plan = planned(config, SPEC, pool(), Cluster(cpus=2, gpus=0))
+    assert plan.capacity.num_slots is plan.limit_bytes is plan.kv_bytes is None
+    assert plan.capacity.max_length == SPEC.max_context
+    assert with_calls(pool(), plan, 8) == pool()
 
 
 @pytest.mark.parametrize(

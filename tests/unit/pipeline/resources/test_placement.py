@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hired_core.errors import SettingError
 from pipeline.resources.placement import Cluster, Placement, place
 from pipeline.rows.errors import ConfigError
 from pipeline.settings.config import RunConfig
@@ -81,6 +82,35 @@ def test_too_many_actors_are_refused(run: RunConfig, gpus: int, line: str) -> No
     with pytest.raises(ConfigError) as caught:
         place(run, Cluster(cpus=64, gpus=gpus, gpu_name="X"))
     assert str(caught.value).startswith(f"language_actors: {line}")
+
+
+def test_gpus_that_share_a_language_model_are_counted_for_each_actor() -> None:
+    """Of eight, two see; of the six that are left, an actor has four or two."""
+    cluster = Cluster(cpus=64, gpus=8, gpu_name="X")
+    for each, actors in ((2, 3), (4, 1)):
+        placement = place(RunConfig(backend="vllm", tensor_parallel=each), cluster)
+        assert sizes(placement) == (2, actors)
+        assert placement.language.gpus == each and placement.gpus == 2 + each * actors
+
+
+@pytest.mark.parametrize(
+    ("gpus", "kind", "line"),
+    [
+        (0, "split", "tensor_parallel: 2 GPUs would be .* the 0 GPUs there are"),
+        (1, "auto", "tensor_parallel: 2 GPUs would be .* the 1 GPU there is"),
+        (4, "fused", "tensor_parallel: 2 GPUs would be .*--placement split"),
+        (2, "auto", "language_actors: 1 vision and 1 language actors of 2 GPUs each need more"),
+    ],
+)
+def test_gpus_that_are_too_few_to_share_a_model(gpus: int, kind: str, line: str) -> None:
+    run = RunConfig(backend="vllm", tensor_parallel=2, placement=kind)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"^{line}"):
+        place(run, Cluster(cpus=64, gpus=gpus, gpu_name="X" if gpus else None))
+
+
+def test_only_vllm_shares_a_model_among_gpus() -> None:
+    with pytest.raises(SettingError, match=r"^tensor_parallel: only --backend vllm"):
+        RunConfig(tensor_parallel=2)
 
 
 def test_a_vision_pool_without_split_is_refused() -> None:

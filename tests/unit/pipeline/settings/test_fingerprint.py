@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hired_core.language.generation import GenerationSettings
+from hired_core.models.checkpoint import weights_digest
 from pipeline.settings.config import (
     CaptionConfig,
     DuplicatesConfig,
@@ -21,7 +22,7 @@ from pipeline.settings.config import (
     QuestionConfig,
     RunConfig,
 )
-from pipeline.settings.fingerprint import fingerprint, fingerprint_fields, weights_digest
+from pipeline.settings.fingerprint import fingerprint, fingerprint_fields
 from tests.support.models import load_spec
 from tests.support.settings import reduction
 

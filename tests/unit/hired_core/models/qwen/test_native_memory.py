@@ -34,12 +34,9 @@ def halves(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     {"method": "divprune", "token_budget": 0.02},
     {"method": "visionzip", "token_budget": 0.1},
 ])  # fmt: skip
-def test_the_plan_covers_what_is_taken(
-    halves: Halves, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec, seen = halves.spec, dict[str, Any]()
-    monkeypatch.setattr(sizing, "lay_out_slots", lambda _, **given: seen.update(given))
-    sizing.slot_layout(
+def test_the_plan_covers_what_is_taken(halves: Halves, settings: dict[str, Any]) -> None:
+    spec = halves.spec
+    sizes = sizing.request_sizes(
         spec,
         reduction(**settings),
         text_positions=10,
@@ -50,7 +47,7 @@ def test_the_plan_covers_what_is_taken(
         on_gpu=False,
         images=IMAGES,
     )
-    plan = {key: seen[key] for key in ("row_width", "all_features", "pairs")}
+    plan = {key: getattr(sizes, key) for key in ("row_width", "all_features", "pairs")}
     with LiveBytes() as live:
         halves.encode([picture(1000, 1000)] * IMAGES, reduction(**settings))
     predicted = encode_bytes(spec, num_images=IMAGES, value_bytes=4, on_gpu=False, **plan)
