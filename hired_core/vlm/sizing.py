@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from hired_core.backends.slots.memory import SlotLayout, layout_for
 from hired_core.choices import BackendName
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
-from hired_core.models.checkpoint import decoder_name, stored_bytes
+from hired_core.models.checkpoint import stored_bytes
 from hired_core.models.registry import family_of
 from hired_core.models.text_folder import quantization
 from hired_core.vlm.settings import ReductionSettings
@@ -109,7 +108,7 @@ def _weights(
     around = projector + family.num_separators(spec) * spec.text_width
     decoder_bytes = dtype.itemsize * (language - around)
     if quantised is not None:
-        decoder_bytes = stored_bytes(folder, partial(decoder_name, family.decoder_part))
+        decoder_bytes = stored_bytes(folder, family.decoder_names(folder))
     own = vision + (projector if settings.projects_rows(spec) else 0)
     return {
         "vision_weights": own if with_vision else 0,
