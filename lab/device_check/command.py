@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.rows.errors import EXIT_DONE, EXIT_FAILED
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _GRACE_SEC: Final = 60
 """A step that hangs is ended so long after the deadline; what was written before it stays."""
@@ -18,7 +18,7 @@ _GRACE_SEC: Final = 60
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 1 if a step failed."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     # Seconds that help does not wait for.
     import torch
 
@@ -47,11 +47,12 @@ def _chosen(name: str, asked: str) -> bool:
     return not asked or any(part and part in name for part in asked.split(","))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="hired device-check", description=__doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """Of the command's options."""
+    found = argparse.ArgumentParser(prog="hired device-check", description=__doc__)
+    add = found.add_argument
     add("--output", type=Path, default=Path("out/device-check.json"), help="the report, as JSON")
     add("--deadline-sec", type=float, default=450, help="steps that no longer fit are skipped")
     add("--steps", default="", help="comma-separated: only those whose names hold one of these")
     add("--rehearse", action="store_true", help="on the CPU, with tiny sizes")
-    return parser
+    return found

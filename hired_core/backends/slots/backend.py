@@ -19,11 +19,10 @@ from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.slots.admission import Admission
 from hired_core.backends.slots.decoder import SlotDecoder
 from hired_core.backends.slots.graphs import make_step
-from hired_core.backends.slots.looking import Look
 from hired_core.backends.slots.masks import SlotMasks
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.backends.slots.reading import PromptReader
-from hired_core.backends.slots.sampling import SlotState
+from hired_core.backends.slots.sampling import Look, SlotState
 from hired_core.backends.slots.tickets import Slot, Ticket
 from hired_core.backends.slots.workspace import trim_memory
 from hired_core.language.generation import GenerationSettings
@@ -42,8 +41,8 @@ class SlotBackend:
     from request to request, and requests with the same features (the same tensor object) read their
     image once. With a `KeepSchedule` each reads its own: what is dropped depends on the question.
 
-    When the device runs out of memory, half as many slots are filled; a request that does not even
-    run alone fails.
+    When the device runs out of memory, prompts are read in smaller pieces, then half as many slots
+    are filled; a request that does not even run alone fails.
 
     Where texts have a form (`settings.form`), `SlotMasks` says what that costs; where they have
     none, nothing.
@@ -85,7 +84,7 @@ class SlotBackend:
         trim_memory()  # Loading weights leaves as much behind as they take.
         self._poll_every = POLL_EVERY_ON_GPU if model.device.type == "cuda" else 1
         self._waiting: deque[Ticket] = deque()
-        self._admission = Admission(layout.num_slots)
+        self._admission = Admission(layout.num_slots, layout.chunk)
         self._steps_since_poll = 0
         self._polled_at = 0.0
 
@@ -174,9 +173,13 @@ class SlotBackend:
             self._end_finished(look)
         if shortage is not None:
             self._waiting.appendleft(ticket)
-            self._make_room(ticket, shortage)
+            if self._admission.split(ticket.request.num_prompt_tokens):
+                torch.cuda.empty_cache()
+            else:
+                self._make_room(ticket, shortage)
 
     def _read_prompt(self, slot: Slot, request: Request) -> None:
+        self._reader.decoder.chunk = self._admission.chunk
         logits = self._reader.read(slot, self._slots, request)
         if self._masks is not None:
             self._masks.begin(slot.index)

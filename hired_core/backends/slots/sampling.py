@@ -171,3 +171,27 @@ class SlotState:
         self.broken[slots].logical_or_(broken)
         self.finished[slots].logical_or_(ended)
         self._table[1:3, slots].add_(self.running[slots])  # Positions and counts.
+
+
+class Look:
+    """What slots have come to; by then, all that was queued on the device is done.
+
+    What they have generated is fetched when it is first asked for, for all slots at once.
+
+    Attributes:
+        finished, broken: by slot, as of `SlotState`.
+    """
+
+    def __init__(self, state: SlotState) -> None:
+        self.finished: list[bool]
+        self.broken: list[bool]
+        self.finished, self.broken = state.flags.tolist()
+        self._state = state
+        self._generated: Tensor | None = None
+
+    def generated(self, slot: int, count: int) -> list[int]:
+        """The first tokens of a slot."""
+        if self._generated is None:
+            self._generated = self._state.generated.cpu()
+        found: list[int] = self._generated[slot, :count].tolist()
+        return found

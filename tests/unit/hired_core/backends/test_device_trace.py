@@ -13,7 +13,7 @@ from hired_core.backends.slots.sampling import SlotState
 from tests.support.device_trace import CUDA, Seen, device_trace
 from tests.support.traced_engine import fastv, trace_engine
 
-LOOK = ["tolist in looking.__init__"]
+LOOK = ["tolist in sampling.__init__"]
 
 
 @pytest.fixture(scope="module")
