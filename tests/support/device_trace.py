@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 
 CUDA = torch.device("cuda", 0)
 _REPOSITORY = str(Path(__file__).parents[2])
+_WHOLE_ON_CUDA = {"device", "_fused_rms_norm"}
 _NO_KERNEL = {"_unsafe_view", "lift_fresh", "detach", "detach_", "device"}
 
 
@@ -118,8 +119,8 @@ class DeviceTrace(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if name == "is_pinned":
             return self._is_pinned(args[0])
-        # In inference mode, operators come that are made of others.
-        if name != "device" and func._can_decompose():
+        # In inference mode, operators come that are made of others; some only where CUDA is not.
+        if name not in _WHOLE_ON_CUDA and func._can_decompose():
             with self:
                 return func.decompose(*args, **kwargs)
         if name == "_pin_memory":

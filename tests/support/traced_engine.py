@@ -152,11 +152,13 @@ def summary() -> dict[str, Any]:
 
 
 def main() -> None:
+    """Writes what is so now beside what was before, which stays as it is in the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("out/device-trace.json"))
+    parser.add_argument("--output", type=Path, default=Path("results/device-trace.json"))
     output = parser.parse_args().output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(summary(), indent=1) + "\n", encoding="utf-8")
+    known = json.loads(output.read_text()) if output.is_file() else {}
+    content = known | {"now": summary()}
+    output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

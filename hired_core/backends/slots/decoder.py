@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-from hired_core.backends.slots.cache import SlotCache
+from hired_core.backends.slots.cache import SlotCache, num_cells
 from hired_core.backends.slots.dropping import Between, Rows, drop, queries_wanted
 from hired_core.backends.slots.layers import DecoderLayers, check_decoder
 from hired_core.backends.slots.memory import SlotLayout
@@ -45,7 +45,9 @@ class SlotDecoder:
 
     def __init__(self, decoder: Any, layout: SlotLayout) -> None:
         check_decoder(decoder.config, layout.max_length)
-        self._layers = layers = DecoderLayers(decoder, max(layout.rotary_length, layout.max_length))
+        on_gpu = decoder.device.type == "cuda"
+        longest = num_cells(layout.max_length, on_gpu=on_gpu)
+        self._layers = layers = DecoderLayers(decoder, max(layout.rotary_length, longest))
         self.chunk = layout.chunk
         self._schedule = layout.schedule
         whole = [range(len(layers))]

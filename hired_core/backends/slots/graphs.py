@@ -130,7 +130,8 @@ class _GraphedStep:
             self._state.restore(saved)
         graph = torch.cuda.CUDAGraph()
         # Other threads may upload meanwhile; only what this one does must be fit for a graph.
-        how = {"stream": self._stream, "capture_error_mode": "thread_local"}
-        with torch.cuda.graph(graph, pool=self._pool, **how):
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        ):
             self._step(bucket, self._max_lengths)
         return graph

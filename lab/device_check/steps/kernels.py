@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +58,9 @@ def attention(bench: Bench) -> dict[str, Any]:
     shape = text_shape(AutoConfig.from_pretrained(bench.large.spec.path))
     slots, length = (64, 704) if bench.on_gpu else (2, 48)
     size = (slots, shape.kv_heads, length, shape.head_dim)
-    how = {"device": bench.device, "dtype": bench.large.dtype}
-    keys, values = torch.randn(size, **how), torch.randn(size, **how)
-    queries = torch.randn(slots, shape.heads, 1, shape.head_dim, **how)
+    draw = partial(torch.randn, device=bench.device, dtype=bench.large.dtype)
+    keys, values = draw(size), draw(size)
+    queries = draw((slots, shape.heads, 1, shape.head_dim))
     ends = torch.arange(length - slots, length, device=bench.device)
     visible = torch.arange(length, device=bench.device) <= ends[:, None]
     ways = _ways(queries, keys, values, visible, ends, on_gpu=bench.on_gpu)

@@ -25,7 +25,7 @@ _OFF: Final = 0.05
 def plan_and_peak(bench: Bench) -> dict[str, Any]:
     """Every slot filled once, at each budget; weights as they are loaded are taken as they are."""
     bench.require_gpu("a CPU's memory is measured by `hired benchmark --parts memory`")
-    subject, found = bench.large, {}
+    subject, found = bench.large, dict[str, Any]()
     _ = subject.original
     for budget in bench.sizes.budgets:
         torch.cuda.empty_cache()

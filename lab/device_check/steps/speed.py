@@ -84,7 +84,7 @@ def vllm(bench: Bench) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for backend in ("slots", "vllm"):
         vlm = hired_core.load("embedded", token_budget=0.2, backend=backend)  # type: ignore[arg-type]  # Asked above.
-        kept = vlm.reduce(bench.images)
+        kept = vlm.reduce(tuple(bench.images))
         prompts = [DEFAULT_PROMPT] * len(kept)
         vlm.language.ask_each(kept[:2], prompts[:2])
         begun = time.perf_counter()
