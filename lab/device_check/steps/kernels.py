@@ -18,7 +18,7 @@ from transformers import AutoConfig
 from hired_core.vlm.settings import ReductionSettings
 from lab.benchmark.contestants.answers import now
 from lab.benchmark.contestants.captioner import make_backend
-from lab.benchmark.roofline.work import text_shape
+from lab.benchmark.roofline.work import TextShape, text_shape
 from lab.device_check.bench import Bench
 from lab.device_check.requests import requests_of
 
@@ -76,7 +76,34 @@ def attention(bench: Bench) -> dict[str, Any]:
     best = min(timed, key=timed.__getitem__)
     moved = 2 * keys.nbytes
     rate = moved / (1e-6 * timed["masked, heads as positions (used)"]) / 1e9
-    return {"ways": found, "summary": f"fastest: {best}; the one used reads {rate:.4g} GB/s"}
+    return {
+        "ways": found,
+        "ms_of_new_lengths": _new_lengths(bench, shape),
+        "summary": f"fastest: {best}; the one used reads {rate:.4g} GB/s",
+    }
+
+
+def _new_lengths(bench: Bench, shape: TextShape) -> dict[str, list[float]]:
+    """Milliseconds of the first call at each of a few lengths of a prompt, with cuDNN and without.
+
+    cuDNN makes a plan for every new shape; prompts have many.
+    """
+    found, lengths = dict[str, list[float]](), range(600, 608) if bench.on_gpu else range(20, 22)
+    cuda, before = torch.backends.cuda, torch.backends.cuda.cudnn_sdp_enabled()
+    for name, allowed, more in (("as torch chooses", before, 0), ("without cuDNN", False, 8)):
+        cuda.enable_cudnn_sdp(allowed)
+        found[name] = [_first_call_ms(bench, shape, length + more) for length in lengths]
+    cuda.enable_cudnn_sdp(before)
+    return found
+
+
+def _first_call_ms(bench: Bench, shape: TextShape, length: int) -> float:
+    draw = partial(torch.randn, device=bench.device, dtype=bench.large.dtype)
+    queries = draw((1, shape.heads, length, shape.head_dim))
+    keys, values = (draw((1, shape.kv_heads, length, shape.head_dim)) for _ in range(2))
+    begun = now(bench.device)
+    F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
+    return 1e3 * (now(bench.device) - begun)
 
 
 def _ways(
