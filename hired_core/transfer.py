@@ -14,8 +14,8 @@ from torch import Tensor
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on `device`; from pinned memory, as pageable memory would make the host wait."""
-    if device.type != "cuda":
+    """A tensor on `device`; from pinned memory, as pageable memory would make the host wait."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

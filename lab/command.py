@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "explain": ("lab.evaluation.page.command:main", "show which visual tokens are kept"),
     "evaluate": ("lab.evaluation.command:main", "accuracy against budget, method by method"),
     "benchmark": ("lab.benchmark.command:main", "images/s beside transformers' generate"),
+    "device-check": ("lab.device_check.command:main", "what only a GPU can tell, in 8 minutes"),
     "train-embedded": ("lab.training.command:main", "train the shipped model anew"),
 }
 """By name: the function that takes the arguments and returns the exit code, and a line of help.

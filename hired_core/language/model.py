@@ -18,6 +18,7 @@ from hired_core.geometry.spec import ModelSpec
 from hired_core.language.form import Form
 from hired_core.language.grammar import Grammar
 from hired_core.language.stop_strings import StopStrings
+from hired_core.transfer import upload
 
 FinishReason = Literal["stop", "length", "timeout"]
 
@@ -96,6 +97,19 @@ class Completion:
     ttft_sec: float = field(default=0.0, compare=False)
 
 
+def _ids(ids: list[int]) -> Tensor:
+    return torch.tensor(ids, dtype=torch.long)
+
+
+def _rows_of_prompt(request: Request, num_visual: int, num_separators: int) -> Tensor:
+    """int64 [L], on the CPU: where each row is in visual rows, separators and words, in a row."""
+    at, words = request.sequence, num_visual + num_separators
+    image = torch.where(at < 0, num_visual - 1 - at, at)
+    text = torch.arange(words, words + len(request.before) + len(request.after))
+    before, after = text.split([len(request.before), len(request.after)])
+    return torch.cat([before, image, after])
+
+
 @dataclass(frozen=True, kw_only=True)
 class LanguageModel:
     """Projector, separators, decoder and tokenizer of one model, on one device.
@@ -145,24 +159,24 @@ class LanguageModel:
         Nothing is projected if `start` lies behind the image.
         """
         words = self.decoder.get_input_embeddings()
-        if start >= request.num_prompt_tokens - len(request.after):
-            left = request.num_prompt_tokens - start
-            return self._plain(words(self._ids(request.after[len(request.after) - left :])))
-        features = request.features.to(self.device, self.dtype)
+        image_end = request.num_prompt_tokens - len(request.after)
+        if start >= image_end:
+            return self._plain(words(upload(_ids(request.after[start - image_end :]), self.device)))
+        features = upload(request.features, self.device).to(self.dtype)
         visual = features if request.projected else self.projector(features)
-        # Separators behind the rows, the last one first: -1 - s is where s is counted from the end.
-        table = torch.cat([visual, self._plain(self.separators.flip(0))])
-        index = request.sequence.to(self.device) % table.shape[0]
-        before, after = (self._ids(ids) for ids in (request.before, request.after))
-        texts = [self._plain(words(ids)) for ids in (before, after)]
-        return torch.cat([texts[0], table[index], texts[1]])[start:]
+        text = _ids([*request.before, *request.after])
+        index = _rows_of_prompt(request, visual.shape[0], self.separators.shape[0])[start:]
+        # All that the host knows in one copy, which it does not wait for.
+        ids, index = upload(torch.cat([text, index]), self.device).split([len(text), len(index)])
+        return torch.cat([visual, self._plain(self.separators), self._plain(words(ids))])[index]
 
     def _plain(self, rows: Tensor) -> Tensor:
         """Rows to which no layer adds anything."""
-        return functional.pad(rows, (0, self.spec.num_taps * self.spec.text_width))
+        taps = self.spec.num_taps
+        return functional.pad(rows, (0, taps * self.spec.text_width)) if taps else rows
 
-    def _ids(self, ids: list[int]) -> Tensor:
-        return torch.tensor(ids, dtype=torch.long, device=self.device)
+    def _uploaded(self, numbers: Tensor) -> Tensor:
+        return upload(numbers, self.device)
 
     def complete(
         self,

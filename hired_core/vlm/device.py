@@ -52,8 +52,15 @@ def max_slots(*, on_gpu: bool) -> int:
 def device_bytes(device: torch.device) -> int:
     """What a model may take of this machine's device by default."""
     if device.type == "cuda":
-        return int(GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
+        return gpu_bytes(device)
     return int(CPU_SHARE * machine_bytes())
+
+
+def gpu_bytes(device: torch.device, share: float = 1.0) -> int:
+    """Of a card, or of a share of it; no more than is free or already this process's own."""
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.memory_reserved(device)
+    return min(int(GPU_SHARE * share * total), free + own)
 
 
 def machine_bytes() -> int:

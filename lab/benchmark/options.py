@@ -45,7 +45,7 @@ class BenchmarkConfig:
     """Benchmark"""
 
     model: str = "embedded"
-    """embedded; 44m, 44m-qwen2_vl, 7b, 13b: random weights; a folder or an id."""
+    """embedded; 44m, 44m-qwen2_vl, 7b, mistral-7b, 13b: drawn; a folder or id."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """'auto': a GPU if there is one."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

@@ -102,18 +102,19 @@ def decision_table(part: Mapping[str, Any]) -> Table:
 
 
 def memory_table(title: str, limits: Sequence[Mapping[str, Any]]) -> Table:
-    """Predicted and measured peak of each setting."""
+    """Predicted and measured peak of each setting; of a process that died, its exit code."""
     rows = [
-        [
-            f"budget {found['budget']:g}, {found['dtype']}",
-            str(found["slots"]),
-            *(f"{found[key] / GIB:.3f}" for key in _MEMORY),
-            f"{found['ratio']:.3f}",
-        ]
-        for found in limits
+        [f"budget {found['budget']:g}, {found['dtype']}", *_memory_cells(found)] for found in limits
     ]
     columns = ("", "slots", "limit GiB", "predicted GiB", "measured GiB", "measured / predicted")
     return Table(title=title, columns=columns, rows=rows)
+
+
+def _memory_cells(found: Mapping[str, Any]) -> list[str]:
+    if "exit_code" in found:
+        return [f"exit code {found['exit_code']}", f"{found['limit_gib']:.3f}", *3 * ["-"]]
+    gib = (f"{found[key] / GIB:.3f}" for key in _MEMORY)
+    return [str(found["slots"]), *gib, f"{found['ratio']:.3f}"]
 
 
 _MEMORY = ("limit_bytes", "predicted_bytes", "peak_bytes")

@@ -10,7 +10,7 @@ import torch
 
 from hired_core.backends.base import GIB, BackendPlan, MemoryLimitError, UnsupportedError
 from hired_core.geometry.spec import ModelSpec
-from hired_core.vlm.device import CPU_SHARE, GPU_SHARE, machine_bytes, max_slots
+from hired_core.vlm.device import CPU_SHARE, GPU_SHARE, gpu_bytes, machine_bytes, max_slots
 from hired_core.vlm.sizing import plan_backend, request_sizes
 from pipeline.resources.placement import Cluster, Placement
 from pipeline.resources.resolved import Resolved
@@ -129,8 +129,7 @@ def with_calls(placement: Placement, plan: BackendPlan, batch_size: int) -> Plac
 def actor_bytes(device: torch.device, *, gpus: float, threads: int | None) -> int:
     """The default limit of an actor on this machine: its share of the card, or of the memory."""
     if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        return int(GPU_SHARE * total * min(1.0, gpus))
+        return gpu_bytes(device, min(1.0, gpus))
     return int(_cpu_share(threads) * machine_bytes())
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+from lab.device_check.bench import exact_float32
 from tests.support.checkpoints import MANY_STOPS, build_checkpoint
 from tests.support.engine_cases import Case, make_case
 from tests.support.halves import Halves
@@ -16,6 +19,14 @@ from tests.support.halves import Halves
 torch.set_num_threads(1)
 settings.register_profile("unit", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def exact_on_gpus(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests with the mark `gpu` compare texts: nothing of them is computed in TF32."""
+    exact = exact_float32() if request.node.get_closest_marker("gpu") else nullcontext()
+    with exact:
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from hired_core.backends.slots.graphs import make_step
 from hired_core.backends.slots.masks import SlotMasks
 from hired_core.backends.slots.memory import SlotLayout
 from hired_core.backends.slots.reading import PromptReader
-from hired_core.backends.slots.sampling import SlotState
+from hired_core.backends.slots.sampling import Look, SlotState
 from hired_core.backends.slots.tickets import Slot, Ticket
 from hired_core.backends.slots.workspace import trim_memory
 from hired_core.language.generation import GenerationSettings
@@ -41,8 +41,8 @@ class SlotBackend:
     from request to request, and requests with the same features (the same tensor object) read their
     image once. With a `KeepSchedule` each reads its own: what is dropped depends on the question.
 
-    When the device runs out of memory, half as many slots are filled; a request that does not even
-    run alone fails.
+    When the device runs out of memory, prompts are read in smaller pieces, then half as many slots
+    are filled; a request that does not even run alone fails.
 
     Where texts have a form (`settings.form`), `SlotMasks` says what that costs; where they have
     none, nothing.
@@ -84,7 +84,7 @@ class SlotBackend:
         trim_memory()  # Loading weights leaves as much behind as they take.
         self._poll_every = POLL_EVERY_ON_GPU if model.device.type == "cuda" else 1
         self._waiting: deque[Ticket] = deque()
-        self._admission = Admission(layout.num_slots)
+        self._admission = Admission(layout.num_slots, layout.chunk)
         self._steps_since_poll = 0
         self._polled_at = 0.0
 
@@ -155,7 +155,7 @@ class SlotBackend:
         return max(free, key=lambda slot: self._reader.held(slot, head), default=None)
 
     def _admit(self, slot: Slot) -> None:
-        ticket, started, shortage = self._waiting.popleft(), self._now(), None
+        ticket, started, shortage = self._waiting.popleft(), self._clock(), None
         try:
             self._read_prompt(slot, ticket.request)
         except torch.AcceleratorError:
@@ -167,18 +167,20 @@ class SlotBackend:
             ticket.outcome = exc
         else:
             slot.ticket, slot.resident, slot.generated = ticket, ticket.request, 1
-            ended = self._now()
+            look, ended = Look(self._state), self._clock()
             ticket.prefill_sec += ended - started
             ticket.ttft_sec = ended - ticket.submitted
-            self._end_finished()
+            self._end_finished(look)
         if shortage is not None:
             self._waiting.appendleft(ticket)
-            self._make_room(ticket, shortage)
+            if self._admission.split(ticket.request.num_prompt_tokens):
+                torch.cuda.empty_cache()
+            else:
+                self._make_room(ticket, shortage)
 
     def _read_prompt(self, slot: Slot, request: Request) -> None:
+        self._reader.decoder.chunk = self._admission.chunk
         logits = self._reader.read(slot, self._slots, request)
-        if not logits.isfinite().all():
-            raise RuntimeError(f"{NOT_A_NUMBER}, for this prompt")
         if self._masks is not None:
             self._masks.begin(slot.index)
         self._state.begin(
@@ -194,7 +196,7 @@ class SlotBackend:
         """One token for every busy slot, polled when one may have ended."""
         busy = list(self._busy())
         if not self._steps_since_poll:
-            self._polled_at = self._now()
+            self._polled_at = self._clock()  # The device is idle: it was looked at last.
         ends = [[length + slot.generated for length in slot.lengths] for slot, _ in busy]
         longest, shortage = [max(of_cache) for of_cache in zip(*ends, strict=True)], None
         try:
@@ -216,38 +218,33 @@ class SlotBackend:
         if not self._steps_since_poll:
             return
         self._steps_since_poll = 0
-        running = self._running()
-        share = (self._now() - self._polled_at) / len(running)
+        look, running = Look(self._state), self._running()
+        share = (self._clock() - self._polled_at) / len(running)
         for ticket in running:
             ticket.decode_sec += share
-        self._end_finished()
+        self._end_finished(look)
 
-    def _end_finished(self) -> None:
+    def _end_finished(self, look: Look) -> None:
         """Ends requests that generated a stop token, or all they may, or took too long."""
-        finished, broken = self._finished()
         limit = self.settings.generation_timeout_sec
         for slot, ticket in list(self._busy()):
-            if broken[slot.index]:
-                self._fail([ticket], RuntimeError(NOT_A_NUMBER))
+            if look.broken[slot.index]:
+                where = ", for this prompt" if slot.generated == 1 else ""
+                self._fail([ticket], RuntimeError(NOT_A_NUMBER + where))
                 continue
             full = slot.generated == self.settings.max_new_tokens
             late = limit is not None and ticket.own_sec > limit
-            if finished[slot.index] or full or late:
-                generated = self._state.generated[slot.index, : slot.generated].tolist()
+            if full or late or self._has_stopped(slot, look):
+                generated = look.generated(slot.index, slot.generated)
                 ticket.complete(self._completion(generated, cut_short=late and not full))
                 self._release(slot)
                 self._admission.note_end()
 
-    def _finished(self) -> tuple[list[bool], list[bool]]:
-        """By slot: whether it has a stop token or, of those that run, a stop string; whether it is
-        broken. One look at the device."""
-        finished, broken = torch.stack([self._state.finished, self._state.broken]).tolist()
-        if self._stop_strings is not None:
-            generated = self._state.generated.tolist()
-            for slot, _ in self._busy():
-                text = generated[slot.index][: slot.generated]
-                finished[slot.index] |= self._stop_strings.end(text) is not None
-        return finished, broken
+    def _has_stopped(self, slot: Slot, look: Look) -> bool:
+        if self._stop_strings is None or look.finished[slot.index]:
+            return look.finished[slot.index]
+        text = look.generated(slot.index, slot.generated)
+        return self._stop_strings.end(text) is not None
 
     def _completion(self, generated: list[int], *, cut_short: bool) -> Completion:
         return self.model.complete(generated, cut_short=cut_short, stop_strings=self._stop_strings)
@@ -282,11 +279,6 @@ class SlotBackend:
             if ticket in tickets:
                 slot.resident = None
                 self._release(slot)
-
-    def _now(self) -> float:
-        if self.model.device.type == "cuda":
-            torch.cuda.synchronize(self.model.device)
-        return self._clock()
 
 
 def _without_frames(exc: torch.OutOfMemoryError) -> torch.OutOfMemoryError:

@@ -5,8 +5,17 @@ Legend: A slots in use, S slots, L positions of a slot, G key-value heads, d hea
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
+
+CELL_BLOCK: Final = 16
+
+
+def num_cells(length: int, *, on_gpu: bool) -> int:
+    """So many positions in whole blocks on a GPU: else its kernels copy a mask to pad it."""
+    return -(-length // CELL_BLOCK) * CELL_BLOCK if on_gpu else length
 
 
 class SlotCache:
@@ -30,7 +39,8 @@ class SlotCache:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        shape = (len(layers), num_slots, num_heads, max_length, head_dim)
+        cells = num_cells(max_length, on_gpu=device.type == "cuda")
+        shape = (len(layers), num_slots, num_heads, cells, head_dim)
         self.layers = layers
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
@@ -42,6 +52,7 @@ class SlotCache:
 
     @property
     def max_length(self) -> int:
+        """L, in whole blocks on a GPU."""
         return self.keys.shape[3]
 
     def of_layer(self, layer: int) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-from hired_core.backends.slots.cache import SlotCache
+from hired_core.backends.slots.cache import SlotCache, num_cells
 from hired_core.backends.slots.dropping import Between, Rows, drop, queries_wanted
 from hired_core.backends.slots.layers import DecoderLayers, check_decoder
 from hired_core.backends.slots.memory import SlotLayout
@@ -36,6 +36,7 @@ class SlotDecoder:
 
     Attributes:
         caches: one for each segment of layers that see the same rows; without a schedule, one.
+        chunk: positions of a prompt that go through the layers at once.
 
     Raises:
         UnsupportedDecoderError: if these are not layers that the engine can run.
@@ -44,8 +45,10 @@ class SlotDecoder:
 
     def __init__(self, decoder: Any, layout: SlotLayout) -> None:
         check_decoder(decoder.config, layout.max_length)
-        self._layers = layers = DecoderLayers(decoder, max(layout.rotary_length, layout.max_length))
-        self._chunk = layout.chunk
+        on_gpu = decoder.device.type == "cuda"
+        longest = num_cells(layout.max_length, on_gpu=on_gpu)
+        self._layers = layers = DecoderLayers(decoder, max(layout.rotary_length, longest))
+        self.chunk = layout.chunk
         self._schedule = layout.schedule
         whole = [range(len(layers))]
         segments = layout.schedule.segments(len(layers)) if layout.schedule else whole
@@ -171,8 +174,8 @@ class SlotDecoder:
         """In the first layer of a cache: the last row's query [H, d], scaled, and all keys."""
         layer, query = cache.layers[0], torch.empty(0)
         keys = [cache.of_layer(layer)[0][slot, :, :start]]
-        for at in range(0, rows.rotary.shape[0], self._chunk):
-            part = slice(at, at + self._chunk)
+        for at in range(0, rows.rotary.shape[0], self.chunk):
+            part = slice(at, at + self.chunk)
             query, found = self._layers.project(layer, rows.hidden[part], rows.rotary[part])
             keys.append(found.transpose(0, 1))
         return query.float() * self._layers.scale, torch.cat(keys, dim=1)
@@ -183,9 +186,9 @@ class SlotDecoder:
         """The rows after layers that are not the last; the last rows' queries [q, H, d], scaled."""
         out, queries = torch.empty_like(rows.hidden), list[Tensor]()
         first = out.shape[0] - num_queries
-        for at in range(0, out.shape[0], self._chunk):
-            part = slice(at, at + self._chunk)
-            end = min(at + self._chunk, out.shape[0])
+        for at in range(0, out.shape[0], self.chunk):
+            part = slice(at, at + self.chunk)
+            end = min(at + self.chunk, out.shape[0])
             out[part] = self._read(
                 cache,
                 rows.part(part),
@@ -200,9 +203,9 @@ class SlotDecoder:
     def _read_last(self, cache: SlotCache, rows: Rows, slot: int, start: int) -> Tensor:
         """[1, D]: the last row after the last layers."""
         count = rows.hidden.shape[0]
-        for at in range(0, count - self._chunk, self._chunk):
-            self._read(cache, rows.part(slice(at, at + self._chunk)), slot, start + at, wanted=0)
-        whole = (count - 1) // self._chunk * self._chunk
+        for at in range(0, count - self.chunk, self.chunk):
+            self._read(cache, rows.part(slice(at, at + self.chunk)), slot, start + at, wanted=0)
+        whole = (count - 1) // self.chunk * self.chunk
         return self._read(cache, rows.part(slice(whole, count)), slot, start + whole, wanted=1)
 
     def _read(

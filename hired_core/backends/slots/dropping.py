@@ -53,8 +53,8 @@ class Rows:
         """All but the visual rows that are not kept; merged ones come before the text."""
         kept = visual[choice.kept]
         stays = torch.ones(len(self.rotary), dtype=torch.bool, device=self.rotary.device)
-        stays[visual] = False
-        stays[kept] = True
+        # Written by `index_fill_`: a number put in place would be uploaded, and waited for.
+        stays.index_fill_(0, visual, False).index_fill_(0, kept, True)
         left = self.rotary.shape[0] - visual.shape[0] + kept.shape[0]
         # Sorted rather than found: how many there are is known here, and not only on the device.
         index = stays.logical_not().byte().argsort(stable=True)[:left]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -75,40 +76,62 @@ def _masked_step(
     return step
 
 
+def buckets(num_slots: int) -> list[int]:
+    """Powers of two up to `num_slots`, and it: a step over fewer works on the next of them."""
+    powers = (1 << n for n in range(num_slots.bit_length()))
+    return sorted({*powers, num_slots})
+
+
 class _GraphedStep:
     """One graph per bucket of slots: hundreds of kernels are launched as one.
 
-    A graph has fixed shapes, so it works on a power of two of slots and on all positions; slots
-    that are computed along change nothing that a request looks at (see `SlotState`). All graphs
-    share one pool of memory: only one runs at a time.
+    A graph has fixed shapes, so it works on a bucket of slots and on all positions; slots that are
+    computed along change nothing that a request looks at (see `SlotState`). All are captured when
+    this is made, the largest first, on one stream and in one pool of memory: only one runs at a
+    time, and a stream more would have a workspace of its own in the libraries. A bucket for which
+    memory is short then has no graph, and its step is launched kernel by kernel.
     """
 
     def __init__(self, step: Step, decoder: SlotDecoder, state: SlotState) -> None:
         self._step = step
         self._state = state
-        self._max_slots = decoder.caches[0].num_slots
         self._max_lengths = [cache.max_length for cache in decoder.caches]
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()
+        self._buckets = buckets(decoder.caches[0].num_slots)
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        for bucket in reversed(self._buckets):
+            self._try_capture(bucket)
 
     def __call__(self, num_slots: int, longest: Sequence[int]) -> None:
-        bucket = min(1 << (num_slots - 1).bit_length(), self._max_slots)
-        if bucket not in self._graphs:
-            self._graphs[bucket] = self._capture(bucket)
-        self._graphs[bucket].replay()
+        bucket = next(each for each in self._buckets if each >= num_slots)
+        graph = self._graphs.get(bucket)
+        if graph is None:
+            self._step(bucket, self._max_lengths)
+        else:
+            graph.replay()
 
+    def _try_capture(self, bucket: int) -> None:
+        with suppress(torch.OutOfMemoryError):
+            self._graphs[bucket] = self._capture(bucket)
+            return
+        torch.cuda.empty_cache()
+
+    @torch.inference_mode()
     def _capture(self, bucket: int) -> torch.cuda.CUDAGraph:
         """Records the step without running it; the run before it warms up, and is undone."""
         saved = self._state.clone()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
+        self._stream.wait_stream(torch.cuda.current_stream())
         try:
-            with torch.cuda.stream(stream):
+            with torch.cuda.stream(self._stream):
                 self._step(bucket, self._max_lengths)
         finally:
-            torch.cuda.current_stream().wait_stream(stream)
+            torch.cuda.current_stream().wait_stream(self._stream)
             self._state.restore(saved)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads may upload meanwhile; only what this one does must be fit for a graph.
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        ):
             self._step(bucket, self._max_lengths)
         return graph

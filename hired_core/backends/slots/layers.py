@@ -66,7 +66,9 @@ class DecoderLayers:
         self.width = int(decoder.config.hidden_size)
         self.positions = torch.arange(rotary_length, device=weight.device)
         with torch.inference_mode():
-            self._cos, self._sin = _table(decoder, weight, self.positions)
+            self._cos, sin = _table(decoder, weight, self.positions)
+            # Half of `_rotate`'s signs, taken once.
+            self._sin = torch.cat([-sin[:, : self.head_dim // 2], sin[:, self.head_dim // 2 :]], 1)
             self._axis = _axes(decoder, weight)
 
     def __len__(self) -> int:
@@ -84,7 +86,7 @@ class DecoderLayers:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """float32 [n, V] of [n, D]."""
-        logits: Tensor = self._decoder.lm_head(self._decoder.model.norm(hidden)).float()
+        logits: Tensor = self._decoder.lm_head(_normed(self._decoder.model.norm, hidden)).float()
         return logits
 
     def walk(
@@ -110,7 +112,7 @@ class DecoderLayers:
         cos, sin = self._angles(rotary)
         for index in layers:
             layer = self._layers[index]
-            attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+            attention, normed = layer.self_attn, _normed(layer.input_layernorm, hidden)
             keys = _rotate(self._keys(attention, normed), cos, sin)
             store(index, keys, self._heads(attention.v_proj(normed)))
             if index == len(self._layers) - 1:
@@ -119,7 +121,7 @@ class DecoderLayers:
                     break
             queries = _rotate(self._queries(attention, normed), cos, sin)
             hidden = hidden + attention.o_proj(attend(index, queries))
-            hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
+            hidden = hidden + _gated(layer.mlp, _normed(layer.post_attention_layernorm, hidden))
             if added is not None and index < added.shape[1]:
                 rows = wanted if index == len(self._layers) - 1 else slice(None)
                 hidden = hidden + added[rows, index]
@@ -128,22 +130,22 @@ class DecoderLayers:
     def project(self, index: int, hidden: Tensor, rotary: Tensor) -> tuple[Tensor, Tensor]:
         """The last row's query [H, d], and keys [n, G, d], that a layer would make of its rows."""
         layer = self._layers[index]
-        attention, normed = layer.self_attn, layer.input_layernorm(hidden)
+        attention, normed = layer.self_attn, _normed(layer.input_layernorm, hidden)
         cos, sin = self._angles(rotary)
         query = _rotate(self._queries(attention, normed[-1:]), cos[-1:], sin[-1:])[0]
         return query, _rotate(self._keys(attention, normed), cos, sin)
 
     def _queries(self, attention: Any, normed: Tensor) -> Tensor:
         """[n, H, d]; normalised head by head where the decoder does so (Qwen3)."""
-        return self._normed(attention, "q_norm", self._heads(attention.q_proj(normed)))
+        return self._by_head(attention, "q_norm", self._heads(attention.q_proj(normed)))
 
     def _keys(self, attention: Any, normed: Tensor) -> Tensor:
-        return self._normed(attention, "k_norm", self._heads(attention.k_proj(normed)))
+        return self._by_head(attention, "k_norm", self._heads(attention.k_proj(normed)))
 
     @staticmethod
-    def _normed(attention: Any, name: str, heads: Tensor) -> Tensor:
+    def _by_head(attention: Any, name: str, heads: Tensor) -> Tensor:
         norm = getattr(attention, name, None)
-        return heads if norm is None else norm(heads)
+        return heads if norm is None else _normed(norm, heads)
 
     def _angles(self, rotary: Tensor) -> tuple[Tensor, Tensor]:
         """[n, 1, d] each; of three positions each frequency takes the one of its axis."""
@@ -185,7 +187,20 @@ def _gated(mlp: Any, x: Tensor) -> Tensor:
     return out
 
 
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    """The decoder's RMS norm, bit for bit on CPUs: rounded to the type of `x` before the weight.
+
+    transformers' own is six operators more, each of which is a kernel on a GPU.
+    """
+    found: Tensor = norm.weight * F.rms_norm(x, x.shape[-1:], None, norm.variance_epsilon)
+    return found
+
+
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding of [n, heads, d]; halves are paired, as transformers does."""
+    """Rotary position embedding of [n, heads, d]; halves are paired, as transformers does.
+
+    Args:
+        sin: negative for the first half.
+    """
     left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-right, left], dim=-1) * sin
+    return x * cos + torch.cat([right, left], dim=-1) * sin

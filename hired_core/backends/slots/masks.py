@@ -18,6 +18,7 @@ from torch import Tensor
 from hired_core.backends.slots.sampling import SlotState
 from hired_core.backends.slots.tickets import Slot
 from hired_core.language.grammar import Cursor, Grammar
+from hired_core.transfer import upload
 
 __all__ = ["SlotMasks"]
 
@@ -39,13 +40,14 @@ class SlotMasks:
         on_gpu = state.masks.device.type == "cuda"
         self._masks = _host(state.masks, pinned=on_gpu)
         self._tokens = _host(state.tokens, pinned=on_gpu)
+        self._first = upload(grammar.first, state.masks.device)
         self._copied = torch.cuda.Event() if on_gpu else None
         self._cursors: dict[int, Cursor] = {}
 
     def begin(self, slot: int) -> None:
         """The slot's next token is the first of a text."""
         self._cursors[slot] = self._grammar.cursor()
-        self._device_masks[slot].copy_(self._grammar.first)
+        self._device_masks[slot].copy_(self._first)
 
     def ask(self, num_slots: int) -> None:
         """Starts the copy of the tokens that the first slots have chosen last."""

@@ -5,6 +5,9 @@ of slots. Everything the engine allocates is counted: weights once, cells once, 
 the widest moment. What the process takes before there is a model (interpreter, libraries, CUDA
 context) is not.
 
+On GPUs what a step takes stays taken, in the memory of its graph; what reading and encoding take
+comes on top, of the two the larger. Cells are counted in whole blocks (`cache.num_cells`).
+
 On CPUs the peak is of resident memory, so that more counts: features of the requests under way and
 a batch of partitions, as bytes and as an array, live there too, libraries touch pages of their own
 on first use, and the C library keeps much of what is freed; by how much was measured (results/).
@@ -16,13 +19,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from hired_core.backends.base import GIB, Capacity, MemoryLimitError, Sizes
-from hired_core.backends.slots.workspace import encode_bytes, generate_bytes
+from hired_core.backends.slots.cache import num_cells
+from hired_core.backends.slots.workspace import encode_bytes, read_bytes, step_bytes
 from hired_core.choices import Pairs
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.schedule import KeepSchedule
 
 PREFILL_CHUNK: Final = 1024
 """Tokens of a prompt that go through the layers at once."""
+
+GPU_LIBRARIES: Final = 2 * 32 * 1024**2
+"""A workspace of the matrix library for each of two streams, the working one's and that on which
+graphs are captured; from its documentation, for Hopper."""
 
 CPU_LIBRARIES: Final = 56 * 1024**2
 CPU_PREFILL_KEPT: Final = 2.0
@@ -162,18 +170,24 @@ def lay_out_slots(
         ValueError: if the schedule does not fit the decoder or `max_length`.
         MemoryLimitError: if there is room for none; tells the numbers and what would help.
     """
-    slot_bytes = value_bytes * _slot_values(spec, max_length, schedule, num_visual)
+    values = _slot_values(spec, max_length, schedule, num_visual, on_gpu=on_gpu)
+    slot_bytes = value_bytes * values
     width = row_width or spec.feature_width
 
     def sized(num_slots: int) -> SlotLayout:
-        own = generate_bytes(
+        reading = read_bytes(
             spec,
             max_length=max_length,
             value_bytes=value_bytes,
             chunk=chunk,
-            num_slots=num_slots,
             asks=None if schedule is None else schedule.ranker.asks,
             num_text=max_length - num_visual,
+        )
+        kept, step = step_bytes(
+            spec,
+            max_length=max_length,
+            value_bytes=value_bytes,
+            num_slots=num_slots,
             masked=masked,
         )
         encode = encode_bytes(
@@ -185,12 +199,13 @@ def lay_out_slots(
             all_features=all_features,
             pairs=pairs,
         )
-        workspace = max(own, encode)
+        workspace = kept + step + max(reading, encode) + GPU_LIBRARIES
         if not on_gpu:
+            own = kept + max(reading, step)
             features = num_slots * max_length * width * value_bytes
-            kept = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
+            resident = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
             partitions = 2 * images * spec.geometry.max_pieces * 3 * spec.geometry.piece_size**2
-            workspace = int(kept) + features + partitions + CPU_LIBRARIES
+            workspace = int(resident) + features + partitions + CPU_LIBRARIES
         return SlotLayout(
             num_slots=num_slots,
             max_length=max_length,
@@ -219,13 +234,19 @@ def lay_out_slots(
 
 
 def _slot_values(
-    spec: ModelSpec, max_length: int, schedule: KeepSchedule | None, num_visual: int
+    spec: ModelSpec,
+    max_length: int,
+    schedule: KeepSchedule | None,
+    num_visual: int,
+    *,
+    on_gpu: bool,
 ) -> int:
     """Numbers in the cells of one slot: the sum over layers of what each sees."""
     if schedule is None:
-        return spec.kv_values_per_token * max_length
+        return spec.kv_values_per_token * num_cells(max_length, on_gpu=on_gpu)
     if not 0 <= num_visual < max_length:
         raise ValueError(f"{num_visual} visual tokens among {max_length} positions")
     segments = schedule.segments(spec.num_text_layers)
     dropped = zip(segments, schedule.dropped(num_visual), strict=True)
-    return 2 * spec.kv_width * sum(len(layers) * (max_length - n) for layers, n in dropped)
+    cells = sum(len(layers) * num_cells(max_length - n, on_gpu=on_gpu) for layers, n in dropped)
+    return 2 * spec.kv_width * cells

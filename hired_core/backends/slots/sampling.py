@@ -14,6 +14,7 @@ from hired_core.backends.slots.penalties import forbid_ngrams, forbid_stop, pena
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.grammar import forbid, has_choice
 from hired_core.methods.selection import uniform
+from hired_core.transfer import upload
 
 
 def choose(
@@ -56,6 +57,7 @@ class SlotState:
         generated: int64 [S, M]; `counts` int64 [S] of them are real.
         finished: bool [S], whether a stop token was among them, or nothing is to come any more.
         broken: bool [S], whether the model's output was once not a number; such a slot is finished.
+        flags: bool [2, S], these two.
         running: int64 [S], 1 where a request is under way. Idle slots below a busy one are computed
             along, over and over at the same position, which no request looks at any more.
         masks: int32 [S, W], the tokens that may come next (`hired_core.language.grammar`); None
@@ -72,16 +74,19 @@ class SlotState:
         num_drops: int = 0,
         mask_words: int | None = None,
     ) -> None:
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(num_slots, *shape, dtype=torch.long, device=device)
-
         self._settings = settings
         self._stop = torch.tensor(sorted(stop_ids), device=device)
-        self.tokens, self.positions, self.counts = zeros(), zeros(), zeros()
-        self.shifts, self.seeds, self.running = zeros(), zeros(), zeros()
-        self.dropped = [zeros() for _ in range(num_drops)]
-        self.generated = zeros(settings.max_new_tokens)
-        self.finished, self.broken = zeros().bool(), zeros().bool()
+        # One tensor: a slot is begun with one copy from the host, which then need not wait.
+        table = torch.zeros(6 + num_drops, num_slots, dtype=torch.long, device=device)
+        self.tokens, self.positions, self.counts = table[0], table[1], table[2]
+        self.shifts, self.seeds, self.running = table[3], table[4], table[5]
+        self.dropped = [table[6 + at] for at in range(num_drops)]
+        self.generated = torch.zeros(
+            num_slots, settings.max_new_tokens, dtype=torch.long, device=device
+        )
+        self.flags = torch.zeros(2, num_slots, dtype=torch.bool, device=device)
+        self.finished, self.broken = self.flags[0], self.flags[1]
+        self._table = table
         self.masks: Tensor | None = None
         if mask_words is not None:
             self.masks = torch.full((num_slots, mask_words), -1, dtype=torch.int32, device=device)
@@ -97,15 +102,9 @@ class SlotState:
         dropped: Sequence[int] = (),
     ) -> None:
         """A prompt of `length` positions was read; float [V], the logits after it, are used up."""
-        self.positions[slot] = length - 1
-        self.shifts[slot] = shift
-        for behind, count in zip(self.dropped, dropped, strict=True):
-            behind[slot] = count
-        self.counts[slot] = 0
-        self.seeds[slot] = seed
-        self.running[slot] = 1
-        self.finished[slot] = False
-        self.broken[slot] = False
+        entry = torch.tensor([0, length - 1, 0, shift, seed, 1, *dropped])
+        self._table[:, slot].copy_(upload(entry, self._table.device))
+        self.flags[:, slot].zero_()
         self._accept(slice(slot, slot + 1), logits[None])
 
     def advance(self, logits: Tensor) -> None:
@@ -114,7 +113,7 @@ class SlotState:
         self._accept(slice(0, logits.shape[0]), logits)
 
     def end(self, slot: int) -> None:
-        self.running[slot] = 0
+        self.running[slot].zero_()
 
     def clone(self) -> list[Tensor]:
         return [tensor.clone() for tensor in self._tensors()]
@@ -125,18 +124,7 @@ class SlotState:
             tensor.copy_(before)
 
     def _tensors(self) -> list[Tensor]:
-        return [
-            self.tokens,
-            self.positions,
-            self.shifts,
-            self.counts,
-            self.seeds,
-            self.running,
-            self.generated,
-            self.finished,
-            self.broken,
-            *self.dropped,
-        ]
+        return [self._table, self.generated, self.flags]
 
     def _constrain(self, logits: Tensor, slots: slice) -> None:
         """In place, in transformers' order; what is not asked for costs nothing.
@@ -178,9 +166,32 @@ class SlotState:
         place = counts.clamp(max=self.generated.shape[1] - 1)
         ended = (chosen[:, None] == self._stop).any(-1) | broken
         # Nothing below asks for memory: a step that runs out of it has changed no state.
-        self.tokens[slots] = chosen
+        self.tokens[slots].copy_(chosen)
         self.generated[slots].scatter_(1, place[:, None], chosen[:, None])
-        self.broken[slots] |= broken
-        self.finished[slots] |= ended
-        self.counts[slots] += self.running[slots]
-        self.positions[slots] += self.running[slots]
+        self.broken[slots].logical_or_(broken)
+        self.finished[slots].logical_or_(ended)
+        self._table[1:3, slots].add_(self.running[slots])  # Positions and counts.
+
+
+class Look:
+    """What slots have come to; by then, all that was queued on the device is done.
+
+    What they have generated is fetched when it is first asked for, for all slots at once.
+
+    Attributes:
+        finished, broken: by slot, as of `SlotState`.
+    """
+
+    def __init__(self, state: SlotState) -> None:
+        self.finished: list[bool]
+        self.broken: list[bool]
+        self.finished, self.broken = state.flags.tolist()
+        self._state = state
+        self._generated: Tensor | None = None
+
+    def generated(self, slot: int, count: int) -> list[int]:
+        """The first tokens of a slot."""
+        if self._generated is None:
+            self._generated = self._state.generated.cpu()
+        found: list[int] = self._generated[slot, :count].tolist()
+        return found

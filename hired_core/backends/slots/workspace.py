@@ -100,19 +100,49 @@ def generate_bytes(
         num_text: the most rows of text that it looks at.
         masked: whether texts are held to a form.
     """
+    reading = read_bytes(
+        spec,
+        max_length=max_length,
+        value_bytes=value_bytes,
+        chunk=chunk,
+        asks=asks,
+        num_text=num_text,
+    )
+    kept, step = step_bytes(
+        spec, max_length=max_length, value_bytes=value_bytes, num_slots=num_slots, masked=masked
+    )
+    return kept + max(reading, step)
+
+
+def read_bytes(
+    spec: ModelSpec,
+    *,
+    max_length: int,
+    value_bytes: int,
+    chunk: int,
+    asks: Collection[Ask] | None = None,
+    num_text: int = 0,
+) -> int:
+    """Of reading a prompt; arguments as of `generate_bytes`."""
     whole = between = 0
     if asks is not None:
         whole = max_length * spec.text_width
         between = _ranking_bytes(spec, max_length, min(chunk, max_length), value_bytes, asks)
         between += _text_bytes(spec, max_length, num_text, value_bytes, asks)
-    # Logits between the two halves of a step, masks and their copy on the host; and in a step, a
-    # mask's bits while they are taken apart, and logits before bans.
-    kept, step = (num_slots * spec.vocab_size * n for n in ((5, 11) if masked else (0, 0)))
-    return kept + max(
-        (_prefill_values(spec, max_length, min(chunk, max_length)) + whole) * value_bytes,
-        between,
-        _decode_bytes(spec, max_length, num_slots, value_bytes) + step,
-    )
+    values = _prefill_values(spec, max_length, min(chunk, max_length)) + whole
+    return max(values * value_bytes, between)
+
+
+def step_bytes(
+    spec: ModelSpec, *, max_length: int, value_bytes: int, num_slots: int, masked: bool = False
+) -> tuple[int, int]:
+    """(what stays from step to step, what a decode step takes beside it).
+
+    With masks, logits between the two halves of a step, masks and their copy on the host stay; and
+    a step takes a mask's bits while they are taken apart, and logits before bans.
+    """
+    kept, more = (num_slots * spec.vocab_size * n for n in ((5, 11) if masked else (0, 0)))
+    return kept, _decode_bytes(spec, max_length, num_slots, value_bytes) + more
 
 
 def _prefill_values(spec: ModelSpec, max_length: int, chunk: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -85,8 +86,7 @@ class Captioner:
         started, prepared, requests = now(device), 0.0, []
         for at in range(0, len(window), IMAGES_AT_ONCE):
             begun = now(device)
-            images = [decode_image(data) for data in window[at : at + IMAGES_AT_ONCE]]
-            cut = [self._cut(image) for image in images]
+            images, cut = self._prepared(window[at : at + IMAGES_AT_ONCE])
             prepared += now(device) - begun
             requests += self._requests(cut, [(image.height, image.width) for image in images])
         encoded = now(device)
@@ -103,6 +103,15 @@ class Captioner:
             )
             for completion in completions
         ]
+
+    def _prepared(self, files: Sequence[bytes]) -> tuple[list[Image.Image], list[Pixels]]:
+        """On a GPU machine in threads, or the device would wait for one core."""
+        if self._subject.device.type != "cuda":
+            images = [decode_image(data) for data in files]
+            return images, [self._cut(image) for image in images]
+        with ThreadPoolExecutor(IMAGES_AT_ONCE) as threads:
+            images = list(threads.map(decode_image, files))
+            return images, list(threads.map(self._cut, images))
 
     def _cut(self, image: Image.Image) -> Pixels:
         return partition_image(image, self._subject.spec.geometry)

@@ -76,9 +76,14 @@ PRESETS: Final[dict[str, Preset]] = {
         family="qwen2_vl",
     ),
     "7b": Preset(vision=_CLIP_L, text=_sizes(4096, 11008, 32, 32) | _VICUNA),
+    "mistral-7b": Preset(
+        vision=_CLIP_L,
+        text=_sizes(4096, 14336, 32, 32) | _VICUNA | {"num_key_value_heads": 8},
+    ),
     "13b": Preset(vision=_CLIP_L, text=_sizes(5120, 13824, 40, 40) | _VICUNA),
 }
-"""44m and 44m-qwen2_vl are small enough for two CPU cores; 7b and 13b are LLaVA-Next on Vicuna."""
+"""44m and 44m-qwen2_vl are small enough for two CPU cores; 7b and 13b are LLaVA-Next on Vicuna,
+mistral-7b is it on Mistral, whose query heads share key-value heads: a quarter of the cache."""
 
 
 def preset_config(preset: Preset, *, partition_size: int = 336) -> Any:

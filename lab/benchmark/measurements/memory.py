@@ -51,10 +51,13 @@ def _apart(setting: Setting, limit: Limit, images: Sequence[bytes]) -> dict[str,
     process = context.Process(target=_measure, args=arguments)
     process.start()
     theirs.close()
+    found: dict[str, Any]
     try:
-        found: dict[str, Any] = ours.recv()
-    finally:
+        found = ours.recv()
         process.join()
+    except EOFError:  # It died, e.g. for lack of memory.
+        process.join()
+        found = {"exit_code": process.exitcode}
     return asdict(limit) | found
 
 

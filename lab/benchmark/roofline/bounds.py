@@ -29,18 +29,22 @@ from pipeline.resources.gpus import GPUS, match_name
 
 
 def roofline(
-    subject: Subject, images: Sequence[bytes], ran: Mapping[Entry, Mapping[str, Any]]
+    subject: Subject,
+    images: Sequence[bytes],
+    ran: Mapping[Entry, Mapping[str, Any]],
+    ceilings: Ceilings | None = None,
 ) -> dict[str, Any]:
     """Beside what contestants took, the least it could be on this device.
 
     Args:
         ran: summaries of the contestants that ran.
+        ceilings: if they have been measured.
     """
     config = AutoConfig.from_pretrained(subject.spec.path)
     sizes = [(image.height, image.width) for image in map(decode_image, images)]
     layouts = [subject.spec.layout(*size) for size in sizes]
     partitions = max(layout.num_partitions for layout in layouts)
-    ceilings = measure_ceilings(
+    ceilings = ceilings or measure_ceilings(
         vision_shape(config.vision_config, subject.spec.feature_layer),
         text_shape(config),
         partitions=partitions,
@@ -74,12 +78,15 @@ def _phases(
     found: Mapping[str, Any],
     ceilings: Ceilings,
 ) -> dict[str, dict[str, float]]:
-    """Means over images; weights are read once for all slots."""
+    """Means over images; weights are read once for all slots that are busy.
+
+    Of more slots than images most are idle, and share nothing.
+    """
     text, vision = (
         text_shape(config),
         vision_shape(config.vision_config, subject.spec.feature_layer),
     )
-    slots, itemsize = found["slots"], subject.dtype.itemsize
+    slots, itemsize = min(found["slots"], len(layouts)), subject.dtype.itemsize
     prompts = [_prompt(subject, layout, entry.budget) for layout in layouts]
     new_tokens = round(found["tokens_per_sec"]["median"] / found["images_per_sec"]["median"])
     works = {

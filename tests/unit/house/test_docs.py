@@ -21,6 +21,7 @@ from hired_core.models.base import Family
 from hired_core.models.registry import FAMILIES
 from lab.benchmark.options import parse as parse_benchmark
 from lab.command import COMMANDS
+from lab.device_check.command import parser as check_parser
 from lab.evaluation.options import parse_evaluation
 from lab.evaluation.page.command import _parse as parse_explain
 from lab.training.config import TrainingConfig
@@ -86,6 +87,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], Any]] = {
     "explain": parse_explain,
     "evaluate": parse_evaluation,
     "benchmark": parse_benchmark,
+    "device-check": lambda argv: check_parser().parse_args(argv),
     "train-embedded": train,
 }
 

@@ -51,7 +51,8 @@ ROOMS: dict[str, Floors] = {
     ],
     "lab": [
         {"command"},
-        {"training", "benchmark"},
+        {"training", "device_check"},
+        {"benchmark"},
         {"demo"},
         {"evaluation"},
         {"rendering"},

@@ -29,7 +29,12 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Halves:
 
 
 def lay_out(
-    halves: Halves, schedule: KeepSchedule | None, *, limit_bytes: int = 2**30, max_slots: int = 7
+    halves: Halves,
+    schedule: KeepSchedule | None,
+    *,
+    limit_bytes: int = 2**30,
+    max_slots: int = 7,
+    on_gpu: bool = True,
 ) -> SlotLayout:
     return lay_out_slots(
         halves.spec,
@@ -38,7 +43,7 @@ def lay_out(
         weight_bytes=1000,
         limit_bytes=limit_bytes,
         max_slots=max_slots,
-        on_gpu=True,
+        on_gpu=on_gpu,
         rotary_length=300,
         schedule=schedule,
         num_visual=100,
@@ -48,7 +53,7 @@ def lay_out(
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_cells_take_what_the_layout_says(halves: Halves, name: str) -> None:
     """In bytes of the tensors that hold them; lengths by hand."""
-    layout = lay_out(halves, SCHEDULES[name])
+    layout = lay_out(halves, SCHEDULES[name], on_gpu=False)
     backend = SlotBackend(halves.language, SETTINGS, layout)
     caches = backend._reader.decoder.caches
     taken = sum(cells.nbytes for cache in caches for cells in (cache.keys, cache.values))
@@ -60,18 +65,22 @@ def test_cells_take_what_the_layout_says(halves: Halves, name: str) -> None:
     }[name]
     assert layout.slot_bytes == sum(2 * 2 * 24 * 4 * length for length in lengths)
     assert [cache.max_length for cache in caches for _ in cache.layers] == lengths
+    blocks = {200: 208, 140: 144, 110: 112}
+    on_gpu = lay_out(halves, SCHEDULES[name])
+    assert on_gpu.slot_bytes == sum(2 * 2 * 24 * 4 * blocks[length] for length in lengths)
+    assert on_gpu.lengths == layout.lengths
 
 
 def test_what_is_dropped_leaves_room_for_more_slots(halves: Halves) -> None:
-    """Under one limit: FastV's slot is 640 layer positions, a dense one 1000."""
+    """Under one limit: FastV's slot is 656 layer positions, a dense one 1040."""
     room = lay_out(halves, None, max_slots=20).total_bytes
     dense, fewer = (
         lay_out(halves, schedule, limit_bytes=room, max_slots=500)
         for schedule in (None, SCHEDULES["fastv"])
     )
     assert dense.num_slots == 20
-    assert fewer.slot_bytes * 1000 == dense.slot_bytes * 640
-    # Of 31.25 times the slots, the prompt that stops between layers takes some.
+    assert fewer.slot_bytes * 1040 == dense.slot_bytes * 656
+    # Of 31.7 slots for 20, the prompt that stops between layers takes some.
     assert 29 <= fewer.num_slots <= 31
     assert fewer.total_bytes <= room
     one_more = fewer.total_bytes + fewer.slot_bytes

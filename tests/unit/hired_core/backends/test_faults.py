@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hired_core.backends.slots.admission import GROW_AFTER
+from hired_core.backends.slots.admission import GROW_AFTER, LEAST_CHUNK
 from hired_core.backends.slots.backend import SlotBackend
+from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, Request
 from tests.support.engine_cases import Case, ask, tokens
+from tests.support.halves import slot_backend
 
 PATIENCE_SEC = 30
 OUTSIDE = 10**6  # No token has this id.
@@ -364,3 +366,31 @@ def test_calls_from_more_threads_than_slots_all_end(grouped: Case) -> None:
     with ThreadPoolExecutor(16) as threads:
         found = list(threads.map(lambda r: tokens(backend, [r])[0], grouped.requests[:64]))
     assert found == grouped.expected[:64]
+
+
+def test_a_long_prompt_is_read_in_smaller_pieces_before_slots_are_given_up(grouped: Case) -> None:
+    """Down to `LEAST_CHUNK`; the texts are right, and later prompts are read whole again."""
+    halves = grouped.halves
+    asked = [ask(halves, seed, 9, ["What?"])[0] for seed in (0, 1)]
+    visual = torch.arange(4 * LEAST_CHUNK + 9 - asked[0].num_prompt_tokens) % 9
+    long = [dataclasses.replace(one, sequence=visual.clone()) for one in asked]
+    settings = GenerationSettings(max_new_tokens=4)
+    backend = slot_backend(halves.language, long, settings, num_slots=2)
+    expected = tokens(backend, long)
+    backend.forget()
+    chunks, reader, read = list[int](), backend._reader, backend._reader.read
+
+    def short(slot: Any, slots: Any, request: Request) -> Tensor:
+        chunks.append(reader.decoder.chunk)
+        if reader.decoder.chunk > LEAST_CHUNK:
+            raise out_of_memory()
+        return read(slot, slots, request)
+
+    reader.read = short  # type: ignore[method-assign]
+    assert tokens(backend, long) == expected
+    assert chunks == [4096, 2 * LEAST_CHUNK, LEAST_CHUNK, LEAST_CHUNK]
+    assert backend._admission.count == 2
+    reader.read = read  # type: ignore[method-assign]
+    for _ in range(2 * GROW_AFTER):
+        tokens(backend, long[:1])
+    assert backend._admission.chunk == 2 * LEAST_CHUNK

@@ -126,6 +126,6 @@ def test_steady_steps_ask_the_device_nothing_more(
 
     monkeypatch.setattr(Tensor, "tolist", counted)
     polls, end = [], backend._end_finished
-    monkeypatch.setattr(backend, "_end_finished", lambda: (polls.append(0), end()))
+    monkeypatch.setattr(backend, "_end_finished", lambda look: (polls.append(0), end(look)))
     backend.generate(grouped.requests[:8])
     assert looks == [(2, 4)] * len(polls) and polls

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hired_core.backends.slots.decoder import SlotDecoder
 from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
 from hired_core.backends.slots.sampling import SlotState
-from hired_core.backends.slots.workspace import generate_bytes
+from hired_core.backends.slots.workspace import generate_bytes, read_bytes
 from hired_core.language.generation import GenerationSettings
 from hired_core.methods.registry import make_options, method
 from tests.support.live_bytes import LiveBytes
@@ -79,8 +79,16 @@ def peak(name: str | None, dtype: torch.dtype) -> int:
 @pytest.mark.parametrize("name", [None, *INSIDE])
 def test_nothing_is_taken_that_is_not_counted(name: str | None, dtype: torch.dtype) -> None:
     """And not much is counted that is not taken: no more than three times as much."""
-    taken = peak(name, dtype)
-    assert taken <= layout(name, dtype).workspace_bytes <= 3 * taken
+    taken, schedule = peak(name, dtype), layout(name, dtype).schedule
+    counted = read_bytes(
+        SPEC,
+        max_length=LENGTH,
+        value_bytes=dtype.itemsize,
+        chunk=CHUNK,
+        asks=None if schedule is None else schedule.ranker.asks,
+        num_text=LENGTH - VISUAL,
+    )
+    assert taken <= counted <= 3 * taken
 
 
 def test_what_is_asked_for_is_counted_by_hand() -> None:
