@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import torch
 
+from hired_core.backends.base import GIB
 from hired_core.backends.slots.backend import SlotBackend
-from hired_core.backends.slots.memory import GIB
 from hired_core.language.model import Request
 from hired_core.vlm.settings import ReductionSettings
 from lab.benchmark.contestants.captioner import Captioner, make_backend
