@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hired_core.choices import WeightFormat
 from hired_core.errors import SettingError
 from hired_core.geometry.base import Geometry
 from hired_core.geometry.spec import ModelSpec
@@ -26,6 +27,7 @@ from hired_core.models import text
 from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import TowerKind
+from hired_core.models.weights import Weights, count
 from hired_core.vision.packed import Tower
 
 
@@ -136,7 +138,6 @@ class Family(ABC):
         """
         config = self.config(folder)
         mean, std = self.tower.normalisation(image_processor(folder))
-        projector = sum(weight.numel() for weight in self._empty_projector(config).parameters())
         feature_layer = self.feature_layer(config)
         return ModelSpec(
             name=name,
@@ -151,24 +152,36 @@ class Family(ABC):
             mean=mean,
             std=std,
             stored_dtype=str(config.dtype or torch.float16).removeprefix("torch."),
-            **text.spec_fields(config.text_config, projector_params=projector),
+            **text.spec_fields(config.text_config, projector_params=self._projector_count(config)),
         )
 
-    def weight_counts(self, spec: ModelSpec) -> tuple[int, int]:
+    def weights(self, spec: ModelSpec) -> tuple[Weights, Weights]:
         """Numbers that `load_vision` and `load_language` hold; reads no weights."""
         config = self.config(Path(spec.path))
-        parts = (text.empty_decoder(config), self._empty_projector(config))
-        language = self.num_separators(spec) * spec.text_width + sum(map(text.count, parts))
-        return self.tower.count(config.vision_config, spec.feature_layer + 1), language
+        others = self.num_separators(spec) * spec.text_width + self._projector_count(config)
+        language = Weights.of(text.empty_decoder(config)).plus(others)
+        return self.tower.weights(config.vision_config, spec.feature_layer + 1), language
 
     def projector_count(self, spec: ModelSpec) -> int:
         """Numbers that `load_projector` holds."""
-        return text.count(self._empty_projector(self.config(Path(spec.path))))
+        return self._projector_count(self.config(Path(spec.path)))
 
-    def load_vision(self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) -> Tower:
-        """The tower up to the feature layer; later layers are neither read nor kept."""
+    def load_vision(
+        self,
+        spec: ModelSpec,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        quantized: WeightFormat | None = None,
+    ) -> Tower:
+        """The tower up to the feature layer; later layers are neither read nor kept.
+
+        Args:
+            quantized: see `hired_core.models.weights`.
+        """
         config, names = self.config(Path(spec.path)), part(self.vision_part, "vision_model")
-        return self.tower.load(spec, config.vision_config, names, device=device, dtype=dtype)
+        vision = config.vision_config
+        return self.tower.load(spec, vision, names, device=device, dtype=dtype, quantized=quantized)
 
     def load_projector(
         self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
@@ -188,15 +201,18 @@ class Family(ABC):
         device: torch.device,
         dtype: torch.dtype,
         tokenizer: Any = None,
+        quantized: WeightFormat | None = None,
     ) -> LanguageModel:
         """Projector, separators, decoder and tokenizer; nothing of the vision tower.
 
         Args:
             tokenizer: the checkpoint's, if it is there already.
+            quantized: of the decoder, see `hired_core.models.weights`.
         """
         folder = Path(spec.path)
         config, tokenizer = self.config(folder), tokenizer or text.load_tokenizer(spec)
-        decoder = self.load_decoder(folder, config, device=device, dtype=dtype)
+        how = {"device": device, "dtype": dtype, "quantized": quantized}
+        decoder = self.load_decoder(folder, config, **how)
         return LanguageModel(
             spec=spec,
             projector=self.load_projector(spec, device=device, dtype=dtype),
@@ -207,7 +223,7 @@ class Family(ABC):
         )
 
     def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
-        """The causal language model; `where` is `device` and `dtype`."""
+        """The causal language model; `where` is `device`, `dtype` and `quantized`."""
         return text.load_decoder(folder, config, self.decoder_part, **where)
 
     def load_prompt_template(self, spec: ModelSpec) -> PromptTemplate:
@@ -234,6 +250,9 @@ class Family(ABC):
             tokenizer=tokenizer,
             stop_ids=frozenset(stop if isinstance(stop, list) else [stop]),
         )
+
+    def _projector_count(self, config: Any) -> int:
+        return count(self._empty_projector(config))
 
     def _empty_projector(self, config: Any) -> nn.Module:
         with torch.device("meta"):

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.initialization import no_init_weights
 
+from hired_core.choices import WeightFormat
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
-from hired_core.models.checkpoint import CheckpointError, fill, iter_tensors, part, read_json
+from hired_core.models.checkpoint import CheckpointError, iter_tensors, part, read_json
+from hired_core.models.weights import filled, home_of
 
 
 @contextmanager
@@ -53,27 +55,29 @@ def empty_decoder(config: Any) -> nn.Module:
     return decoder
 
 
-def count(module: nn.Module) -> int:
-    """Numbers it holds; tied weights count once."""
-    return sum(weight.numel() for weight in module.parameters())
-
-
 def load_decoder(
-    folder: Path, config: Any, name: str, *, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    config: Any,
+    name: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantized: WeightFormat | None = None,
 ) -> nn.Module:
     """transformers' causal language model, in evaluation mode.
 
     Args:
         name: what its layers are called in the checkpoint, e.g. "language_model".
+        quantized: see `hired_core.models.weights`.
     """
-    with no_init(device):
+    with no_init(home_of(device, quantized)):
         decoder = AutoModelForCausalLM.from_config(
             config.text_config, dtype=dtype, attn_implementation="sdpa"
         )
     decoder.tie_weights()
     tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
-    fill(decoder, iter_tensors(folder, partial(_decoder_name, name)), tied=tied)
-    return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
+    tensors = iter_tensors(folder, partial(_decoder_name, name))
+    return filled(decoder, tensors, tied=tied, device=device, quantized=quantized)
 
 
 def live_decoder(model: Any, name: str) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from hired_core.backends.slots.memory import SlotLayout, lay_out_slots
+from hired_core.choices import Quantization
 from hired_core.geometry.spec import ModelSpec
 from hired_core.models.registry import family_of
 from hired_core.vlm.settings import ReductionSettings
@@ -44,14 +45,24 @@ def rotary_length(
     return min(visual + text_positions + max_new_tokens, spec.max_context)
 
 
-def weight_count(spec: ModelSpec, settings: ReductionSettings, *, with_vision: bool) -> int:
-    """Numbers that the language half holds, and the vision half where both share a process."""
+def weight_bytes(
+    spec: ModelSpec,
+    settings: ReductionSettings,
+    *,
+    dtype: torch.dtype,
+    quantization: Quantization,
+    with_vision: bool,
+) -> tuple[int, int]:
+    """Of the language half's weights, and the vision half's where both share a process; and what
+    reading them takes for a moment."""
     family = family_of(spec)
-    vision, language = family.weight_counts(spec)
-    if not with_vision:
-        return language
-    projector = family.projector_count(spec) if settings.projects_rows(spec) else 0
-    return vision + projector + language
+    vision, language = family.weights(spec)
+    held = [(language, quantization.decoder)]
+    if with_vision:
+        projector = family.projector_count(spec) if settings.projects_rows(spec) else 0
+        held.append((vision.plus(projector), quantization.vision))
+    stored = sum(weights.stored_bytes(dtype, kind) for weights, kind in held)
+    return stored, max(weights.widened_bytes(dtype, kind) for weights, kind in held)
 
 
 def slot_layout(
@@ -66,12 +77,14 @@ def slot_layout(
     on_gpu: bool,
     images: int,
     masked: bool = False,
+    quantization: Quantization | None = None,
 ) -> SlotLayout:
     """As many slots as the limit has room for, each as long as the settings' longest request.
 
     Args:
         images: at once in the vision half, if it shares the process; 0 if it does not.
         masked: whether texts are held to a form.
+        quantization: of the weights; by default there is none.
 
     Raises:
         MemoryLimitError: if there is no room for a single slot.
@@ -81,11 +94,19 @@ def slot_layout(
     needs = method.needs(options)
     lengths = {"text_positions": text_positions, "max_new_tokens": max_new_tokens}
     longest, nominal = max_length(spec, settings, **lengths), spec.nominal_tokens
+    stored, widened = weight_bytes(
+        spec,
+        settings,
+        dtype=dtype,
+        quantization=quantization or Quantization(),
+        with_vision=images > 0,
+    )
     return lay_out_slots(
         spec,
         max_length=longest,
         value_bytes=dtype.itemsize,
-        weight_bytes=dtype.itemsize * weight_count(spec, settings, with_vision=images > 0),
+        weight_bytes=stored,
+        widened_bytes=widened,
         limit_bytes=limit_bytes,
         max_slots=max_slots,
         on_gpu=on_gpu,

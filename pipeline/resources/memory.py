@@ -54,6 +54,7 @@ def actor_layout(
             on_gpu=on_gpu,
             images=config.run.batch_size if fused else 0,
             masked=config.generation.form is not None,
+            quantization=config.model.quantization,
         )
     except MemoryLimitError as exc:
         raise ConfigError(f"memory_limit_gib: {exc}") from exc

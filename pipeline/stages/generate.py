@@ -189,7 +189,11 @@ def _backend(
     with model_errors():
         spec = resolved.spec_here()
         language = family_of(spec).load_language(
-            spec, device=device, dtype=resolved.dtype, tokenizer=resolved.template.tokenizer
+            spec,
+            device=device,
+            dtype=resolved.dtype,
+            tokenizer=resolved.template.tokenizer,
+            quantized=config.model.quantize,
         )
     try:
         return make_backend(

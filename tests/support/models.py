@@ -28,4 +28,5 @@ def load_prompt_template(spec: ModelSpec) -> PromptTemplate:
 
 
 def weight_counts(spec: ModelSpec) -> tuple[int, int]:
-    return family_of(spec).weight_counts(spec)
+    vision, language = family_of(spec).weights(spec)
+    return vision.total, language.total

@@ -59,9 +59,9 @@ class DecoderLayers:
         self._decoder = decoder
         self._layers = list(decoder.model.layers)
         first = self._layers[0].self_attn
-        weight = first.k_proj.weight
+        weight = self._layers[0].input_layernorm.weight  # Which is never in eight bits.
         self.head_dim, self.scale = int(first.head_dim), float(first.scaling)
-        self.num_kv_heads = weight.shape[0] // self.head_dim
+        self.num_kv_heads = first.k_proj.weight.shape[0] // self.head_dim
         self.device, self.dtype = weight.device, weight.dtype
         self.width = int(decoder.config.hidden_size)
         self.positions = torch.arange(rotary_length, device=weight.device)

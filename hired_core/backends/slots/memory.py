@@ -126,6 +126,7 @@ def lay_out_slots(
     all_features: bool = False,
     pairs: Pairs | None = None,
     masked: bool = False,
+    widened_bytes: int = 0,
 ) -> SlotLayout:
     """As many slots as the limit has room for, `max_slots` at most.
 
@@ -142,6 +143,7 @@ def lay_out_slots(
         all_features: whether the vision stage computes those of all patches, not of the kept alone.
         pairs: whether it compares them with each other, see `Needs`.
         masked: whether texts are held to a form.
+        widened_bytes: that reading a layer of 8-bit weights takes for a moment.
 
     Raises:
         ValueError: if the schedule does not fit the decoder or `max_length`.
@@ -170,6 +172,7 @@ def lay_out_slots(
             all_features=all_features,
             pairs=pairs,
         )
+        own, encode = own + widened_bytes, encode + widened_bytes
         workspace = max(own, encode)
         if not on_gpu:
             features = num_slots * max_length * width * value_bytes
