@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 import torch
 from torch import Tensor, nn
 
+from hired_core import onednn
 from hired_core.choices import Quantization, WeightFormat
 from hired_core.errors import SettingError, require
 from hired_core.models.checkpoint import fill
@@ -130,17 +131,21 @@ def filled(
     Raises:
         CheckpointError: as `fill`.
     """
-    if quantized is None:
-        fill(module, tensors, tied=tied)
-        return module.eval()
     linears = {f"{name}.weight": each for name, each in stacked_linears(module).items()}
+    reordered = device.type == "cpu" and quantized is None and onednn.is_there()
 
     def then(name: str) -> None:
-        if name in linears:
-            quantize(linears[name], quantized, device)
+        linear = linears.get(name)
+        if linear is None:
+            return
+        if quantized is not None:
+            quantize(linear, quantized, device)
+        elif reordered and linear.weight.dtype == torch.float32:
+            module.set_submodule(name.removesuffix(".weight"), onednn.OneDnnLinear(linear))
+            del linears[name]  # Its own weight is to be gone.
 
     fill(module, tensors, tied=tied, then=then)
-    return module.to(device).eval()
+    return module.to(device).eval() if quantized is not None else module.eval()
 
 
 def quantize(module: nn.Module, kind: WeightFormat, device: torch.device | None = None) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hired_core.backends.base import UnsupportedDecoderError
+from hired_core.onednn import plus, silu, times
 
 SUPPORTED: Final = (
     *("llama", "mistral", "qwen2", "qwen3"),
@@ -118,8 +118,8 @@ class DecoderLayers:
                 if not hidden.shape[0]:
                     break
             queries = _rotate(self._queries(attention, normed), cos, sin)
-            hidden = hidden + attention.o_proj(attend(index, queries))
-            hidden = hidden + _gated(layer.mlp, layer.post_attention_layernorm(hidden))
+            hidden = plus(attention.o_proj, attend(index, queries), hidden)
+            hidden = _gated(layer.mlp, layer.post_attention_layernorm(hidden), hidden)
             if added is not None and index < added.shape[1]:
                 rows = wanted if index == len(self._layers) - 1 else slice(None)
                 hidden = hidden + added[rows, index]
@@ -177,12 +177,12 @@ def _has_axes(decoder: Any) -> bool:
     return "mrope_section" in (getattr(decoder.config, "rope_parameters", None) or {})
 
 
-def _gated(mlp: Any, x: Tensor) -> Tensor:
-    """The gated MLP, in place: fresh memory for what is wide costs a CPU a quarter of its time."""
-    gate = mlp.gate_proj(x)
-    gate = F.silu(gate, inplace=True) if mlp.config.hidden_act == "silu" else mlp.act_fn(gate)
-    out: Tensor = mlp.down_proj(gate.mul_(mlp.up_proj(x)))
-    return out
+def _gated(mlp: Any, x: Tensor, hidden: Tensor) -> Tensor:
+    """The gated MLP of `x` and `hidden`, in place: fresh memory for what is wide costs a CPU a
+    quarter of its time."""
+    is_silu = mlp.config.hidden_act == "silu"
+    gate = silu(mlp.gate_proj, x) if is_silu else mlp.act_fn(mlp.gate_proj(x))
+    return plus(mlp.down_proj, times(mlp.up_proj, x, gate), hidden)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
