@@ -36,7 +36,7 @@ class Case:
 
     entry: Entry
     weights: str = "float32"
-    images: int = 8
+    images: int = 2
 
     @property
     def name(self) -> str:
@@ -53,9 +53,9 @@ class Case:
 
 DENSE, FIFTH = Entry(budget=1.0), Entry(budget=0.2)
 CASES = (
-    Case(entry=Entry(transformers=True, batch_size=8), weights="plain"),
-    Case(entry=DENSE, weights="plain", images=4),
-    Case(entry=DENSE, images=4),
+    Case(entry=Entry(transformers=True, batch_size=8), weights="plain", images=8),
+    Case(entry=DENSE, weights="plain"),
+    Case(entry=DENSE),
     Case(entry=FIFTH, weights="plain"),
     Case(entry=FIFTH),
     Case(entry=FIFTH, weights="bfloat16"),
