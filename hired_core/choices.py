@@ -1,7 +1,8 @@
-"""The names that a user chooses from. Types alone: reading a command line must not load torch."""
+"""The names that a user chooses from. Types: reading a command line must not load torch."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Literal
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "NewlinePolicy",
     "Pairs",
     "Positions",
+    "Quantization",
+    "WeightFormat",
 ]
 
 DEFAULT_METHOD: Final = "distinct"
@@ -29,3 +32,13 @@ NewlinePolicy = Literal["none", "kept-rows", "all"]
 Pairs = Literal["partition", "image"]
 """Visual tokens of what are compared with each other, all with all."""
 Positions = Literal["compact", "original"]
+WeightFormat = Literal["int8", "fp8"]
+"""Of eight bits: integers, or floating point with 4 bits of exponent and 3 of mantissa."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """Which half's weights are stored in eight bits; None: as the model computes."""
+
+    decoder: WeightFormat | None = None
+    vision: WeightFormat | None = None

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import torch
 
 from hired_core.backends.device_queue import DeviceQueue
-from hired_core.choices import Pairs
+from hired_core.choices import Pairs, WeightFormat
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion, LanguageModel, Request
@@ -78,12 +78,14 @@ class Sizes:
         max_length: L, positions of the longest request: prompt, visual tokens, new tokens.
         rotary_length: up to which its rotary positions come; None: they are 0 to L - 1.
         dtype: of weights, cells and activations.
-        vision_weights: numbers that the vision half holds, if it shares the memory.
-        language_weights: that the language half holds.
-        words: of these, those of projector, separators and the table of words.
+        vision_bytes: of the vision half's weights, if it shares the memory.
+        language_bytes: of the language half's.
+        widened_bytes: what reading weights of eight bits takes for a moment.
+        words: numbers of projector, separators and the table of words.
         decoder: its `model_type`.
         decoder_bytes: of table, layers and head, as an engine loads them from a `DecoderFolder`.
-        quantised: how the checkpoint's weights are, e.g. "awq"; None: they are not.
+        stored_as: how the checkpoint's own weights are quantised, e.g. "awq"; None: they are not.
+        quantize: the eight bits that the decoder's weights are to be turned to.
         limit_bytes: what all of it may take.
         max_slots: requests at once, at the most.
         on_gpu: whether the limit is one of a GPU's memory.
@@ -100,12 +102,14 @@ class Sizes:
     max_length: int
     rotary_length: int | None
     dtype: torch.dtype
-    vision_weights: int
-    language_weights: int
+    vision_bytes: int
+    language_bytes: int
+    widened_bytes: int = 0
     words: int
     decoder: str
     decoder_bytes: int
-    quantised: str | None = None
+    stored_as: str | None = None
+    quantize: WeightFormat | None = None
     limit_bytes: int
     max_slots: int
     on_gpu: bool
@@ -120,14 +124,14 @@ class Sizes:
     @property
     def weight_bytes(self) -> int:
         """Of all weights that share the limit."""
-        return self.dtype.itemsize * (self.vision_weights + self.language_weights)
+        return self.vision_bytes + self.language_bytes
 
 
 def require_plain_weights(name: str, sizes: Sizes) -> None:
     """Raises `UnsupportedError` for quantised ones, which the layers run here do not read."""
-    if sizes.quantised is not None:
+    if sizes.stored_as is not None:
         raise UnsupportedError(
-            f"{name} reads no quantised weights, and the checkpoint's are {sizes.quantised}; "
+            f"{name} reads no quantised weights, and the checkpoint's are {sizes.stored_as}; "
             "vllm does"
         )
 

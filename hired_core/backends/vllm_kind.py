@@ -64,6 +64,11 @@ class Vllm:
 
 def _check_model(sizes: Sizes) -> None:
     spec = sizes.spec
+    if sizes.quantize is not None:
+        raise UnsupportedError(
+            "vllm quantises no weights itself; give it a checkpoint that is quantised, or leave "
+            "--quantize out"
+        )
     if sizes.schedule is not None:
         raise UnsupportedScheduleError(
             "vllm cannot drop tokens between layers, as methods inside the language model do; "

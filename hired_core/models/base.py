@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hired_core.choices import WeightFormat
 from hired_core.errors import SettingError
 from hired_core.geometry.base import Geometry
 from hired_core.geometry.spec import ModelSpec
@@ -36,6 +37,7 @@ from hired_core.models.checkpoint import (
 from hired_core.models.text_folder import export_decoder
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import TowerKind
+from hired_core.models.weights import Weights, count
 from hired_core.vision.packed import Tower
 
 
@@ -172,7 +174,6 @@ class Family(ABC):
         """
         config = self.config(folder)
         mean, std = self.tower.normalisation(self.image_processor(folder))
-        projector = sum(weight.numel() for weight in self._empty_projector(config).parameters())
         feature_layer = self.feature_layer(config)
         return ModelSpec(
             name=name,
@@ -187,26 +188,38 @@ class Family(ABC):
             mean=mean,
             std=std,
             stored_dtype=str(config.dtype or torch.float16).removeprefix("torch."),
-            **text.spec_fields(config.text_config, projector_params=projector),
+            **text.spec_fields(config.text_config, projector_params=self._projector_count(config)),
         )
 
-    def weight_counts(self, spec: ModelSpec) -> tuple[int, int]:
+    def weights(self, spec: ModelSpec) -> tuple[Weights, Weights]:
         """Numbers that `load_vision` and `load_language` hold; reads no weights."""
         config = self.config(Path(spec.path))
-        parts = (text.empty_decoder(config), self._empty_projector(config))
-        language = self.num_separators(spec) * spec.text_width + sum(map(text.count, parts))
-        return self.tower.count(config.vision_config, spec.feature_layer + 1), language
+        others = self.num_separators(spec) * spec.text_width + self._projector_count(config)
+        language = Weights.of(text.empty_decoder(config)).plus(others)
+        return self.tower.weights(config.vision_config, spec.feature_layer + 1), language
 
     def projector_count(self, spec: ModelSpec) -> int:
         """Numbers that `load_projector` holds."""
-        return text.count(self._empty_projector(self.config(Path(spec.path))))
+        return self._projector_count(self.config(Path(spec.path)))
 
-    def load_vision(self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype) -> Tower:
-        """The tower up to the feature layer; later layers are neither read nor kept."""
+    def load_vision(
+        self,
+        spec: ModelSpec,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        quantized: WeightFormat | None = None,
+    ) -> Tower:
+        """The tower up to the feature layer; later layers are neither read nor kept.
+
+        Args:
+            quantized: see `hired_core.models.weights`.
+        """
         folder = Path(spec.path)
         vision = self.config(folder).vision_config
         tensors = self.read_tensors(folder, part(self.vision_part, "vision_model"))
-        return self.tower.load(spec, vision, tensors, device=device, dtype=dtype)
+        how: dict[str, Any] = {"device": device, "dtype": dtype, "quantized": quantized}
+        return self.tower.load(spec, vision, tensors, **how)
 
     def load_projector(
         self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
@@ -227,22 +240,26 @@ class Family(ABC):
         device: torch.device,
         dtype: torch.dtype,
         tokenizer: Any = None,
+        quantized: WeightFormat | None = None,
         layers: bool = True,
     ) -> LanguageModel:
         """Projector, separators, decoder and tokenizer; nothing of the vision tower.
 
         Args:
             tokenizer: the checkpoint's, if it is there already.
+            quantized: of the decoder, see `hired_core.models.weights`.
             layers: whether the decoder's layers are to be run here; otherwise it is a
                 `DecoderFolder`, exported if need be.
 
         Raises:
             CheckpointError: if the weights do not fit, or are not to be exported.
         """
-        folder = Path(spec.path)
+        folder, where = Path(spec.path), {"device": device, "dtype": dtype}
         config, tokenizer = self.config(folder), tokenizer or self.tokenizer(spec)
-        load = self.load_decoder if layers else self.decoder_folder
-        decoder = load(folder, config, device=device, dtype=dtype)
+        if layers:
+            decoder = self.load_decoder(folder, config, quantized=quantized, **where)
+        else:
+            decoder = self.decoder_folder(folder, config, **where)
         return LanguageModel(
             spec=spec,
             projector=self.load_projector(spec, device=device, dtype=dtype),
@@ -253,7 +270,7 @@ class Family(ABC):
         )
 
     def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
-        """The causal language model; `where` is `device` and `dtype`."""
+        """The causal language model; `where` is `device`, `dtype` and `quantized`."""
         names = partial(decoder_name, self.decoder_part)
         return text.load_decoder(config, self.read_tensors(folder, names), **where)
 
@@ -294,6 +311,9 @@ class Family(ABC):
             tokenizer=tokenizer,
             stop_ids=frozenset(stop if isinstance(stop, list) else [stop]),
         )
+
+    def _projector_count(self, config: Any) -> int:
+        return count(self._empty_projector(config))
 
     def _empty_projector(self, config: Any) -> nn.Module:
         with torch.device("meta"):

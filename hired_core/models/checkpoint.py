@@ -191,11 +191,18 @@ def stored_bytes(folder: Path, wanted: Callable[[str], str | None]) -> int:
 
 
 @torch.no_grad()
-def fill(module: nn.Module, tensors: Iterator[tuple[str, Tensor]], *, tied: set[str]) -> None:
+def fill(
+    module: nn.Module,
+    tensors: Iterator[tuple[str, Tensor]],
+    *,
+    tied: set[str],
+    then: Callable[[str], None] = lambda name: None,
+) -> None:
     """Copy `tensors` into the parameters of `module`, one at a time, and see that none is missing.
 
     Args:
         tied: names that need not be stored, since another parameter lends them its values.
+        then: is told each name once its values are there.
 
     Raises:
         CheckpointError: on a shape that differs or a parameter without stored values.
@@ -206,7 +213,7 @@ def fill(module: nn.Module, tensors: Iterator[tuple[str, Tensor]], *, tied: set[
     }
     missing = set(dict(module.named_parameters(remove_duplicate=False))) - tied
     for name, tensor in tensors:
-        target = targets.get(name)
+        target = targets.pop(name, None)  # What `then` replaces is to be gone.
         if target is None:
             continue
         if target.shape != tensor.shape:
@@ -214,6 +221,7 @@ def fill(module: nn.Module, tensors: Iterator[tuple[str, Tensor]], *, tied: set[
             raise CheckpointError(f"{name} is stored as {shapes}")
         target.copy_(tensor)
         missing.discard(name)
+        then(name)
     if missing:
         shown = ", ".join(sorted(missing)[:3])
         raise CheckpointError(f"{len(missing)} weights are not in the checkpoint, e.g. {shown}")

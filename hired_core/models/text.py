@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.initialization import no_init_weights
 
+from hired_core.choices import WeightFormat
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.prompts import PromptTemplate
 from hired_core.models.checkpoint import CheckpointError, decoder_name, fill, read_json
+from hired_core.models.weights import filled, home_of
 
 
 @contextmanager
@@ -52,27 +54,27 @@ def empty_decoder(config: Any) -> nn.Module:
     return decoder
 
 
-def count(module: nn.Module) -> int:
-    """Numbers it holds; tied weights count once."""
-    return sum(weight.numel() for weight in module.parameters())
-
-
 def load_decoder(
-    config: Any, tensors: Iterator[tuple[str, Tensor]], *, device: torch.device, dtype: torch.dtype
+    config: Any,
+    tensors: Iterator[tuple[str, Tensor]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    quantized: WeightFormat | None = None,
 ) -> nn.Module:
     """transformers' causal language model, in evaluation mode.
 
     Args:
         tensors: the checkpoint's, see `decoder_name`.
+        quantized: see `hired_core.models.weights`.
     """
-    with no_init(device):
+    with no_init(home_of(device, quantized)):
         decoder = AutoModelForCausalLM.from_config(
             config.text_config, dtype=dtype, attn_implementation="sdpa"
         )
     decoder.tie_weights()
     tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
-    fill(decoder, tensors, tied=tied)
-    return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
+    return filled(decoder, tensors, tied=tied, device=device, quantized=quantized)
 
 
 def load_words(

@@ -29,7 +29,7 @@ from hired_core.models.checkpoint import (
     weights_digest,
 )
 
-__all__ = ["CACHE", "export_decoder", "quantization"]
+__all__ = ["CACHE", "export_decoder", "quantization_of"]
 
 CACHE: Final = Path(HF_HOME) / "hired-decoders"
 """Where exported decoders lie, each under its checkpoint's digest."""
@@ -41,7 +41,7 @@ _NAMED: Final = ("ignore", "ignored_layers", "modules_to_not_convert", "targets"
 """Lists of module names in quantisation settings."""
 
 
-def quantization(folder: Path) -> dict[str, Any] | None:
+def quantization_of(folder: Path) -> dict[str, Any] | None:
     """A checkpoint's own quantisation settings; None: its weights are plain."""
     config = read_json(folder, "config.json")
     inner = config.get("text_config") or {}
@@ -137,7 +137,7 @@ def _config(folder: Path, config: Any, rename: Callable[[str], str | None]) -> d
     content["architectures"] = [TEXT_MODELS[text.model_type]]
     content["dtype"] = str(config.dtype or text.dtype or "float16").removeprefix("torch.")
     content.pop("quantization_config", None)
-    quantised = quantization(folder)
+    quantised = quantization_of(folder)
     if quantised is not None:
         content["quantization_config"] = _renamed(quantised, rename)
     return content

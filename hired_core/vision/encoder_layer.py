@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hired_core.onednn import OneDnnLinear, plus
+
 _CPU_BLOCK = 2**16
 
 
@@ -61,8 +63,11 @@ def attend_at(projections: Projections, partition: Tensor, token: Tensor) -> Ten
 
 def finish(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
     """The layer's output, token by token: [..., C] from its input and what it attended to."""
-    hidden = layer.self_attn.out_proj(attended) + hidden
-    return layer.mlp(layer.layer_norm2(hidden)) + hidden  # type: ignore[no-any-return]  # Untyped.
+    hidden = plus(layer.self_attn.out_proj, attended, hidden)
+    mlp, normed = layer.mlp, layer.layer_norm2(hidden)
+    if not isinstance(getattr(mlp, "fc2", None), OneDnnLinear):
+        return mlp(normed) + hidden  # type: ignore[no-any-return]  # Untyped.
+    return plus(mlp.fc2, mlp.activation_fn(mlp.fc1(normed)), hidden)
 
 
 def run_layer(layer: Any, hidden_MTC: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from hired_core.choices import LayerAt
 from hired_core.geometry.canvas import Size
+from hired_core.onednn import plus
 from hired_core.vision.attention import received_attention
 from hired_core.vision.blocks import blocks_of, windows_of
 from hired_core.vision.patch_groups import PatchGroups
@@ -223,7 +224,7 @@ def _attend(heads: Heads, blocks: list[Tensor]) -> Tensor:
 
 
 def _finish(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
-    hidden = hidden + layer.attn.proj(attended)
+    hidden = plus(layer.attn.proj, attended, hidden)
     return hidden + layer.mlp(layer.norm2(hidden))  # type: ignore[no-any-return]  # Untyped.
 
 

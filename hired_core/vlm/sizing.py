@@ -10,12 +10,12 @@ import torch
 from hired_core.backends.base import BackendPlan, Sizes
 from hired_core.backends.registry import backend_kind
 from hired_core.backends.slots.memory import SlotLayout, layout_for
-from hired_core.choices import BackendName
+from hired_core.choices import BackendName, Quantization
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
 from hired_core.models.checkpoint import stored_bytes
 from hired_core.models.registry import family_of
-from hired_core.models.text_folder import quantization
+from hired_core.models.text_folder import quantization_of
 from hired_core.vlm.settings import ReductionSettings
 
 
@@ -65,12 +65,14 @@ def request_sizes(
     on_gpu: bool,
     images: int,
     tensor_parallel: int = 1,
+    quantization: Quantization | None = None,
 ) -> Sizes:
     """What requests under the settings ask of a backend; reads configuration files only.
 
     Args:
         text_positions: of the prompt around the image.
         images: at once in the vision half, if it shares the memory; 0 if it does not.
+        quantization: of the weights; by default there is none.
 
     Raises:
         ValueError: if the decoder has too few layers for the settings' method inside it.
@@ -83,7 +85,7 @@ def request_sizes(
         spec=spec,
         max_length=longest,
         dtype=dtype,
-        **_weights(spec, settings, dtype, with_vision=images > 0),
+        **_weights(spec, settings, dtype, quantization or Quantization(), images > 0),
         limit_bytes=limit_bytes,
         max_slots=max_slots,
         on_gpu=on_gpu,
@@ -99,24 +101,34 @@ def request_sizes(
 
 
 def _weights(
-    spec: ModelSpec, settings: ReductionSettings, dtype: torch.dtype, *, with_vision: bool
+    spec: ModelSpec,
+    settings: ReductionSettings,
+    dtype: torch.dtype,
+    asked: Quantization,
+    with_vision: bool,
 ) -> dict[str, Any]:
     """What `Sizes` has of weights."""
     family, folder = family_of(spec), Path(spec.path)
-    vision, language = family.weight_counts(spec)
-    projector, quantised = family.projector_count(spec), quantization(folder)
+    vision, language = family.weights(spec)
+    projector, stored = family.projector_count(spec), quantization_of(folder)
     around = projector + family.num_separators(spec) * spec.text_width
-    decoder_bytes = dtype.itemsize * (language - around)
-    if quantised is not None:
+    decoder_bytes = dtype.itemsize * (language.total - around)
+    if stored is not None:
         decoder_bytes = stored_bytes(folder, family.decoder_names(folder))
-    own = vision + (projector if settings.projects_rows(spec) else 0)
+    held = [(language, asked.decoder)]
+    if with_vision:
+        own = vision.plus(projector if settings.projects_rows(spec) else 0)
+        held.append((own, asked.vision))
+    language_bytes, *vision_bytes = [each.stored_bytes(dtype, kind) for each, kind in held]
     return {
-        "vision_weights": own if with_vision else 0,
-        "language_weights": language,
+        "vision_bytes": sum(vision_bytes),
+        "language_bytes": language_bytes,
+        "widened_bytes": max(each.widened_bytes(dtype, kind) for each, kind in held),
         "words": around + spec.vocab_size * spec.text_width,
         "decoder": family.config(folder).text_config.model_type,
         "decoder_bytes": decoder_bytes,
-        "quantised": None if quantised is None else str(quantised.get("quant_method")),
+        "stored_as": None if stored is None else str(stored.get("quant_method")),
+        "quantize": asked.decoder,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hired_core.choices import WeightFormat
 from hired_core.geometry.base import Pixels
 from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import PartitionLayout
@@ -96,17 +97,21 @@ class VisionHalf:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        quantized: WeightFormat | None = None,
     ) -> VisionHalf:
         """With the weights of the checkpoint; the projector's only where the method needs it.
+
+        Args:
+            quantized: of the tower, see `hired_core.models.weights`.
 
         Raises:
             CheckpointError: if they are missing or of another form.
         """
         family = family_of(spec)
-        vision = make_encoder(family.load_vision(spec, device=device, dtype=dtype))
+        tower = family.load_vision(spec, device=device, dtype=dtype, quantized=quantized)
         projects = settings.projects_rows(spec)
         projector = family.load_projector(spec, device=device, dtype=dtype) if projects else None
-        return cls(vision, spec, settings, projector)
+        return cls(make_encoder(tower), spec, settings, projector)
 
     @torch.inference_mode()
     def __call__(

@@ -12,12 +12,13 @@ import torch
 from hired_core.backends.base import GIB
 from hired_core.backends.device_queue import DeviceQueue
 from hired_core.backends.registry import backend_kind, make_backend
-from hired_core.choices import DEFAULT_METHOD, BackendName
+from hired_core.choices import DEFAULT_METHOD, BackendName, Quantization, WeightFormat
 from hired_core.geometry.spec import ModelSpec
 from hired_core.images.source import CutImage, ImageLike, cut_image
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import Completion
 from hired_core.models.registry import family_of, load_whole_spec
+from hired_core.models.weights import check_quantization
 from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes, max_slots
 from hired_core.vlm.fitting import require_fit
 from hired_core.vlm.language_half import LanguageHalf, RequestBuilder
@@ -67,6 +68,8 @@ class Vlm:
         memory_limit_gib: float | None = None,
         slots: int | None = None,
         image_options: dict[str, Any] | None = None,
+        quantize: WeightFormat | None = None,
+        quantize_vision: WeightFormat | None = None,
     ) -> Vlm:
         """A model with its weights, ready.
 
@@ -81,6 +84,8 @@ class Vlm:
                 half of the machine's.
             slots: the most requests at once.
             image_options: how images are cut, where the family leaves a choice, e.g. `max_pixels`.
+            quantize, quantize_vision: weights of the decoder's layers, and of the tower's, in
+                eight bits: "int8" or "fp8"; needs torchao.
 
         Raises:
             CheckpointError: if there is no such model, or none that is supported.
@@ -95,6 +100,8 @@ class Vlm:
         generation = generation or GenerationSettings(max_new_tokens=max_new_tokens)
         spec, where = load_whole_spec(str(model), revision, image_options), _device(device)
         require_fit(spec, settings)
+        quantization = Quantization(decoder=quantize, vision=quantize_vision)
+        check_quantization(quantization)
         number = compute_dtype(dtype, spec.stored_dtype, where)
         on_gpu = where.type == "cuda"
         limit = device_bytes(where) if memory_limit_gib is None else int(memory_limit_gib * GIB)
@@ -108,16 +115,21 @@ class Vlm:
             max_slots=slots or max_slots(on_gpu=on_gpu),
             on_gpu=on_gpu,
             images=IMAGES_AT_ONCE,
+            quantization=quantization,
         )
         family, plan = family_of(spec), plan_backend(backend, sizes, generation)
         layers = backend_kind(backend).runs_layers
-        language = family.load_language(spec, device=where, dtype=number, layers=layers)
+        language = family.load_language(
+            spec, device=where, dtype=number, quantized=quantize, layers=layers
+        )
         engine = make_backend(backend, language, generation, plan=plan, queue=DeviceQueue())
         template = family.load_prompt_template(spec)
         builder = RequestBuilder(spec=spec, template=template, settings=settings)
         return cls(
             spec=spec,
-            vision=VisionHalf.load(spec, settings, device=where, dtype=number),
+            vision=VisionHalf.load(
+                spec, settings, device=where, dtype=number, quantized=quantize_vision
+            ),
             language=LanguageHalf(builder, engine),
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
+from hired_core.choices import Quantization, WeightFormat
 from hired_core.errors import require
 from hired_core.methods.registry import METHODS
 from pipeline.command_line.cli import parse_sections
@@ -50,6 +51,10 @@ class BenchmarkConfig:
     """'auto': a GPU if there is one."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """'auto': float32, on a GPU float16."""
+    quantize: WeightFormat | None = None
+    """This engine's decoder layers in 8 bits: int8 or fp8; transformers' stay as they are."""
+    quantize_vision: WeightFormat | None = None
+    """The same of the vision tower's layers."""
     parts: str = "end-to-end"
     """Comma-separated; see below."""
     num_images: int = 32
@@ -121,6 +126,7 @@ _MANUAL: Final = Manual(
     description="transformers' generate and this engine side by side, image bytes to text.",
     common=(
         *("model", "device", "dtype", "parts", "num_images", "side", "max_new_tokens"),
+        *("quantize", "quantize_vision"),
         *(
             "repeats",
             "stage_repeats",
@@ -173,7 +179,11 @@ def _setting(config: BenchmarkConfig) -> Setting:
     if dtype == "auto":
         dtype = "float16" if device == "cuda" else "float32"
     return Setting(
-        model=config.model, device=device, dtype=dtype, max_new_tokens=config.max_new_tokens
+        model=config.model,
+        device=device,
+        dtype=dtype,
+        max_new_tokens=config.max_new_tokens,
+        quantization=Quantization(decoder=config.quantize, vision=config.quantize_vision),
     )
 
 

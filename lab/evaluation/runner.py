@@ -162,7 +162,10 @@ def _write_page(
     runs = {label: each for label, each in every.items() if each.effective_method in leading}
     if len(runs) < len(every):
         print(f"page.html shows {', '.join(sorted(leading))}, and no others", file=log)
-    tracer = Tracer.load(settings.model.model, image_options=settings.model.image_options)
+    chosen = settings.model
+    tracer = Tracer.load(
+        chosen.model, image_options=chosen.image_options, quantized=chosen.quantize_vision
+    )
     store.put("page.html", page_from_evaluation(Path(output), tracer, runs=runs).encode())
 
 

@@ -65,7 +65,10 @@ def _kind(name: str, count: int) -> str:
 
 def _model(resolved: Resolved) -> str:
     spec, dtype = resolved.spec, str(resolved.dtype).removeprefix("torch.")
-    return f"{resolved.config.model.model} ({spec.family}, {spec.geometry.summary}, {dtype})"
+    chosen = resolved.config.model
+    parts = {"decoder": chosen.quantize, "vision tower": chosen.quantize_vision}
+    stored = "".join(f", {name} stored in {kind}" for name, kind in parts.items() if kind)
+    return f"{chosen.model} ({spec.family}, {spec.geometry.summary}, {dtype}{stored})"
 
 
 def _machine(cluster: Cluster) -> str:

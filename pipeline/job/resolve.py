@@ -11,6 +11,7 @@ from hired_core.language.grammar import GrammarError, check_tokenizer
 from hired_core.language.prompts import PromptError, PromptTemplate
 from hired_core.models import registry
 from hired_core.models.checkpoint import CheckpointError
+from hired_core.models.weights import check_quantization
 from hired_core.vlm.device import compute_dtype
 from hired_core.vlm.fitting import require_fit
 from pipeline.resources.memory import expected_plan, with_calls
@@ -30,6 +31,7 @@ def resolve(config: JobConfig, cluster: Cluster) -> Resolved:
     Raises:
         ModelError, ConfigError: with one line on what to change.
     """
+    check_quantization(config.model.quantization)
     spec = load_spec(config.model)
     require_fit(spec, config.reduction)
     template = _load_template(spec)

@@ -55,6 +55,7 @@ def actor_plan(
             on_gpu=on_gpu,
             images=config.run.batch_size if fused else 0,
             tensor_parallel=config.run.tensor_parallel,
+            quantization=config.model.quantization,
         )
         return plan_backend(config.run.backend, sizes, config.generation)
     except MemoryLimitError as exc:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hired_core.choices import BackendName
+from hired_core.choices import BackendName, Quantization, WeightFormat
 from hired_core.errors import SettingError, require
 from hired_core.images.decode import DEFAULT_MAX_PIXELS
 from hired_core.language.generation import GenerationSettings
@@ -236,6 +236,18 @@ class ModelConfig:
     image processor. Fewer pixels, fewer visual tokens: docs/models.md."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """'auto': float32 on CPUs; on GPUs bfloat16 if the checkpoint is stored so, else float16."""
+    quantize: WeightFormat | None = None
+    """Weights of the language model's layers in 8 bits: int8 or fp8. They take a half of float16's
+    memory, a quarter of float32's, which leaves room for more slots; texts change a little. On CPUs
+    it is no faster, mostly slower: docs/performance.md. Needs pip install
+    'hired-batch[quantize]'."""
+    quantize_vision: WeightFormat | None = None
+    """The same of the vision tower's layers. What a method looks at is then the quantised
+    tower's."""
+
+    @property
+    def quantization(self) -> Quantization:
+        return Quantization(decoder=self.quantize, vision=self.quantize_vision)
 
 
 @dataclass(frozen=True, kw_only=True)

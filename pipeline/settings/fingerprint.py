@@ -88,12 +88,15 @@ def _generation(settings: GenerationSettings) -> dict[str, Any]:
 
 
 def _changed_options(config: JobConfig) -> dict[str, Any]:
-    """How images are cut and tokens kept, where it is not the default way: results made before
-    there was a choice stay results of the default."""
+    """How images are cut, tokens kept and weights stored, where it is not the default way: results
+    made before there was a choice stay results of the default."""
     options, default = asdict(config.input.cut_options), asdict(DEFAULT_OPTIONS)
     changed = {key: value for key, value in options.items() if value != default[key]}
-    own = config.model.image_options
-    return changed | ({"image_options": own} if own else {}) | config.reduction.variations
+    model = config.model
+    for key in ("image_options", "quantize", "quantize_vision"):
+        if getattr(model, key):
+            changed[key] = getattr(model, key)
+    return changed | config.reduction.variations
 
 
 def _image_root(root: str | None) -> dict[str, str]:

@@ -201,6 +201,7 @@ def _backend(
             device=device,
             dtype=resolved.dtype,
             tokenizer=resolved.template.tokenizer,
+            quantized=config.model.quantize,
             layers=backend_kind(config.run.backend).runs_layers,
         )
     try:

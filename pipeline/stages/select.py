@@ -34,7 +34,11 @@ class SelectStage:
         with model_errors():
             self._spec = resolved.spec_here()
             self._vision = VisionHalf.load(
-                self._spec, reduction, device=device, dtype=resolved.dtype
+                self._spec,
+                reduction,
+                device=device,
+                dtype=resolved.dtype,
+                quantized=resolved.config.model.quantize_vision,
             )
         self._most = reduction.num_after(self._spec.nominal_tokens)
         self._queue = queue or DeviceQueue()

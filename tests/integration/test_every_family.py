@@ -40,6 +40,7 @@ class Case:
 
     Attributes:
         options: image options; of families of native resolution their most pixels.
+        eight: halves whose weights are stored in eight bits.
         counts: (tokens kept, tokens dense) that images have, where the sizes alone tell.
     """
 
@@ -47,6 +48,7 @@ class Case:
     method: str = "hired"
     options: dict[str, int] = field(default_factory=dict)
     counts: frozenset[tuple[int, int]] = frozenset()
+    eight: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = {
@@ -57,7 +59,7 @@ CASES = {
     "idefics3": Case(budget=0.2, counts=frozenset({(13, 52), (13, 36)})),
     "smolvlm": Case(budget=0.2, method="distinct", counts=frozenset({(13, 52), (13, 36)})),
     # Tiles by aspect ratio with a thumbnail: a third of 13 * 4.
-    "internvl": Case(budget=0.34),
+    "internvl": Case(budget=0.34, eight={"quantize": "int8", "quantize_vision": "fp8"}),
     # The unmodified model resizes the tokens of all of them.
     "llava_onevision": Case(budget=1),
     # A third of each image's own tokens, of at most 60 and 45; rows travel before the projector and
@@ -97,12 +99,14 @@ def test_a_family_through_the_job(images: Path, tmp_path: Path, name: str) -> No
 
 def _flags(case: Case, folder: str) -> list[str]:
     flags = ["--model", folder, "--budget", str(case.budget), "--method", case.method]
+    for key, kind in case.eight.items():
+        flags += [f"--{key.replace('_', '-')}", kind]
     return [*flags, "--image-options", json.dumps(case.options)] if case.options else flags
 
 
 def _expected(images: Path, case: Case, folder: str) -> dict[str, str]:
     settings = ReductionSettings(method=case.method, budget=case.budget)
-    options: dict[str, Any] = {"image_options": case.options} if case.options else {}
+    options = case.eight | ({"image_options": case.options} if case.options else {})
     vlm = hired_core.load(folder, settings=settings, generation=NEW, **options)
     said = vlm.caption([images / name for name in SIZES], PROMPT)
     return {name: each.text for name, each in zip(SIZES, said, strict=True)}

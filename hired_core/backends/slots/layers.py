@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional as F
 
 from hired_core.backends.base import UnsupportedDecoderError
+from hired_core.onednn import plus, silu, times
 
 SUPPORTED: Final = (
     *("llama", "mistral", "qwen2", "qwen3"),
@@ -59,9 +60,9 @@ class DecoderLayers:
         self._decoder = decoder
         self._layers = list(decoder.model.layers)
         first = self._layers[0].self_attn
-        weight = first.k_proj.weight
+        weight = self._layers[0].input_layernorm.weight  # Which is never in eight bits.
         self.head_dim, self.scale = int(first.head_dim), float(first.scaling)
-        self.num_kv_heads = weight.shape[0] // self.head_dim
+        self.num_kv_heads = first.k_proj.weight.shape[0] // self.head_dim
         self.device, self.dtype = weight.device, weight.dtype
         self.width = int(decoder.config.hidden_size)
         self.positions = torch.arange(rotary_length, device=weight.device)
@@ -120,8 +121,8 @@ class DecoderLayers:
                 if not hidden.shape[0]:
                     break
             queries = _rotate(self._queries(attention, normed), cos, sin)
-            hidden = hidden + attention.o_proj(attend(index, queries))
-            hidden = hidden + _gated(layer.mlp, _normed(layer.post_attention_layernorm, hidden))
+            hidden = plus(attention.o_proj, attend(index, queries), hidden)
+            hidden = _gated(layer.mlp, _normed(layer.post_attention_layernorm, hidden), hidden)
             if added is not None and index < added.shape[1]:
                 rows = wanted if index == len(self._layers) - 1 else slice(None)
                 hidden = hidden + added[rows, index]
@@ -179,12 +180,12 @@ def _has_axes(decoder: Any) -> bool:
     return "mrope_section" in (getattr(decoder.config, "rope_parameters", None) or {})
 
 
-def _gated(mlp: Any, x: Tensor) -> Tensor:
-    """The gated MLP, in place: fresh memory for what is wide costs a CPU a quarter of its time."""
-    gate = mlp.gate_proj(x)
-    gate = F.silu(gate, inplace=True) if mlp.config.hidden_act == "silu" else mlp.act_fn(gate)
-    out: Tensor = mlp.down_proj(gate.mul_(mlp.up_proj(x)))
-    return out
+def _gated(mlp: Any, x: Tensor, hidden: Tensor) -> Tensor:
+    """The gated MLP of `x` and `hidden`, in place: fresh memory for what is wide costs a CPU a
+    quarter of its time."""
+    is_silu = mlp.config.hidden_act == "silu"
+    gate = silu(mlp.gate_proj, x) if is_silu else mlp.act_fn(mlp.gate_proj(x))
+    return plus(mlp.down_proj, times(mlp.up_proj, x, gate), hidden)
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:

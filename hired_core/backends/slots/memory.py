@@ -117,6 +117,7 @@ def layout_for(sizes: Sizes, *, masked: bool) -> SlotLayout:
         max_length=sizes.max_length,
         value_bytes=sizes.dtype.itemsize,
         weight_bytes=sizes.weight_bytes,
+        widened_bytes=sizes.widened_bytes,
         limit_bytes=sizes.limit_bytes,
         max_slots=sizes.max_slots,
         on_gpu=sizes.on_gpu,
@@ -149,6 +150,7 @@ def lay_out_slots(
     all_features: bool = False,
     pairs: Pairs | None = None,
     masked: bool = False,
+    widened_bytes: int = 0,
 ) -> SlotLayout:
     """As many slots as the limit has room for, `max_slots` at most.
 
@@ -165,6 +167,7 @@ def lay_out_slots(
         all_features: whether the vision stage computes those of all patches, not of the kept alone.
         pairs: whether it compares them with each other, see `Needs`.
         masked: whether texts are held to a form.
+        widened_bytes: that reading a layer of 8-bit weights takes for a moment.
 
     Raises:
         ValueError: if the schedule does not fit the decoder or `max_length`.
@@ -199,9 +202,10 @@ def lay_out_slots(
             all_features=all_features,
             pairs=pairs,
         )
-        workspace = kept + step + max(reading, encode) + GPU_LIBRARIES
+        reading, encode = reading + widened_bytes, encode + widened_bytes
+        workspace = kept + step + widened_bytes + max(reading, encode) + GPU_LIBRARIES
         if not on_gpu:
-            own = kept + max(reading, step)
+            own = kept + max(reading, step + widened_bytes)
             features = num_slots * max_length * width * value_bytes
             resident = max(CPU_PREFILL_KEPT * own, CPU_ENCODE_KEPT * encode)
             partitions = 2 * images * spec.geometry.max_pieces * 3 * spec.geometry.piece_size**2

@@ -168,7 +168,7 @@ def _own_bytes(sizes: Sizes) -> int:
         all_features=sizes.all_features,
         pairs=sizes.pairs,
     )
-    weights = value * (sizes.vision_weights + sizes.words)
+    weights = sizes.vision_bytes + value * sizes.words
     if sizes.on_gpu:
         return weights + encode
     partitions = 2 * sizes.images * spec.geometry.max_pieces * 3 * spec.geometry.piece_size**2

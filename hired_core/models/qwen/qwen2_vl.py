@@ -23,6 +23,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
     Qwen2VisionTransformerPretrainedModel,
 )
 
+from hired_core.choices import WeightFormat
 from hired_core.errors import SettingError, require
 from hired_core.geometry.native import Native
 from hired_core.geometry.spec import ModelSpec
@@ -40,6 +41,7 @@ from hired_core.models.qwen import qwen_tower
 from hired_core.models.qwen.visual_decoder import VisualDecoder
 from hired_core.models.towers.clip import CLIP
 from hired_core.models.towers.kind import BICUBIC
+from hired_core.models.weights import Weights, filled, home_of
 from hired_core.vision.packed import PackedTower
 
 DEFAULT_MIN_PIXELS: Final = 56 * 56
@@ -129,33 +131,40 @@ class Qwen2VL(Family):
             feature_layer=vision.depth - 1,
             vision_width=self.width(vision),
             vision_inner=self.inner(vision),
-            vision_params=qwen_tower.count(self.tower_class, config),
+            vision_params=qwen_tower.weights(self.tower_class, config).total,
             mean=mean,
             std=std,
             stored_dtype=str(dtype).removeprefix("torch."),
-            **text.spec_fields(
-                config.text_config, projector_params=text.count(self._empty_projector(config))
-            ),
+            **text.spec_fields(config.text_config, projector_params=self._projector_count(config)),
         )
 
-    def weight_counts(self, spec: ModelSpec) -> tuple[int, int]:
+    def weights(self, spec: ModelSpec) -> tuple[Weights, Weights]:
         config = self.config(Path(spec.path))
         with torch.device("meta"):
             decoder = VisualDecoder._from_config(config.text_config)
         decoder.tie_weights()
-        language = text.count(decoder) + text.count(self._empty_projector(config))
-        return qwen_tower.count(self.tower_class, config), language
+        language = Weights.of(decoder).plus(self._projector_count(config))
+        return qwen_tower.weights(self.tower_class, config), language
 
     def load_vision(
-        self, spec: ModelSpec, *, device: torch.device, dtype: torch.dtype
+        self,
+        spec: ModelSpec,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        quantized: WeightFormat | None = None,
     ) -> PackedTower:
         config = self.config(Path(spec.path))
-        return self.shaped(
-            qwen_tower.load(
-                self.tower_class, spec, config, self.embedding, device=device, dtype=dtype
-            ),
+        tower = qwen_tower.load(
+            self.tower_class,
+            spec,
             config,
+            self.embedding,
+            device=device,
+            dtype=dtype,
+            quantized=quantized,
         )
+        return self.shaped(tower, config)
 
     def num_taps(self, config: Any) -> int:
         """Layers of the tower that the decoder's first layers add features of."""
@@ -179,14 +188,15 @@ class Qwen2VL(Family):
         return projector.eval()
 
     def load_decoder(self, folder: Path, config: Any, **where: Any) -> nn.Module:
-        with text.no_init(where["device"]):
+        device, quantized = where["device"], where["quantized"]
+        with text.no_init(home_of(device, quantized)):
             decoder = VisualDecoder._from_config(
                 config.text_config, dtype=where["dtype"], attn_implementation="sdpa"
             )
         decoder.tie_weights()
         tied = {"lm_head.weight"} if config.text_config.tie_word_embeddings else set()
-        fill(decoder, iter_tensors(folder, _decoder_name), tied=tied)
-        return decoder.eval()  # type: ignore[no-any-return]  # transformers is untyped.
+        tensors = iter_tensors(folder, _decoder_name)
+        return filled(decoder, tensors, tied=tied, device=device, quantized=quantized)
 
     def vision_of(self, model: Any, spec: ModelSpec) -> PackedTower:
         return self.shaped(qwen_tower.live(model.model.visual, spec, self.embedding), model.config)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from transformers.vision_utils import get_vision_position_ids
 
+from hired_core.choices import WeightFormat
 from hired_core.geometry.canvas import Size
 from hired_core.geometry.spec import ModelSpec
-from hired_core.models.checkpoint import fill, iter_tensors, part
+from hired_core.models.checkpoint import iter_tensors, part
 from hired_core.models.text import no_init
+from hired_core.models.weights import Weights, filled, home_of
 from hired_core.transfer import upload
 from hired_core.vision.packed import Angles, PackedTower
 
@@ -25,11 +27,10 @@ MERGERS = ("merger", "deepstack_merger_list")
 """What of transformers' tower is the projector."""
 
 
-def count(kind: Any, config: Any) -> int:
+def weights(kind: Any, config: Any) -> Weights:
     """Numbers that `load` holds; `kind` is transformers' class of the tower."""
     with torch.device("meta"):
-        visual = without_mergers(kind._from_config(config.vision_config))
-    return sum(weight.numel() for weight in visual.parameters())
+        return Weights.of(without_mergers(kind._from_config(config.vision_config)))
 
 
 def load(
@@ -40,13 +41,15 @@ def load(
     *,
     device: torch.device,
     dtype: torch.dtype,
+    quantized: WeightFormat | None = None,
 ) -> PackedTower:
     """From a checkpoint."""
-    with no_init(device):
+    with no_init(home_of(device, quantized)):
         visual = kind._from_config(config.vision_config, dtype=dtype, attn_implementation="sdpa")
     visual = without_mergers(visual)
-    fill(visual, iter_tensors(Path(spec.path), part("visual")), tied=set())
-    return live(visual.eval(), spec, embedding)
+    tensors = iter_tensors(Path(spec.path), part("visual"))
+    visual = filled(visual, tensors, tied=set(), device=device, quantized=quantized)
+    return live(visual, spec, embedding)
 
 
 def live(visual: Any, spec: ModelSpec, embedding: Callable[[Any], Embed]) -> PackedTower:

@@ -10,9 +10,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from hired_core.choices import WeightFormat
 from hired_core.geometry.spec import ModelSpec
-from hired_core.models.checkpoint import fill
 from hired_core.models.text import no_init
+from hired_core.models.weights import Weights, filled, home_of
 from hired_core.vision.patch_groups import PatchGroups
 from hired_core.vision.tower import VisionTower
 
@@ -69,12 +70,12 @@ class TowerKind(ABC):
         layer = 4 * width**2 + 2 * width * vision.intermediate_size
         return int(3 * size**2 * width + num_layers * layer)
 
-    def count(self, vision: Any, num_layers: int) -> int:
+    def weights(self, vision: Any, num_layers: int) -> Weights:
         """Numbers that `load` holds."""
         vision.num_hidden_layers = num_layers
         with torch.device("meta"):
             tower = self.make(vision)
-        return sum(weight.numel() for weight in tower.parameters())
+        return Weights.of(tower)
 
     def load(
         self,
@@ -84,17 +85,19 @@ class TowerKind(ABC):
         *,
         device: torch.device,
         dtype: torch.dtype,
+        quantized: WeightFormat | None = None,
     ) -> VisionTower:
         """From a checkpoint, up to the feature layer; later layers are neither read nor kept.
 
         Args:
             tensors: the checkpoint's, by the module's names.
+            quantized: see `hired_core.models.weights`.
         """
         vision.num_hidden_layers = spec.feature_layer + 1
-        with no_init(device):
+        with no_init(home_of(device, quantized)):
             tower = self.make(vision, dtype=dtype, attn_implementation="sdpa")
-        fill(tower, tensors, tied=set())
-        return self._wrapped(tower.eval(), spec)
+        tower = filled(tower, tensors, tied=set(), device=device, quantized=quantized)
+        return self._wrapped(tower, spec)
 
     def live(self, tower: Any, spec: ModelSpec) -> VisionTower:
         """Of a model in memory; no weight is copied."""

@@ -138,5 +138,6 @@ def make_backend(
         max_slots=max_slots or (MAX_SLOTS_GPU if on_gpu else MAX_SLOTS_CPU),
         on_gpu=on_gpu,
         images=IMAGES_AT_ONCE,
+        quantization=subject.setting.quantization,
     )
     return SlotBackend(subject.language, GenerationSettings(max_new_tokens=new), layout)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForImageTextToText
 
+from hired_core.choices import Quantization
 from hired_core.language.model import LanguageModel
 from hired_core.models.checkpoint import read_json
 from hired_core.models.original.translation import is_original
 from hired_core.models.registry import family_of, load_spec
+from hired_core.models.weights import check_quantization, quantize
 from hired_core.vision.packed import Tower
 from hired_core.vlm.device import CPU_SHARE, DTYPES, GPU_SHARE
 from lab.benchmark.contestants.models import (
@@ -38,6 +42,7 @@ class Setting:
         model: a preset, "embedded", a folder or a Hugging Face id.
         folder: where a preset's files lie; see `prepared`.
         dtype: a key of `DTYPES`.
+        quantization: of this engine's weights; transformers' model has none.
     """
 
     model: str = "embedded"
@@ -46,6 +51,7 @@ class Setting:
     dtype: str = "float32"
     prompt: str = DEFAULT_PROMPT
     max_new_tokens: int = 16
+    quantization: Quantization = field(default_factory=Quantization)
 
 
 @contextmanager
@@ -63,11 +69,12 @@ def prepared(setting: Setting) -> Iterator[Setting]:
 class Subject:
     """Weights are loaded when they are first asked for, once, and shared by contestants.
 
-    On a GPU, and for a model that no file holds, all sides use one set of weights. On a CPU each
-    side loads its own, as its users would.
+    On a GPU, and for a model that no file holds, all sides use one set of weights, or copies of it
+    in eight bits. On a CPU each side loads its own, as its users would.
     """
 
     def __init__(self, setting: Setting) -> None:
+        check_quantization(setting.quantization)
         self.setting = setting
         self.limit_bytes: int | None = None
         self.device = torch.device(setting.device)
@@ -106,9 +113,16 @@ class Subject:
 
     @cached_property
     def vision(self) -> Tower:
-        if self._shared:
+        kind = self.setting.quantization.vision
+        if not self._shared:
+            return self.family.load_vision(
+                self.spec, device=self.device, dtype=self.dtype, quantized=kind
+            )
+        if kind is None:
             return self.family.vision_of(self.original, self.spec)
-        return self.family.load_vision(self.spec, device=self.device, dtype=self.dtype)
+        tower = self.family.vision_of(copy.deepcopy(self.original), self.spec)
+        quantize(nn.ModuleList(tower.layers), kind)
+        return tower
 
     def require_squares(self, part: str) -> None:
         """Raises `ValueError` if `part` is one that the model's way of reading images rules out."""
@@ -120,6 +134,13 @@ class Subject:
 
     @cached_property
     def language(self) -> LanguageModel:
-        if self._shared:
+        kind = self.setting.quantization.decoder
+        if not self._shared:
+            return self.family.load_language(
+                self.spec, device=self.device, dtype=self.dtype, quantized=kind
+            )
+        if kind is None:
             return self.family.language_of(self.original, self.spec)
-        return self.family.load_language(self.spec, device=self.device, dtype=self.dtype)
+        language = self.family.language_of(copy.deepcopy(self.original), self.spec)
+        quantize(language.decoder.model.layers, kind)
+        return language

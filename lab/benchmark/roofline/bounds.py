@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
+from hired_core.choices import Quantization
 from hired_core.geometry.layout import PartitionLayout
 from hired_core.geometry.sequence import visual_sequence
 from hired_core.images.decode import decode_image
@@ -39,7 +40,14 @@ def roofline(
     Args:
         ran: summaries of the contestants that ran.
         ceilings: if they have been measured.
+
+    Raises:
+        ValueError: for weights in eight bits, which are read and made wide again.
     """
+    if subject.setting.quantization != Quantization():
+        raise ValueError(
+            "parts: roofline counts weights as the model computes; leave --quantize out"
+        )
     config = AutoConfig.from_pretrained(subject.spec.path)
     sizes = [(image.height, image.width) for image in map(decode_image, images)]
     layouts = [subject.spec.layout(*size) for size in sizes]

@@ -12,12 +12,13 @@ from torch import nn
 from hired_core.backends.base import GIB, Backend, UnsupportedError
 from hired_core.backends.registry import backend_kind, make_backend
 from hired_core.backends.slots.memory import SlotLayout, layout_for
-from hired_core.choices import BackendName
+from hired_core.choices import BackendName, Quantization
 from hired_core.geometry.spec import ModelSpec
 from hired_core.language.generation import GenerationSettings
 from hired_core.language.model import LanguageModel
 from hired_core.language.prompts import PromptTemplate
 from hired_core.models.registry import family_of, load_spec
+from hired_core.models.weights import check_quantization
 from hired_core.vision.packed import Encoder, Tower, make_encoder
 from hired_core.vlm.device import MAX_PROMPT_TOKENS, compute_dtype, device_bytes, max_slots
 from hired_core.vlm.settings import ReductionSettings
@@ -54,6 +55,7 @@ class LoadedModel:
     template: PromptTemplate
     tower: Tower
     language: LanguageModel = field(repr=False)
+    quantization: Quantization = field(default_factory=Quantization)
 
     @classmethod
     def load(
@@ -64,20 +66,27 @@ class LoadedModel:
         dtype: str = "auto",
         device: str | torch.device | None = None,
         image_options: Mapping[str, Any] | None = None,
+        quantization: Quantization | None = None,
     ) -> LoadedModel:
         """A checkpoint by name, folder or Hugging Face id; on a GPU if there is one.
 
         Raises:
             CheckpointError: if it is missing or not supported.
+            SettingError: for a quantisation that cannot be had.
         """
+        eight = quantization or Quantization()
+        check_quantization(eight)
         spec = load_spec(model, revision, image_options)
         where = default_device() if device is None else torch.device(device)
         number, family = compute_dtype(dtype, spec.stored_dtype, where), family_of(spec)
         return cls(
             spec=spec,
             template=family.load_prompt_template(spec),
-            tower=family.load_vision(spec, device=where, dtype=number),
-            language=family.load_language(spec, device=where, dtype=number),
+            tower=family.load_vision(spec, device=where, dtype=number, quantized=eight.vision),
+            language=family.load_language(
+                spec, device=where, dtype=number, quantized=eight.decoder
+            ),
+            quantization=eight,
         )
 
     @property
@@ -118,6 +127,7 @@ class LoadedModel:
             max_slots=room.slots or max_slots(on_gpu=on_gpu),
             on_gpu=on_gpu,
             images=IMAGES_AT_ONCE,
+            quantization=self.quantization,
         )
         kind.check(sizes, generation)
         return layout_for(sizes, masked=generation.form is not None)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from hired_core.backends.base import MemoryLimitError, UnsupportedError
+from hired_core.errors import SettingError
 from hired_core.models.checkpoint import CheckpointError
 from hired_core.vlm.device import compute_dtype
 from lab.evaluation.direct.answering import CHUNK, Answerer
@@ -91,7 +92,10 @@ def load_model(settings: Settings) -> LoadedModel:
             chosen.revision,
             dtype=chosen.dtype,
             image_options=chosen.image_options,
+            quantization=chosen.quantization,
         )
+    except SettingError:
+        raise  # It names the setting itself.
     except (CheckpointError, OSError, ValueError) as exc:
         raise ModelError(f"model: {exc}") from exc
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from hired_core.choices import WeightFormat
 from hired_core.geometry.base import Geometry, Pixels
 from hired_core.geometry.canvas import Size
 from hired_core.geometry.layout import PartitionLayout
@@ -110,10 +111,12 @@ class Tracer:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         image_options: Mapping[str, Any] | None = None,
+        quantized: WeightFormat | None = None,
     ) -> Tracer:
         """Of a checkpoint: "embedded", a folder or a Hugging Face id."""
         spec = load_spec(model, image_options=image_options)
-        tower = family_of(spec).load_vision(spec, device=torch.device(device), dtype=dtype)
+        where = torch.device(device)
+        tower = family_of(spec).load_vision(spec, device=where, dtype=dtype, quantized=quantized)
         return cls(make_encoder(tower), spec)
 
     def __call__(self, data: bytes, settings: Sequence[ReductionSettings]) -> ImageTrace:

@@ -156,7 +156,12 @@ def _facts(
 
 def _model(settings: Settings) -> dict[str, Any]:
     spec = load_spec(settings.model)
-    return {"name": settings.model.model, "weights": model_digest(spec)}
+    asked = asdict(settings.model.quantization).items()
+    return {
+        "name": settings.model.model,
+        "weights": model_digest(spec),
+        **{f"{half}_weights": kind for half, kind in asked if kind},
+    }
 
 
 def _environment() -> dict[str, Any]:

@@ -47,7 +47,7 @@ ROOMS: dict[str, Floors] = {
         {"methods"},
         {"images", "language"},
         {"geometry"},
-        {"transfer", "errors", "choices"},
+        {"transfer", "onednn", "errors", "choices"},
     ],
     "lab": [
         {"command"},

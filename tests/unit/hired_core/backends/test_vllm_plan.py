@@ -93,11 +93,13 @@ def test_rows_and_columns_cannot_be_told(tmp_path: Path) -> None:
 def test_a_decoder_of_another_type_and_quantised_weights() -> None:
     with pytest.raises(UnsupportedError, match=r"llama, mistral, qwen2, qwen3, not gemma"):
         plan_backend("vllm", replace(sizes(), decoder="gemma"), GREEDY)
-    stored = replace(sizes(), quantised="awq", decoder_bytes=1000)
+    stored = replace(sizes(), stored_as="awq", decoder_bytes=1000)
     for name in ("slots", "reference"):
         with pytest.raises(UnsupportedError, match=f"^{name} reads no quantised weights.*awq"):
             plan_backend(name, stored, GREEDY)  # type: ignore[arg-type]  # Both are names.
     assert made(stored).weight_bytes == 1000
+    with pytest.raises(UnsupportedError, match=r"^vllm quantises no weights itself.*--quantize"):
+        plan_backend("vllm", replace(sizes(), quantize="int8"), GREEDY)
 
 
 def test_without_vllm_there_is_a_line_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from torchao.quantization import Float8Tensor, Int8Tensor
 
+from hired_core.choices import Quantization
 from lab.benchmark.contestants.baseline import TransformersDense
 from lab.benchmark.contestants.captioner import Captioner
 from lab.benchmark.contestants.models import PRESETS, write_preset
 from lab.benchmark.contestants.registry import batch_sizes, chosen, end_to_end
-from lab.benchmark.contestants.subject import Setting, Subject
+from lab.benchmark.contestants.subject import Setting, Subject, prepared
 from lab.benchmark.images import make_images
 from lab.benchmark.options import parse
+from lab.benchmark.roofline.bounds import roofline
 from lab.benchmark.run import run
 from lab.demo import SAMPLES
 from pipeline.rows.errors import ConfigError
@@ -59,6 +64,33 @@ def test_the_dense_contestants_say_the_same(tmp_path: Path, build: Callable[...,
     for each in (*expected, *found):
         assert min(each.ttft_sec, each.vision_sec, each.prefill_sec) > 0
         assert each.decode_sec > 0 or len(each.token_ids) < 2
+
+
+def test_weights_in_eight_bits_are_this_engines_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that is made here, whose weights both sides share otherwise."""
+    small = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    sizes = small | {"num_attention_heads": 2}
+    made = replace(PRESETS["44m"], vision=sizes, text=sizes, on_disk=False)
+    monkeypatch.setitem(PRESETS, "made-here", made)
+    eight = Quantization(decoder="int8", vision="fp8")
+    with prepared(Setting(model="made-here", quantization=eight)) as setting:
+        subject = Subject(setting)
+        decoder, own = subject.language.decoder, subject.original.model.language_model
+        tower, theirs = subject.vision, subject.original.model.vision_tower
+        for index in range(2):
+            mine, kept = decoder.model.layers[index].mlp.up_proj, own.layers[index].mlp.up_proj
+            assert isinstance(mine.weight, Int8Tensor) and type(kept.weight) is nn.Parameter
+            torch.testing.assert_close(mine.weight.dequantize(), kept.weight, atol=4e-3, rtol=0)
+        query = tower.layers[0].self_attn.q_proj.weight
+        assert isinstance(query, Float8Tensor)
+        inner = getattr(theirs, "vision_model", theirs).encoder.layers[0].self_attn.q_proj.weight
+        assert type(inner) is nn.Parameter
+        contestant = Captioner(subject, budget=0.2)
+        contestant.open()
+        (answer,) = contestant(make_images(1, width=336, height=336))
+        assert len(answer.token_ids) == 16
+        with pytest.raises(ValueError, match=r"^parts: roofline counts weights as the model comp"):
+            roofline(subject, [], {})
 
 
 def test_images_are_distinct_and_the_same_every_time() -> None:

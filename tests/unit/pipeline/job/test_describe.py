@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hired_core.errors import SettingError
 from hired_core.language.generation import GenerationSettings
+from hired_core.models import weights
 from pipeline.job import describe as describe_module
 from pipeline.job.describe import describe
 from pipeline.job.plan import Plan, make_plan
@@ -275,9 +277,9 @@ def test_a_dry_run_tells_slots_and_memory(data: Path) -> None:
     before, after = load_prompt_template(spec).token_ids("Describe the image.")
     length = 25 + len(before) + len(after) + 64
     cells = 12 * length * 4 * spec.kv_values_per_token / 2**30
-    weights = 4 * sum(weight_counts(spec)) / 2**30
+    stored = 4 * sum(weight_counts(spec)) / 2**30
     pattern = (
-        rf"0\.\d\d of 0\.25 GiB: weights {weights:.2f}, 12 slots of {length} positions "
+        rf"0\.\d\d of 0\.25 GiB: weights {stored:.2f}, 12 slots of {length} positions "
         rf"{cells:.2f}, workspace 0\.\d\d, per language actor"
     )
     assert re.fullmatch(pattern, found["memory"])
@@ -288,6 +290,29 @@ def test_a_dry_run_tells_slots_and_memory(data: Path) -> None:
     tight = config(data, run=RunConfig(dry_run=True, memory_limit_gib=0.001))
     with pytest.raises(ConfigError, match=r"^memory_limit_gib: .*, the limit is 0\.00; raise it"):
         describe(tight)
+
+
+@pytest.mark.usefixtures("one_gigaflops")
+def test_a_dry_run_tells_of_weights_in_eight_bits(data: Path) -> None:
+    """Those of layers a byte each, with five a row; the others four. Slots are as large."""
+    run = RunConfig(dry_run=True, memory_limit_gib=0.25)
+    model = ModelConfig(quantize="int8", quantize_vision="fp8")
+    asked = config(data, run=run, model=model)
+    told = lines(describe(asked))
+    assert told["model"].endswith("float32, decoder stored in int8, vision tower stored in fp8)")
+    plain = plan_of(config(data, run=run)).resolved.layout
+    eight = plan_of(asked).resolved.layout
+    assert plain is not None and eight is not None and eight.slot_bytes == plain.slot_bytes
+    decoder, tower = 4 * (4 * 256**2 + 3 * 256 * 704), 6 * (4 * 192**2 + 2 * 192 * 768)
+    rows = 5 * 4 * (5 * 256 + 2 * 704), 4 * 6 * (5 * 192 + 768)
+    assert plain.weight_bytes - eight.weight_bytes == 3 * (decoder + tower) - sum(rows)
+    assert f"weights {eight.weight_bytes / 2**30:.2f}" in told["memory"]
+
+
+def test_a_job_without_torchao_is_told_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    with pytest.raises(SettingError, match=r"^quantize: torchao is not installed: pip install '"):
+        plan_of(config(data, model=ModelConfig(quantize="fp8")))
 
 
 @pytest.mark.usefixtures("one_gigaflops")

@@ -161,6 +161,16 @@ def test_gaps_count_where_the_dense_model_is_given_no_newlines() -> None:
     assert first != second
 
 
+def test_weights_in_eight_bits_count_for_each_half_and_are_named_only_where_they_are() -> None:
+    asked = [{}, {"quantize": "int8"}, {"quantize": "fp8"}, {"quantize_vision": "int8"}]
+    asked.append({"quantize": "int8", "quantize_vision": "int8"})
+    configs = [dataclasses.replace(BASE, model=ModelConfig(**each)) for each in asked]  # type: ignore[arg-type]
+    fields = [fingerprint_fields(config, SPEC, "float32") for config in configs]
+    assert len(set(map(fingerprint, fields))) == len(asked)
+    for given, told in zip(asked, fields, strict=True):
+        assert {key: value for key, value in told.items() if "quantize" in key} == given
+
+
 def test_what_the_model_computes_in_changes_it_however_it_was_chosen() -> None:
     chosen = dataclasses.replace(BASE, model=ModelConfig(dtype="float16"))
     assert digest(BASE, "float16") == digest(chosen, "float16") != digest(BASE)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hired_core
+from hired_core.choices import Quantization
 from hired_core.language.generation import GenerationSettings
 from hired_core.vlm.settings import ReductionSettings
 from lab.evaluation.direct.answering import Answerer, answer_directly
@@ -68,6 +69,23 @@ def test_texts_are_those_of_each_model_by_itself(
                 assert answer.text == said.text, label
                 assert answer.visual_tokens_kept == min(len(kept.place), most)
                 assert answer.visual_tokens_dense == kept.num_dense
+
+
+def test_both_halves_in_eight_bits(small_checkpoint: Path) -> None:
+    """What is shared between methods is the quantised tower's, too."""
+    chosen = {label: SETTINGS[label] for label in ("hired", "pooled", "fastv")}
+    eight = Quantization(decoder="int8", vision="fp8")
+    model = LoadedModel.load(str(small_checkpoint), quantization=eight)
+    images = [image(size, *PROMPTS) for size in SIZES]
+    found = answer_directly(chosen, images, model, generation=GENERATION)
+    for label, settings in chosen.items():
+        alone = hired_core.load(
+            small_checkpoint, settings=settings, max_new_tokens=6,
+            quantize="int8", quantize_vision="fp8",
+        )  # fmt: skip
+        for one, answers in zip(images, found[label], strict=True):
+            said = [each.text for each in alone.ask(one.data, list(PROMPTS))]
+            assert [answer.text for answer in answers] == said, label
 
 
 def test_chunks_and_chosen_labels_change_nothing(model: LoadedModel) -> None:
