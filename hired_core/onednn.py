@@ -33,6 +33,17 @@ class OneDnnLinear(nn.Module):
         """`then`: "swish" is SiLU."""
         return _ops().default(x, self.weight, self.bias, then, [], "")  # type: ignore[no-any-return]  # An operator.
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Linear:
+        """A plain layer with the same weights: a copy may be converted, which this cannot."""
+        sides = self.in_features, self.out_features
+        plain: nn.Linear = skip_init(nn.Linear, *sides, bias=self.bias is not None)
+        with torch.no_grad():
+            plain.weight.copy_(self.weight.to_dense())
+            if self.bias is not None:
+                plain.bias.copy_(self.bias)
+        plain.requires_grad_(False)
+        return plain
+
     def with_other(self, x: Tensor, other: Tensor, how: str) -> Tensor:
         """`how`: "add" or "mul", by an array of the result's shape."""
         return _ops().binary(x, other, self.weight, self.bias, how)  # type: ignore[no-any-return]  # An operator.

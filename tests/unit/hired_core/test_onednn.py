@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_it_is_the_layer_and_what_follows(shape: tuple[int, ...], bias: bool) ->
 
 
 @torch.inference_mode()
+def test_a_copy_is_a_plain_layer() -> None:
+    linear = nn.Linear(24, 40)
+    copied = copy.deepcopy(nn.Sequential(OneDnnLinear(linear)))[0]
+    assert type(copied) is nn.Linear and torch.equal(copied.weight, linear.weight)
+    assert torch.equal(copied.bias, linear.bias) and copied.double().weight.dtype == torch.float64
+    assert copy.deepcopy(OneDnnLinear(nn.Linear(24, 40, bias=False))).bias is None
+
+
 def test_other_layers_do_the_same_in_steps() -> None:
     torch.manual_seed(0)
     linear, x, other = nn.Linear(48, 80), torch.randn(5, 48), torch.randn(5, 80)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from hired_core.language.decoder_folder import DecoderFolder
 from hired_core.models import text_folder
 from hired_core.models.checkpoint import CheckpointError, decoder_name, read_json, stored_bytes
 from hired_core.models.registry import family_of
-from hired_core.models.text_folder import export_decoder, quantization
+from hired_core.models.text_folder import export_decoder, quantization_of
 from tests.support.families import BUILDERS
 from tests.support.models import load_language, load_spec
 
@@ -37,7 +38,7 @@ def export(folder: Path, cache: Path) -> Path:
 def test_logits_are_those_of_the_whole_checkpoint(name: str, tmp_path: Path) -> None:
     folder = BUILDERS[name](tmp_path / name, seed=3)
     out = export(folder, tmp_path / "cache")
-    expected = load_language(load_spec(str(folder)), **CPU).decoder
+    expected = copy.deepcopy(load_language(load_spec(str(folder)), **CPU).decoder)  # Plain layers.
     found = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
     ids = torch.arange(5, 25)[None]
     with torch.inference_mode():
@@ -123,7 +124,7 @@ def test_quantisation_is_passed_on_under_the_new_names(
         "modules_to_not_convert": ["language_model.model.layers.0.self_attn", "vision_tower"],
     }
     folder = quantise(tmp_path / "quantised", small_checkpoint, settings)
-    assert quantization(folder) == settings and quantization(small_checkpoint) is None
+    assert quantization_of(folder) == settings and quantization_of(small_checkpoint) is None
     out = export(folder, tmp_path / "cache")
     assert read_json(out, "config.json")["quantization_config"] == settings | {
         "ignore": ["lm_head", "re:.*vision.*", "multi_modal_projector.linear_1"],

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hired_core.backends.slots.memory import SlotLayout
 from hired_core.errors import SettingError
 from hired_core.language.generation import GenerationSettings
 from hired_core.models import weights
@@ -300,9 +301,10 @@ def test_a_dry_run_tells_of_weights_in_eight_bits(data: Path) -> None:
     asked = config(data, run=run, model=model)
     told = lines(describe(asked))
     assert told["model"].endswith("float32, decoder stored in int8, vision tower stored in fp8)")
-    plain = plan_of(config(data, run=run)).resolved.layout
-    eight = plan_of(asked).resolved.layout
-    assert plain is not None and eight is not None and eight.slot_bytes == plain.slot_bytes
+    plain = plan_of(config(data, run=run)).resolved.backend
+    eight = plan_of(asked).resolved.backend
+    assert isinstance(plain, SlotLayout) and isinstance(eight, SlotLayout)
+    assert eight.slot_bytes == plain.slot_bytes
     decoder, tower = 4 * (4 * 256**2 + 3 * 256 * 704), 6 * (4 * 192**2 + 2 * 192 * 768)
     rows = 5 * 4 * (5 * 256 + 2 * 704), 4 * 6 * (5 * 192 + 768)
     assert plain.weight_bytes - eight.weight_bytes == 3 * (decoder + tower) - sum(rows)
