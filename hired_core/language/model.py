@@ -102,8 +102,15 @@ def _ids(ids: list[int]) -> Tensor:
 
 
 def _rows_of_prompt(request: Request, num_visual: int, num_separators: int) -> Tensor:
-    """int64 [L], on the CPU: where each row is in visual rows, separators and words, in a row."""
+    """int64 [L], on the CPU: where each row is in visual rows, separators and words, in a row.
+
+    Raises:
+        ValueError: if the sequence names a visual token or a separator that is not there.
+    """
     at, words = request.sequence, num_visual + num_separators
+    if len(at) and not (-num_separators <= int(at.min()) and int(at.max()) < num_visual):
+        there = f"{num_visual} visual tokens and {num_separators} separators"
+        raise ValueError(f"a sequence from {int(at.min())} to {int(at.max())} for {there}")
     image = torch.where(at < 0, num_visual - 1 - at, at)
     text = torch.arange(words, words + len(request.before) + len(request.after))
     before, after = text.split([len(request.before), len(request.after)])

@@ -52,7 +52,7 @@ class BenchmarkConfig:
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """'auto': float32, on a GPU float16."""
     quantize: WeightFormat | None = None
-    """This engine's decoder layers in 8 bits: int8 or fp8; transformers' stay as they are."""
+    """This engine's decoder layers in 8 bits; transformers' stay as they are."""
     quantize_vision: WeightFormat | None = None
     """The same of the vision tower's layers."""
     parts: str = "end-to-end"

@@ -62,14 +62,14 @@ def ask(
 ) -> list[Request]:
     """Questions about one image, given the same tensors, as `GenerateStage` does.
 
-    An image is `num_kept` of the visual tokens of a picture; `seed` chooses which.
+    An image is `num_kept` of the visual tokens of a picture, or all; `seed` chooses which.
     """
     dense = _pictures(halves)[seed % len(SHARES)]
     drawn = torch.randperm(dense.shape[0], generator=torch.Generator().manual_seed(seed))
-    sequence = torch.arange(num_kept)
-    if newline:
-        sequence = torch.cat([sequence[: num_kept // 2], torch.tensor([NEWLINE]), sequence])
     features = dense[drawn[:num_kept].sort().values]
+    sequence = torch.arange(len(features))
+    if newline:
+        sequence = torch.cat([sequence[: len(features) // 2], torch.tensor([NEWLINE]), sequence])
     texts = [halves.template.token_ids(question) for question in questions]
     return [
         Request(features=features, sequence=sequence, before=before, after=after)

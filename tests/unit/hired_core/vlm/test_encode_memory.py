@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from hired_core.backends.slots import memory
 from hired_core.backends.slots.workspace import encode_bytes
 from hired_core.geometry.spec import ModelSpec
 from hired_core.methods.registry import make_options, method
@@ -36,7 +37,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Halves:
 def planned(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> dict[str, Any]:
     """What `slot_layout` says of the vision half."""
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(sizing, "lay_out_slots", lambda _, **given: seen.update(given))
+    monkeypatch.setattr(memory, "lay_out_slots", lambda _, **given: seen.update(given))
     sizing.slot_layout(
         spec,
         reduction(**settings),
