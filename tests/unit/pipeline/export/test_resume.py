@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from pipeline.export.journal import JOURNAL
 from pipeline.job.commands import export
 from pipeline.ledger.ledger import Ledger
 from pipeline.parts.sink import Sink
-from pipeline.sources import shard_reader
+from pipeline.sources import Shard, shard_reader
+from pipeline.sources.samples import Sample
 from pipeline.storage.store import Store
 from tests.support.exports import Corpus, captioned, png
 
@@ -100,10 +101,13 @@ def test_what_is_done_is_neither_read_nor_written_again(
     assert (journal["pieces"], journal["items"], journal["complete"]) == (1, 3, False)
     monkeypatch.setattr(Store, "put", put)
     opened: list[str] = []
-    readers: dict[Any, Any] = dict(shard_reader._READERS)
-    for kind, reader in readers.items():
-        spy = lambda s, o, r=reader: opened.append(s.name) or r(s, o)  # noqa: E731
-        monkeypatch.setitem(shard_reader._READERS, kind, spy)
+    samples = shard_reader._samples
+
+    def noted(shard: Shard, *given: Any) -> Generator[Sample, None, None]:
+        opened.append(shard.name)
+        return samples(shard, *given)
+
+    monkeypatch.setattr(shard_reader, "_samples", noted)
     (corpus.root / "a.parquet").rename(corpus.root / "kept.parquet")
     assert taken(corpus, tmp_path / "tars", "webdataset") == 2  # one image of it is missing still
     (corpus.root / "kept.parquet").rename(corpus.root / "a.parquet")
